@@ -1,0 +1,1 @@
+//! Generates the resource types of cfn from the CloudFormation registry schemas.

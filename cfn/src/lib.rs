@@ -1,0 +1,3 @@
+//! CloudFormation as typed Rust: templates, resources, intrinsics, policies, checks.
+
+pub mod document;

@@ -1,0 +1,13 @@
+//! Names and numbers that the infrastructure, the function, the web UI and the tests must agree on.
+//!
+//! Nothing here does IO, and nothing here knows AWS's formats.
+//! A name that stands in this crate stands nowhere else in the repository.
+//!
+//! Layout: [`topic`], [`environment`], [`redis`], [`http`], [`timing`], and [`message`] for what travels.
+
+pub mod environment;
+pub mod http;
+pub mod message;
+pub mod redis;
+pub mod timing;
+pub mod topic;

@@ -1,0 +1,59 @@
+//! Keys and channel in the cache.
+//!
+//! [`COUNT`], [`LATEST`] and [`CHANNEL`] keep the names of the original system.
+//! Nothing here needs a server newer than Redis 6.2.
+
+/// Integer: all records ever counted.
+pub const COUNT: &str = "sensorCount";
+
+/// JSON [`Message`](crate::message::Message): the latest of all.
+pub const LATEST: &str = "sensorLatest";
+
+/// Integer: number of the last state change since [`EPOCH`] was made.
+pub const SEQ: &str = "sensorSeq";
+
+/// Random text, made together with the first state after the cache was empty.
+/// Another epoch means that [`SEQ`] started anew: whoever follows must read everything again.
+pub const EPOCH: &str = "sensorEpoch";
+
+/// Sorted set: device, scored by the arrival of its last record in milliseconds since the Unix epoch.
+pub const DEVICES: &str = "sensorDevices";
+
+/// Prefix of a device's hash, see [`device_key`]; its fields are in [`field`].
+pub const DEVICE_PREFIX: &str = "sensor:";
+
+/// Prefix of the watermarks: last counted sequence number of one stream and partition key.
+/// `sensorMark:<stream ARN>:<partition key>`, a string with a time to live of
+/// [`timing::WATERMARK_TTL`](crate::timing::WATERMARK_TTL), renewed by every record.
+pub const MARK_PREFIX: &str = "sensorMark:";
+
+/// Pub/sub channel on which every new state is announced, see
+/// [`Announcement`](crate::message::Announcement).
+pub const CHANNEL: &str = "sensors";
+
+/// Fields of a device's hash.
+pub mod field {
+    /// Integer: records counted of this device.
+    pub const COUNT: &str = "count";
+    /// JSON [`Message`](crate::message::Message): the device's latest.
+    pub const LATEST: &str = "latest";
+}
+
+/// Devices kept at most; above it the longest silent are forgotten first.
+pub const MAX_DEVICES: usize = 10_000;
+
+/// Bytes of latest messages kept at most, over all devices; above it the longest silent are forgotten first.
+pub const MAX_DEVICE_BYTES: usize = 64 * 1024 * 1024;
+
+/// An announcement above this many bytes carries names instead of messages, and the web UI reads them.
+pub const MAX_ANNOUNCEMENT_BYTES: usize = 1024 * 1024;
+
+/// Key of a device's hash.
+pub fn device_key(device: &str) -> String {
+    format!("{DEVICE_PREFIX}{device}")
+}
+
+/// Key of the watermark of one stream and partition key.
+pub fn mark_key(stream_arn: &str, partition_key: &str) -> String {
+    format!("{MARK_PREFIX}{stream_arn}:{partition_key}")
+}

@@ -1,0 +1,41 @@
+//! MQTT topics of the sensors.
+
+/// The bare topic: the original system's, still accepted.
+pub const BARE: &str = "topic/sensors";
+
+/// One level below [`BARE`] is one device: `topic/sensors/<device>`.
+pub const DEVICE_FILTER: &str = "topic/sensors/+";
+
+/// The device that published to a topic: what follows `topic/sensors/`, and the whole topic when
+/// nothing does, which no single level can equal.
+///
+/// The Kinesis partition key is the topic, so this is also how a record's device is found.
+///
+/// ```
+/// assert_eq!(contract::topic::device("topic/sensors/kitchen"), "kitchen");
+/// assert_eq!(contract::topic::device("topic/sensors"), "topic/sensors");
+/// ```
+pub fn device(topic: &str) -> &str {
+    topic
+        .strip_prefix(BARE)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .filter(|device| !device.is_empty())
+        .unwrap_or(topic)
+}
+
+/// The topic on which a device publishes; the inverse of [`device`].
+pub fn of_device(device: &str) -> String {
+    if device == BARE { BARE.to_owned() } else { format!("{BARE}/{device}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_and_topic_are_inverse() {
+        for topic in ["topic/sensors", "topic/sensors/kitchen", "topic/sensors/ü"] {
+            assert_eq!(of_device(device(topic)), topic);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The whole pipeline, the browser, the deployment: tests only.

@@ -1,0 +1,2 @@
+//! The Lambda function that keeps the sensors' live state.
+fn main() {}

@@ -1,0 +1,1 @@
+//! AWS IoT SQL: parse once, evaluate per message.

@@ -1,0 +1,1 @@
+//! Runs an emitted template on one machine.

@@ -1,0 +1,2 @@
+//! Runs an emitted template on one machine.
+fn main() {}

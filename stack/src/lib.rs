@@ -1,0 +1,1 @@
+//! The sensor backend's infrastructure as constructs.

@@ -1,0 +1,2 @@
+//! The dashboard server and its page.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Beanstalk bundle: Procfile, nginx files, deterministic zip.

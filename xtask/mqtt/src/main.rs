@@ -1,0 +1,2 @@
+//! Publishes messages over MQTT: one, or a simulated fleet's.
+fn main() {}
