@@ -3,11 +3,12 @@
 //! Nothing here does IO, and nothing here knows AWS's formats.
 //! A name that stands in this crate stands nowhere else in the repository.
 //!
-//! Layout: [`topic`], [`environment`], [`redis`], [`http`], [`timing`], and [`message`] for what travels.
+//! Layout: [`topic`], [`environment`], [`redis`], [`http`], [`timing`], [`metrics`], and [`message`] for what travels.
 
 pub mod environment;
 pub mod http;
 pub mod message;
+pub mod metrics;
 pub mod redis;
 pub mod timing;
 pub mod topic;

@@ -54,7 +54,8 @@ pub struct Announcement {
     pub seq: u64,
     /// All records ever counted.
     pub count: u64,
-    /// Latest message of all.
+    /// Latest message of all, also when this batch did not change it.
+    /// `None` when it alone would fill the announcement: read [`redis::LATEST`](crate::redis::LATEST).
     pub latest: Option<Message>,
     /// The devices that changed.
     pub devices: Vec<Device>,
@@ -62,7 +63,8 @@ pub struct Announcement {
     /// would have been larger than [`MAX_ANNOUNCEMENT_BYTES`](crate::redis::MAX_ANNOUNCEMENT_BYTES).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsent: Vec<String>,
-    /// Devices that were forgotten.
+    /// Devices that were forgotten, none of which is in [`devices`](Self::devices) or
+    /// [`unsent`](Self::unsent). A device that the batch itself brought may be among them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
 }

@@ -37,6 +37,23 @@ pub mod field {
     pub const COUNT: &str = "count";
     /// JSON [`Message`](crate::message::Message): the device's latest.
     pub const LATEST: &str = "latest";
+    /// Arrival of [`LATEST`] in milliseconds since the Unix epoch; the function's own bookkeeping.
+    pub const AT: &str = "at";
+    /// Sequence number of [`LATEST`]; the function's own bookkeeping.
+    pub const SEQUENCE: &str = "sequence";
+}
+
+/// Hash: the function's own bookkeeping, of no use to a reader; its fields are in [`ledger`].
+pub const LEDGER: &str = "sensorLedger";
+
+/// Fields of [`LEDGER`].
+pub mod ledger {
+    /// Arrival of the latest message of all, in milliseconds since the Unix epoch.
+    pub const AT: &str = "at";
+    /// Sequence number of the latest message of all.
+    pub const SEQUENCE: &str = "sequence";
+    /// Bytes of all devices' latest messages.
+    pub const BYTES: &str = "bytes";
 }
 
 /// Devices kept at most; above it the longest silent are forgotten first.

@@ -25,7 +25,11 @@ pub fn device(topic: &str) -> &str {
 
 /// The topic on which a device publishes; the inverse of [`device`].
 pub fn of_device(device: &str) -> String {
-    if device == BARE { BARE.to_owned() } else { format!("{BARE}/{device}") }
+    if device == BARE {
+        BARE.to_owned()
+    } else {
+        format!("{BARE}/{device}")
+    }
 }
 
 #[cfg(test)]
