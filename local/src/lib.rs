@@ -1,1 +1,15 @@
-//! Runs an emitted template on one machine.
+//! Runs an emitted CloudFormation template on one machine.
+//!
+//! Reads template JSON, resolves it, and brings up what it describes: the IoT broker and rule
+//! engine, Kinesis streams, event source mappings with the function's real binary, Firehose,
+//! the cache, and the real web UI. It never looks at the Rust code that wrote the template.
+//!
+//! It emulates, it does not pretend: what a template asks for and nothing here does is listed by
+//! logical ID at start, and a permission or a network path that the template lacks is missing here too.
+//!
+//! Layout, along a message's way: [`mqtt`] → [`iot`] → [`kinesis`] → the function and the web UI;
+//! [`iam`] decides about every hop; [`status`] counts.
+
+pub mod iam;
+pub mod kinesis;
+pub mod status;

@@ -1,0 +1,106 @@
+//! What happened so far, in numbers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| {
+            u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+        })
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// How many by now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one run; shared by `Arc`.
+#[derive(Debug, Default)]
+pub struct Status {
+    /// Messages that clients published and the broker took.
+    pub messages: Counter,
+    /// Times that a rule fired.
+    pub rules_fired: Counter,
+    /// Actions that succeeded.
+    pub actions: Counter,
+    /// Actions that failed for good and went to the error action.
+    pub action_failures: Counter,
+    /// Further attempts of actions.
+    pub action_retries: Counter,
+    /// Failures that no error action took, or whose error action failed as well.
+    pub failures_lost: Counter,
+    /// Connections that the broker closed because of what the client sent.
+    pub clients_refused: Counter,
+    /// Records put into streams.
+    pub records: Counter,
+    /// Invocations of functions.
+    pub invocations: Counter,
+    /// Invocations that failed.
+    pub invocation_errors: Counter,
+    /// Batches that a mapping completed.
+    pub batches: Counter,
+    /// Records that a mapping gave up on.
+    pub records_discarded: Counter,
+    /// Records that delivery streams took.
+    pub archive_records: Counter,
+    /// Objects written to the archive.
+    pub archive_objects: Counter,
+    /// Calls that a policy denied.
+    pub denials: Counter,
+    shards: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Status {
+    /// New counters, all zero.
+    pub fn new() -> Arc<Status> {
+        Arc::default()
+    }
+
+    /// Counts a record put into a shard of a stream.
+    pub fn record_put(&self, stream: &str, shard: usize) {
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        self.records.increment();
+        let name = format!("{stream}/{shard}");
+        *shards.entry(name).or_default() += 1;
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} messages, {} rule firings, {} records in streams, {} batches, {} archive records in {} objects, {} failed actions, {} failed invocations, {} denials",
+            self.messages.get(),
+            self.rules_fired.get(),
+            self.records.get(),
+            self.batches.get(),
+            self.archive_records.get(),
+            self.archive_objects.get(),
+            self.action_failures.get(),
+            self.invocation_errors.get(),
+            self.denials.get(),
+        )
+    }
+}
