@@ -1,5 +1,35 @@
 //! CloudFormation as typed Rust: templates, resources, intrinsics, policies, checks.
+//!
+//! This crate knows AWS's formats and not our application, and does no IO.
+//! What a template *means* at run time is emulated elsewhere; what can be computed from its text is here.
+//!
+//! Layout, in reading order:
+//! - writing: [`template`], [`resource`], [`value`], [`reference`], [`intrinsic`], [`policy`], [`grant`],
+//!   and [`resources`], which is generated from the registry schemas in `schemas/` and `overlays/`;
+//! - checking: [`check`] with [`shape`] and [`problem`];
+//! - reading: [`document`], [`resolve`], [`arn`].
 
-pub mod document;
+pub mod template;
+pub mod resource;
+pub mod value;
+pub mod reference;
+pub mod intrinsic;
+pub mod policy;
+pub mod grant;
+pub mod resources;
+
+pub mod check;
+pub mod problem;
+pub mod shape;
+
 pub mod arn;
+pub mod document;
 pub mod resolve;
+
+pub use policy::Statement;
+pub use problem::{Problem, Problems};
+pub use reference::Attribute;
+pub use resource::{DeletionPolicy, Handle, Resource, Tag, UpdateReplacePolicy};
+pub use template::{Condition, ConditionExpression, Parameter, ParameterProps, ResourceAttributes, Synthesized, Template};
+pub use value::{List, Map, Value};
+pub mod evaluate;

@@ -13,7 +13,7 @@
 //!
 //! Layout: `parameters` checks what was given, `intrinsics` evaluates, `cidr` is `Fn::Cidr`.
 
-mod cidr;
+pub(crate) mod cidr;
 mod intrinsics;
 mod parameters;
 

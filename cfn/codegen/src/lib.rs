@@ -1,1 +1,91 @@
-//! Generates the resource types of cfn from the CloudFormation registry schemas.
+//! Generates the resource types of `cfn` from the CloudFormation registry schemas.
+//!
+//! Input is committed: `cfn/schemas` (what AWS publishes, prose stripped) and `cfn/overlays` (what the
+//! schemas do not say, each with its reason). Output is committed too: `cfn/src/resources`.
+//! This crate never depends on what it generates.
+//!
+//! Layout: [`schema`] reads the input, [`import`] brings a new schema in, [`kind`] types the
+//! references, [`model`] is what a resource type becomes, [`emit`] writes it as Rust.
+
+pub mod emit;
+pub mod import;
+pub mod kind;
+pub mod model;
+pub mod name;
+pub mod schema;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+/// The command that brings generated files up to date; named in each of them.
+pub const COMMAND: &str = "cargo xtask codegen";
+
+/// What a run found out beside the code.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Files that were written, relative to the repository.
+    pub written: Vec<String>,
+    /// Properties that look like references and accept any text: candidates for an overlay.
+    pub untyped: Vec<String>,
+}
+
+/// Brings `cfn/src/resources` below `root` up to date, or with `check` only tells whether it is:
+/// a stale file is then an error that names [`COMMAND`].
+pub fn run(root: &Path, check: bool) -> Result<Report> {
+    let input = schema::Input::read(&root.join("cfn/schemas"), &root.join("cfn/overlays"))?;
+    let (files, untyped) = generate(&input)?;
+    let folder = root.join("cfn/src/resources");
+    let mut report = Report { written: Vec::new(), untyped };
+    let mut stale = Vec::new();
+    let mut existing: BTreeMap<String, String> = BTreeMap::new();
+    if folder.exists() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+            let path = entry?.path();
+            if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+                existing.insert(name.to_owned(), text);
+            }
+        }
+    }
+    for (name, text) in &files {
+        if existing.remove(name).as_ref() != Some(text) {
+            stale.push(name.clone());
+        }
+    }
+    let superfluous: Vec<String> = existing.into_keys().collect();
+    if check {
+        if !stale.is_empty() || !superfluous.is_empty() {
+            let names: Vec<String> = stale.into_iter().chain(superfluous).collect();
+            bail!("cfn/src/resources is stale ({}): run `{COMMAND}` and commit the result", names.join(", "));
+        }
+        return Ok(report);
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    for name in superfluous {
+        let path = folder.join(&name);
+        fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        report.written.push(format!("cfn/src/resources/{name} (removed)"));
+    }
+    for name in stale {
+        let path = folder.join(&name);
+        fs::write(&path, &files[&name]).with_context(|| format!("write {}", path.display()))?;
+        report.written.push(format!("cfn/src/resources/{name}"));
+    }
+    Ok(report)
+}
+
+/// The generated files by name, and the references that stayed untyped.
+pub fn generate(input: &schema::Input) -> Result<(BTreeMap<String, String>, Vec<String>)> {
+    let kinds = kind::Kinds::new(input);
+    let mut resources = Vec::new();
+    for schema in input.schemas.values() {
+        let resource = model::Resource::new(schema, input, &kinds)
+            .with_context(|| format!("generate {}", schema.type_name))?;
+        resources.push(resource);
+    }
+    let untyped = resources.iter().flat_map(|resource| resource.untyped.iter().cloned()).collect();
+    Ok((emit::files(&resources, &input.origin)?, untyped))
+}

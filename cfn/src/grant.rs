@@ -1,0 +1,1 @@
+//! Permissions beside the things that they open.
