@@ -23,3 +23,15 @@ pub const FUNCTION: &[&str] = &[REDIS_URL];
 
 /// What the web UI reads and the template must set.
 pub const WEBUI: &[&str] = &[REDIS_URL, PORT, INTERFACE];
+
+/// What the function reads and Lambda sets:
+/// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>.
+pub const FUNCTION_PLATFORM: &[&str] = &[
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+];
+
+/// Level of the function's logs, set by Lambda when its `LoggingConfig` names one.
+pub const AWS_LAMBDA_LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
