@@ -1,0 +1,412 @@
+//! All policies of a resolved template.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde_json::{Value as Json, json};
+
+use super::policy::{Policy, PolicyKind};
+use super::{Decision, Keys, Principal, Request, evaluate};
+use crate::resolve::{Problem, Resolved, ResolvedResource};
+
+/// Documents of policies that the template only names (AWS-managed ones), by ARN.
+pub type ManagedPolicies = BTreeMap<String, Json>;
+
+/// All policies of a template, by what they are attached to.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    /// The template's roles by logical ID.
+    pub roles: IndexMap<String, RolePolicies>,
+    /// Resource-based policies by the ARN of what they are attached to (a log group's without `:*`).
+    pub resources: BTreeMap<String, Vec<Policy>>,
+    /// The template's IoT policies by logical ID.
+    pub iot: IndexMap<String, Policy>,
+}
+
+/// What a role may do and who may assume it.
+#[derive(Clone, Debug)]
+pub struct RolePolicies {
+    /// Logical ID
+    pub logical_id: String,
+    /// ARN
+    pub arn: String,
+    /// `AssumeRolePolicyDocument`
+    pub trust: Policy,
+    /// Inline and attached policies
+    pub identity: Vec<Policy>,
+}
+
+impl Policies {
+    /// Gathers and reads every policy.
+    ///
+    /// # Errors
+    /// Everything that is not understood, all at once, and every managed policy whose document is
+    /// neither in the template nor in `managed`.
+    pub fn collect(
+        resolved: &Resolved,
+        managed: &ManagedPolicies,
+    ) -> Result<Policies, Vec<Problem>> {
+        let mut collector = Collector {
+            resolved,
+            managed,
+            policies: Policies::default(),
+            problems: Vec::new(),
+        };
+        for role in resolved.of_type("AWS::IAM::Role") {
+            collector.role(role);
+        }
+        for resource in resolved.resources.values() {
+            collector.attached(resource);
+        }
+        if collector.problems.is_empty() {
+            Ok(collector.policies)
+        } else {
+            Err(collector.problems)
+        }
+    }
+
+    /// The role with a logical ID, an ARN or a name.
+    pub fn role(&self, reference: &str) -> Option<&RolePolicies> {
+        self.roles.get(reference).or_else(|| {
+            self.roles.values().find(|role| {
+                role.arn == reference || role.arn.rsplit('/').next() == Some(reference)
+            })
+        })
+    }
+
+    /// The policies attached to a resource, by the ARN that a request names.
+    pub fn of_resource(&self, arn: &str) -> &[Policy] {
+        let found = self.resources.get(arn).or_else(|| {
+            // An object belongs to its bucket.
+            let bucket = arn.split_once(":s3:::").and_then(|_| arn.split_once('/'));
+            bucket.and_then(|(bucket, _)| self.resources.get(bucket))
+        });
+        found.map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a role may do something; `reference` is its logical ID, ARN or name.
+    /// A role that is not of this template may nothing, as far as can be known here.
+    pub fn role_may(
+        &self,
+        reference: &str,
+        session: &str,
+        action: &str,
+        resource: &str,
+        context: Keys,
+    ) -> (Request, Decision) {
+        let role = self.role(reference);
+        let arn = role.map_or(reference, |role| &role.arn).to_owned();
+        let request = Request {
+            principal: Principal::Role {
+                arn,
+                session: session.to_owned(),
+            },
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            context,
+        };
+        let identity = role.map_or(&[][..], |role| &role.identity);
+        let decision = evaluate(identity, self.of_resource(resource), &request);
+        (request, decision)
+    }
+
+    /// Whether a service may do something by the resource's own policy.
+    pub fn service_may(
+        &self,
+        service: &str,
+        action: &str,
+        resource: &str,
+        context: Keys,
+    ) -> (Request, Decision) {
+        let request = Request {
+            principal: Principal::Service(service.to_owned()),
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            context,
+        };
+        let decision = evaluate(&[], self.of_resource(resource), &request);
+        (request, decision)
+    }
+
+    /// Whether a service may assume a role; `reference` is its logical ID, ARN or name, `context`
+    /// what the service sends with the request (`aws:SourceArn`, `aws:SourceAccount`, `sts:ExternalId`).
+    pub fn may_assume(&self, reference: &str, service: &str, context: Keys) -> (Request, Decision) {
+        let role = self.role(reference);
+        let request = Request {
+            principal: Principal::Service(service.to_owned()),
+            action: "sts:AssumeRole".to_owned(),
+            resource: role.map_or(reference, |role| &role.arn).to_owned(),
+            context,
+        };
+        let trust = role.map_or(&[][..], |role| std::slice::from_ref(&role.trust));
+        let decision = evaluate(&[], trust, &request);
+        (request, decision)
+    }
+
+    /// Whether a device may do something by the given IoT policies of the template (logical IDs).
+    pub fn certificate_may(
+        &self,
+        policies: &[&str],
+        certificate: &str,
+        action: &str,
+        resource: &str,
+        context: Keys,
+    ) -> (Request, Decision) {
+        let request = Request {
+            principal: Principal::Certificate(certificate.to_owned()),
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            context,
+        };
+        let attached: Vec<Policy> = policies
+            .iter()
+            .filter_map(|it| self.iot.get(*it))
+            .cloned()
+            .collect();
+        let decision = evaluate(&attached, &[], &request);
+        (request, decision)
+    }
+}
+
+struct Collector<'a> {
+    resolved: &'a Resolved,
+    managed: &'a ManagedPolicies,
+    policies: Policies,
+    problems: Vec<Problem>,
+}
+
+impl Collector<'_> {
+    fn parse(&mut self, kind: PolicyKind, id: &str, path: &str, document: &Json) -> Option<Policy> {
+        match Policy::parse(kind, id, path, document) {
+            Ok(policy) => Some(policy),
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        }
+    }
+
+    fn role(&mut self, role: &ResolvedResource) {
+        let id = &role.logical_id;
+        if role.property("/PermissionsBoundary").is_some() {
+            self.problems.push(Problem::at(
+                id,
+                "Properties.PermissionsBoundary",
+                "permission boundaries are not evaluated here: remove it",
+            ));
+        }
+        let Some(document) = role.property("/AssumeRolePolicyDocument") else {
+            self.problems
+                .push(Problem::of(id, "a role needs AssumeRolePolicyDocument"));
+            return;
+        };
+        let trust = self.parse(
+            PolicyKind::Trust,
+            id,
+            "Properties.AssumeRolePolicyDocument",
+            document,
+        );
+        let mut identity = Vec::new();
+        for (index, policy) in role.items("/Policies").iter().enumerate() {
+            let path = format!("Properties.Policies.{index}.PolicyDocument");
+            match policy.get("PolicyDocument") {
+                Some(document) => {
+                    identity.extend(self.parse(PolicyKind::Identity, id, &path, document));
+                }
+                None => self.problems.push(Problem::at(id, path, "is missing")),
+            }
+        }
+        for (index, arn) in role.texts("/ManagedPolicyArns").iter().enumerate() {
+            if self
+                .resolved
+                .find("AWS::IAM::ManagedPolicy", arn)
+                .is_some_and(|it| it.physical_id == *arn)
+            {
+                // Read where it stands, below.
+                continue;
+            }
+            let path = format!("Properties.ManagedPolicyArns.{index}");
+            match self.managed.get(arn) {
+                Some(document) => {
+                    identity.extend(self.parse(PolicyKind::Identity, id, &path, document));
+                }
+                None => self.problems.push(Problem::at(
+                    id,
+                    path,
+                    format!("the document of `{arn}` is not known: write its statements into the role instead"),
+                )),
+            }
+        }
+        if let (Some(trust), Some(arn)) = (trust, role.arn()) {
+            let role = RolePolicies {
+                logical_id: id.clone(),
+                arn: arn.to_owned(),
+                trust,
+                identity,
+            };
+            self.policies.roles.insert(id.clone(), role);
+        }
+    }
+
+    fn attached(&mut self, resource: &ResolvedResource) {
+        let id = &resource.logical_id;
+        let document = resource.property("/PolicyDocument").cloned();
+        let path = "Properties.PolicyDocument";
+        match resource.r#type.as_str() {
+            "AWS::IAM::Policy" | "AWS::IAM::RolePolicy" | "AWS::IAM::ManagedPolicy" => {
+                let document = document.unwrap_or_default();
+                let Some(policy) = self.parse(PolicyKind::Identity, id, path, &document) else {
+                    return;
+                };
+                for role in self.holders(resource) {
+                    match self.policies.roles.get_mut(&role) {
+                        Some(role) => role.identity.push(policy.clone()),
+                        None if self.resolved.resources.contains_key(&role) => {}
+                        None => self.problems.push(Problem::of(
+                            id,
+                            format!("is attached to role `{role}`, which is not in this template"),
+                        )),
+                    }
+                }
+            }
+            "AWS::IoT::Policy" => {
+                let document = document.unwrap_or_default();
+                if let Some(policy) = self.parse(PolicyKind::Iot, id, path, &document) {
+                    self.policies.iot.insert(id.clone(), policy);
+                }
+            }
+            "AWS::S3::BucketPolicy" => {
+                let bucket = resource.text("/Bucket").unwrap_or_default();
+                let arn = format!("arn:{}:s3:::{bucket}", self.resolved.context.partition);
+                self.on(id, path, [arn], document);
+            }
+            "AWS::SNS::TopicPolicy" => self.on(id, path, resource.texts("/Topics"), document),
+            "AWS::SQS::QueuePolicy" => {
+                let arns = resource.texts("/Queues").into_iter().map(|url| {
+                    let queue = self.resolved.find("AWS::SQS::Queue", &url);
+                    queue
+                        .and_then(ResolvedResource::arn)
+                        .unwrap_or(&url)
+                        .to_owned()
+                });
+                let arns: Vec<String> = arns.collect();
+                self.on(id, path, arns, document);
+            }
+            "AWS::Kinesis::ResourcePolicy" => {
+                let document = resource.property("/ResourcePolicy").cloned();
+                self.on(
+                    id,
+                    "Properties.ResourcePolicy",
+                    resource.texts("/ResourceArn"),
+                    document,
+                );
+            }
+            "AWS::KMS::Key" => {
+                let account = &self.resolved.context.account_id;
+                let partition = &self.resolved.context.partition;
+                // KMS Developer Guide, "Default key policy"
+                let default = json!({"Version": "2012-10-17", "Statement": [{
+                    "Effect": "Allow", "Action": "kms:*", "Resource": "*",
+                    "Principal": {"AWS": format!("arn:{partition}:iam::{account}:root")},
+                }]});
+                let document = resource.property("/KeyPolicy").cloned().unwrap_or(default);
+                let arn = resource.arn().unwrap_or_default().to_owned();
+                self.on(id, "Properties.KeyPolicy", [arn], Some(document));
+            }
+            "AWS::Lambda::Permission" => {
+                let function = resource.text("/FunctionName").unwrap_or_default();
+                let arn = self.resolved.find("AWS::Lambda::Function", &function);
+                let arn = arn
+                    .and_then(ResolvedResource::arn)
+                    .unwrap_or(&function)
+                    .to_owned();
+                let document = permission(resource, &arn);
+                self.on(id, "Properties", [arn], Some(document));
+            }
+            // A queue's or topic's policy in another service's words: refused rather than skipped.
+            "AWS::Logs::ResourcePolicy" | "AWS::Lambda::LayerVersionPermission" => {
+                self.problems.push(Problem::of(
+                    id,
+                    format!(
+                        "resource policies of type {} are not evaluated here",
+                        resource.r#type
+                    ),
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    /// Logical IDs of the roles that a policy resource is attached to; a role that is not in the
+    /// template is given by its name.
+    fn holders(&self, resource: &ResolvedResource) -> Vec<String> {
+        let mut names = resource.texts("/Roles");
+        names.extend(resource.text("/RoleName"));
+        let mut holders: Vec<String> = names
+            .into_iter()
+            .map(|name| match self.resolved.find("AWS::IAM::Role", &name) {
+                Some(role) => role.logical_id.clone(),
+                None => name,
+            })
+            .collect();
+        for role in self.resolved.of_type("AWS::IAM::Role") {
+            if role
+                .texts("/ManagedPolicyArns")
+                .contains(&resource.physical_id)
+            {
+                holders.push(role.logical_id.clone());
+            }
+        }
+        holders
+    }
+
+    fn on(
+        &mut self,
+        id: &str,
+        path: &str,
+        arns: impl IntoIterator<Item = String>,
+        document: Option<Json>,
+    ) {
+        let document = document.unwrap_or_default();
+        let Some(policy) = self.parse(PolicyKind::Resource, id, path, &document) else {
+            return;
+        };
+        for arn in arns {
+            self.policies
+                .resources
+                .entry(arn)
+                .or_default()
+                .push(policy.clone());
+        }
+    }
+}
+
+/// The statement that `AddPermission` writes into the function's policy.
+fn permission(resource: &ResolvedResource, function: &str) -> Json {
+    let principal = resource.text("/Principal").unwrap_or_default();
+    let principal = match principal.as_str() {
+        "*" => json!("*"),
+        service if service.ends_with(".amazonaws.com") => json!({ "Service": service }),
+        other => json!({ "AWS": other }),
+    };
+    let mut statement = json!({
+        "Effect": "Allow",
+        "Principal": principal,
+        "Action": resource.text("/Action").unwrap_or_default(),
+        "Resource": function,
+    });
+    let mut condition = serde_json::Map::new();
+    if let Some(arn) = resource.text("/SourceArn") {
+        condition.insert("ArnLike".to_owned(), json!({ "aws:SourceArn": arn }));
+    }
+    if let Some(account) = resource.text("/SourceAccount") {
+        condition.insert(
+            "StringEquals".to_owned(),
+            json!({ "aws:SourceAccount": account }),
+        );
+    }
+    if !condition.is_empty() {
+        statement["Condition"] = Json::Object(condition);
+    }
+    json!({ "Version": "2012-10-17", "Statement": [statement] })
+}
