@@ -16,6 +16,7 @@ pub mod reference;
 pub mod intrinsic;
 pub mod policy;
 pub mod grant;
+#[rustfmt::skip]
 pub mod resources;
 
 pub mod check;
@@ -25,6 +26,8 @@ pub mod shape;
 pub mod arn;
 pub mod document;
 pub mod resolve;
+pub mod evaluate;
+pub mod network;
 
 pub use policy::Statement;
 pub use problem::{Problem, Problems};
@@ -32,4 +35,3 @@ pub use reference::Attribute;
 pub use resource::{DeletionPolicy, Handle, Resource, Tag, UpdateReplacePolicy};
 pub use template::{Condition, ConditionExpression, Parameter, ParameterProps, ResourceAttributes, Synthesized, Template};
 pub use value::{List, Map, Value};
-pub mod evaluate;

@@ -294,6 +294,11 @@ impl Template {
         self.resources.get_mut(handle.logical_id())?.properties.as_any().downcast_mut()
     }
 
+    /// Keeps a problem for synth, which reports all at once.
+    pub(crate) fn report(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
     /// Declares a parameter of type `String`.
     pub fn parameter<K: Kind>(&mut self, name: &'static str, props: ParameterProps) -> Parameter<K> {
         self.declare_parameter(name, "String", &props);

@@ -109,7 +109,7 @@ fn resource_items(resource: &Resource) -> TokenStream {
     let short = name::resource(type_name);
     let identifier = name::type_name(short);
     let module = module_of(resource);
-    let doc = format!(" `{type_name}`\n\n Property types are in [`{module}`].");
+    let doc = docs([format!("`{type_name}`"), format!("Property types are in [`{module}`].")]);
     let r#struct = struct_items(&identifier, &resource.properties, &doc, &quote!(#module::), true);
     let attributes = attribute_methods(resource, &identifier);
     let module_doc = format!(" Property types of [`{identifier}`](super::{identifier}).");
@@ -117,7 +117,7 @@ fn resource_items(resource: &Resource) -> TokenStream {
         .structs
         .iter()
         .map(|(name, r#struct)| {
-            let doc = format!(" `{type_name}.{}`", r#struct.name);
+            let doc = docs([format!("`{type_name}.{}`", r#struct.name)]);
             struct_items(&format_ident!("{name}"), r#struct, &doc, &quote!(), false)
         })
         .collect();
@@ -155,18 +155,18 @@ fn resource_items(resource: &Resource) -> TokenStream {
     }
 }
 
-fn struct_items(identifier: &Ident, r#struct: &Struct, doc: &str, module: &TokenStream, top: bool) -> TokenStream {
+fn struct_items(identifier: &Ident, r#struct: &Struct, doc: &TokenStream, module: &TokenStream, top: bool) -> TokenStream {
     let has_required = r#struct.fields.iter().any(|field| field.required);
     let fields = r#struct.fields.iter().map(|field| {
         let name = &field.name;
         let identifier = name::field(name);
         let r#type = field_type(field, module);
-        let doc = format!(" {}", std::iter::once(format!("`{name}`")).chain(field.doc.iter().cloned()).collect::<Vec<_>>().join("\n\n "));
+        let doc = docs(std::iter::once(format!("`{name}`")).chain(field.doc.iter().cloned()));
         let serde = match (&field.r#type, field.required) {
             (_, true) => quote!(#[serde(rename = #name)]),
             (_, false) => quote!(#[serde(rename = #name, default, skip_serializing_if = "Option::is_none")]),
         };
-        quote!(#[doc = #doc] #serde pub #identifier: #r#type)
+        quote!(#doc #serde pub #identifier: #r#type)
     });
     let default = (!has_required).then(|| quote!(, Default));
     let constructor = has_required.then(|| {
@@ -191,7 +191,7 @@ fn struct_items(identifier: &Ident, r#struct: &Struct, doc: &str, module: &Token
         }
     });
     quote! {
-        #[doc = #doc]
+        #doc
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize #default)]
         #[serde(deny_unknown_fields)]
         pub struct #identifier {
@@ -199,6 +199,15 @@ fn struct_items(identifier: &Ident, r#struct: &Struct, doc: &str, module: &Token
         }
         #constructor
     }
+}
+
+/// A doc comment, one paragraph for each fact.
+fn docs(facts: impl IntoIterator<Item = String>) -> TokenStream {
+    let lines = facts.into_iter().enumerate().flat_map(|(index, fact)| {
+        let blank = (index > 0).then(String::new);
+        blank.into_iter().chain([format!(" {fact}")])
+    });
+    quote!(#(#[doc = #lines])*)
 }
 
 fn field_type(field: &Field, module: &TokenStream) -> TokenStream {

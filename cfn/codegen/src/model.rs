@@ -618,12 +618,10 @@ fn has_properties(schema: &Schema, node: &Json) -> bool {
         })
 }
 
-/// Key and value, both required text: the one tag type serves.
+/// Key and value, both text: the one tag type serves.
 fn is_tag(definition: Option<&str>, node: &Json) -> bool {
     let Some(properties) = node["properties"].as_object() else { return false };
     definition.is_some_and(|name| name.ends_with("Tag") || name == "TagMap")
         && properties.len() == 2
-        && ["Key", "Value"].iter().all(|name| {
-            properties.get(*name).is_some_and(|property| property["type"] == "string") && texts(&node["required"]).iter().any(|required| required == name)
-        })
+        && ["Key", "Value"].iter().all(|name| properties.get(*name).is_some_and(|property| property["type"] == "string"))
 }

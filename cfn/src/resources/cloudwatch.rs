@@ -16,9 +16,9 @@ crate::reference::kinds! {
     #[doc = " `AWS::CloudWatch::Alarm.Arn`"] AlarmArn = "AWS::CloudWatch::Alarm.Arn",
     #[doc = " `AWS::CloudWatch::Alarm.Name`"] AlarmName = "AWS::CloudWatch::Alarm.Name"
 }
-/** `AWS::CloudWatch::Alarm`
-
- Property types are in [`alarm`].*/
+/// `AWS::CloudWatch::Alarm`
+///
+/// Property types are in [`alarm`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Alarm {
@@ -29,34 +29,34 @@ pub struct Alarm {
         skip_serializing_if = "Option::is_none"
     )]
     pub action_configuration: Option<Value<alarm::ActionConfiguration>>,
-    /** `ActionsEnabled`
-
- Default: `true`.*/
+    /// `ActionsEnabled`
+    ///
+    /// Default: `true`.
     #[serde(rename = "ActionsEnabled", default, skip_serializing_if = "Option::is_none")]
     pub actions_enabled: Option<Value<bool>>,
-    /** `AlarmActions`
-
- At least 0 items.
-
- Each: Refers to what `AlarmActions` accepts.
-
- Each: 1 to 1024 characters.*/
+    /// `AlarmActions`
+    ///
+    /// At least 0 items.
+    ///
+    /// Each: Refers to what `AlarmActions` accepts.
+    ///
+    /// Each: 1 to 1024 characters.
     #[serde(rename = "AlarmActions", default, skip_serializing_if = "Option::is_none")]
     pub alarm_actions: Option<List<alarm::AlarmActions>>,
-    /** `AlarmDescription`
-
- At most 1024 characters.*/
+    /// `AlarmDescription`
+    ///
+    /// At most 1024 characters.
     #[serde(
         rename = "AlarmDescription",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub alarm_description: Option<Value<String>>,
-    /** `AlarmName`
-
- At most 255 characters.
-
- Changing this replaces the resource.*/
+    /// `AlarmName`
+    ///
+    /// At most 255 characters.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "AlarmName", default, skip_serializing_if = "Option::is_none")]
     pub alarm_name: Option<Value<String>>,
     /// `ComparisonOperator`
@@ -66,23 +66,23 @@ pub struct Alarm {
         skip_serializing_if = "Option::is_none"
     )]
     pub comparison_operator: Option<Value<alarm::ComparisonOperator>>,
-    /** `DatapointsToAlarm`
-
- At least 1.*/
+    /// `DatapointsToAlarm`
+    ///
+    /// At least 1.
     #[serde(
         rename = "DatapointsToAlarm",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub datapoints_to_alarm: Option<Value<i64>>,
-    /** `Dimensions`
-
- 0 to 30 items.*/
+    /// `Dimensions`
+    ///
+    /// 0 to 30 items.
     #[serde(rename = "Dimensions", default, skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<List<alarm::Dimension>>,
-    /** `EvaluateLowSampleCountPercentile`
-
- 1 to 255 characters.*/
+    /// `EvaluateLowSampleCountPercentile`
+    ///
+    /// 1 to 255 characters.
     #[serde(
         rename = "EvaluateLowSampleCountPercentile",
         default,
@@ -96,18 +96,18 @@ pub struct Alarm {
         skip_serializing_if = "Option::is_none"
     )]
     pub evaluation_criteria: Option<Value<alarm::EvaluationCriteria>>,
-    /** `EvaluationInterval`
-
- 10 to 3600.*/
+    /// `EvaluationInterval`
+    ///
+    /// 10 to 3600.
     #[serde(
         rename = "EvaluationInterval",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub evaluation_interval: Option<Value<i64>>,
-    /** `EvaluationPeriods`
-
- At least 1.*/
+    /// `EvaluationPeriods`
+    ///
+    /// At least 1.
     #[serde(
         rename = "EvaluationPeriods",
         default,
@@ -128,62 +128,62 @@ pub struct Alarm {
         skip_serializing_if = "Option::is_none"
     )]
     pub extended_statistic: Option<Value<String>>,
-    /** `InsufficientDataActions`
-
- At least 0 items.
-
- Each: Refers to `AWS::SNS::Topic.Arn`.
-
- Each: 1 to 1024 characters.*/
+    /// `InsufficientDataActions`
+    ///
+    /// At least 0 items.
+    ///
+    /// Each: Refers to `AWS::SNS::Topic.Arn`.
+    ///
+    /// Each: 1 to 1024 characters.
     #[serde(
         rename = "InsufficientDataActions",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub insufficient_data_actions: Option<List<crate::resources::sns::TopicArn>>,
-    /** `MetricName`
-
- 1 to 255 characters.*/
+    /// `MetricName`
+    ///
+    /// 1 to 255 characters.
     #[serde(rename = "MetricName", default, skip_serializing_if = "Option::is_none")]
     pub metric_name: Option<Value<String>>,
     /// `Metrics`
     #[serde(rename = "Metrics", default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<List<alarm::MetricDataQuery>>,
-    /** `Namespace`
-
- 1 to 255 characters.
-
- Pattern: `^[^:]`.*/
+    /// `Namespace`
+    ///
+    /// 1 to 255 characters.
+    ///
+    /// Pattern: `^[^:]`.
     #[serde(rename = "Namespace", default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Value<String>>,
-    /** `OKActions`
-
- At least 0 items.
-
- Each: Refers to `AWS::SNS::Topic.Arn`.
-
- Each: 1 to 1024 characters.*/
+    /// `OKActions`
+    ///
+    /// At least 0 items.
+    ///
+    /// Each: Refers to `AWS::SNS::Topic.Arn`.
+    ///
+    /// Each: 1 to 1024 characters.
     #[serde(rename = "OKActions", default, skip_serializing_if = "Option::is_none")]
     pub ok_actions: Option<List<crate::resources::sns::TopicArn>>,
-    /** `Period`
-
- At least 1.*/
+    /// `Period`
+    ///
+    /// At least 1.
     #[serde(rename = "Period", default, skip_serializing_if = "Option::is_none")]
     pub period: Option<Value<i64>>,
     /// `Statistic`
     #[serde(rename = "Statistic", default, skip_serializing_if = "Option::is_none")]
     pub statistic: Option<Value<alarm::Statistic>>,
-    /** `Tags`
-
- At most 50 items.*/
+    /// `Tags`
+    ///
+    /// At most 50 items.
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
     /// `Threshold`
     #[serde(rename = "Threshold", default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<Value<f64>>,
-    /** `ThresholdMetricId`
-
- 1 to 255 characters.*/
+    /// `ThresholdMetricId`
+    ///
+    /// 1 to 255 characters.
     #[serde(
         rename = "ThresholdMetricId",
         default,
@@ -240,27 +240,27 @@ pub mod alarm {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct AlarmTagsPropagation {
-        /** `Enabled`
-
- Required.*/
+        /// `Enabled`
+        ///
+        /// Required.
         #[serde(rename = "Enabled")]
         pub enabled: Value<bool>,
-        /** `ExcludedTagKeys`
-
- 1 to 50 items.
-
- Each: 1 to 128 characters.*/
+        /// `ExcludedTagKeys`
+        ///
+        /// 1 to 50 items.
+        ///
+        /// Each: 1 to 128 characters.
         #[serde(
             rename = "ExcludedTagKeys",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub excluded_tag_keys: Option<List<String>>,
-        /** `IncludedTagKeys`
-
- 1 to 50 items.
-
- Each: 1 to 128 characters.*/
+        /// `IncludedTagKeys`
+        ///
+        /// 1 to 50 items.
+        ///
+        /// Each: 1 to 128 characters.
         #[serde(
             rename = "IncludedTagKeys",
             default,
@@ -282,18 +282,18 @@ pub mod alarm {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct Dimension {
-        /** `Name`
-
- Required.
-
- 1 to 255 characters.*/
+        /// `Name`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
         #[serde(rename = "Name")]
         pub name: Value<String>,
-        /** `Value`
-
- Required.
-
- 1 to 1024 characters.*/
+        /// `Value`
+        ///
+        /// Required.
+        ///
+        /// 1 to 1024 characters.
         #[serde(rename = "Value")]
         pub value: Value<String>,
     }
@@ -374,23 +374,23 @@ pub mod alarm {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct MetricDataQuery {
-        /** `AccountId`
-
- 1 to 255 characters.*/
+        /// `AccountId`
+        ///
+        /// 1 to 255 characters.
         #[serde(rename = "AccountId", default, skip_serializing_if = "Option::is_none")]
         pub account_id: Option<Value<String>>,
-        /** `Expression`
-
- 1 to 2048 characters.*/
+        /// `Expression`
+        ///
+        /// 1 to 2048 characters.
         #[serde(rename = "Expression", default, skip_serializing_if = "Option::is_none")]
         pub expression: Option<Value<String>>,
-        /** `Id`
-
- Required.
-
- 1 to 255 characters.
-
- Pattern: `^([a-z])([A-Za-z0-9\_]*)$`.*/
+        /// `Id`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
+        ///
+        /// Pattern: `^([a-z])([A-Za-z0-9\_]*)$`.
         #[serde(rename = "Id")]
         pub id: Value<String>,
         /// `Label`
@@ -399,9 +399,9 @@ pub mod alarm {
         /// `MetricStat`
         #[serde(rename = "MetricStat", default, skip_serializing_if = "Option::is_none")]
         pub metric_stat: Option<Value<MetricStat>>,
-        /** `Period`
-
- At least 1.*/
+        /// `Period`
+        ///
+        /// At least 1.
         #[serde(rename = "Period", default, skip_serializing_if = "Option::is_none")]
         pub period: Option<Value<i64>>,
         /// `ReturnData`
@@ -426,21 +426,21 @@ pub mod alarm {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct MetricStat {
-        /** `Metric`
-
- Required.*/
+        /// `Metric`
+        ///
+        /// Required.
         #[serde(rename = "Metric")]
         pub metric: Value<Metric>,
-        /** `Period`
-
- Required.
-
- At least 1.*/
+        /// `Period`
+        ///
+        /// Required.
+        ///
+        /// At least 1.
         #[serde(rename = "Period")]
         pub period: Value<i64>,
-        /** `Stat`
-
- Required.*/
+        /// `Stat`
+        ///
+        /// Required.
         #[serde(rename = "Stat")]
         pub stat: Value<String>,
         /// `Unit`
@@ -466,21 +466,21 @@ pub mod alarm {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct Metric {
-        /** `Dimensions`
-
- 0 to 30 items.*/
+        /// `Dimensions`
+        ///
+        /// 0 to 30 items.
         #[serde(rename = "Dimensions", default, skip_serializing_if = "Option::is_none")]
         pub dimensions: Option<List<Dimension>>,
-        /** `MetricName`
-
- 1 to 255 characters.*/
+        /// `MetricName`
+        ///
+        /// 1 to 255 characters.
         #[serde(rename = "MetricName", default, skip_serializing_if = "Option::is_none")]
         pub metric_name: Option<Value<String>>,
-        /** `Namespace`
-
- 1 to 255 characters.
-
- Pattern: `^[^:]`.*/
+        /// `Namespace`
+        ///
+        /// 1 to 255 characters.
+        ///
+        /// Pattern: `^[^:]`.
         #[serde(rename = "Namespace", default, skip_serializing_if = "Option::is_none")]
         pub namespace: Option<Value<String>>,
     }
@@ -495,9 +495,9 @@ pub mod alarm {
             skip_serializing_if = "Option::is_none"
         )]
         pub only_start_evaluating_after_warm_up_period_ends: Option<Value<bool>>,
-        /** `WarmUpPeriodDurationInMinutes`
-
- 1 to 2880.*/
+        /// `WarmUpPeriodDurationInMinutes`
+        ///
+        /// 1 to 2880.
         #[serde(
             rename = "WarmUpPeriodDurationInMinutes",
             default,

@@ -114,39 +114,39 @@ crate::reference::kinds! {
     "AWS::EC2::VPCPeeringConnection.Id", #[doc = " `AWS::EC2::VPNGateway.Id`"]
     VpnGatewayId = "AWS::EC2::VPNGateway.Id"
 }
-/** `AWS::EC2::EIP`
-
- Property types are in [`eip`].*/
+/// `AWS::EC2::EIP`
+///
+/// Property types are in [`eip`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Eip {
-    /** `Address`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `Address`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "Address", default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Value<String>>,
-    /** `Domain`
-
- One of `standard`, `vpc`.*/
+    /// `Domain`
+    ///
+    /// One of `standard`, `vpc`.
     #[serde(rename = "Domain", default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<Value<String>>,
-    /** `InstanceId`
-
- Refers to `AWS::EC2::Instance.Id`.*/
+    /// `InstanceId`
+    ///
+    /// Refers to `AWS::EC2::Instance.Id`.
     #[serde(rename = "InstanceId", default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<Value<crate::resources::ec2::InstanceId>>,
-    /** `IpamPoolId`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `IpamPoolId`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "IpamPoolId", default, skip_serializing_if = "Option::is_none")]
     pub ipam_pool_id: Option<Value<String>>,
-    /** `NetworkBorderGroup`
-
- Changing this replaces the resource.*/
+    /// `NetworkBorderGroup`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "NetworkBorderGroup",
         default,
@@ -159,11 +159,11 @@ pub struct Eip {
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `TransferAddress`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `TransferAddress`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "TransferAddress",
         default,
@@ -317,99 +317,99 @@ pub mod eip {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::FlowLog`
-
- Property types are in [`flow_log`].*/
+/// `AWS::EC2::FlowLog`
+///
+/// Property types are in [`flow_log`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlowLog {
-    /** `DeliverCrossAccountRole`
-
- Changing this replaces the resource.*/
+    /// `DeliverCrossAccountRole`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DeliverCrossAccountRole",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub deliver_cross_account_role: Option<Value<String>>,
-    /** `DeliverLogsPermissionArn`
-
- Refers to `AWS::IAM::Role.Arn`.
-
- Changing this replaces the resource.*/
+    /// `DeliverLogsPermissionArn`
+    ///
+    /// Refers to `AWS::IAM::Role.Arn`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DeliverLogsPermissionArn",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub deliver_logs_permission_arn: Option<Value<crate::resources::iam::RoleArn>>,
-    /** `DestinationOptions`
-
- Changing this replaces the resource.*/
+    /// `DestinationOptions`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DestinationOptions",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub destination_options: Option<Value<flow_log::DestinationOptions>>,
-    /** `LogDestination`
-
- Refers to what `LogDestination` accepts.
-
- Changing this replaces the resource.*/
+    /// `LogDestination`
+    ///
+    /// Refers to what `LogDestination` accepts.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "LogDestination", default, skip_serializing_if = "Option::is_none")]
     pub log_destination: Option<Value<flow_log::LogDestination>>,
-    /** `LogDestinationType`
-
- Changing this replaces the resource.*/
+    /// `LogDestinationType`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "LogDestinationType",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub log_destination_type: Option<Value<flow_log::LogDestinationType>>,
-    /** `LogFormat`
-
- Changing this replaces the resource.*/
+    /// `LogFormat`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "LogFormat", default, skip_serializing_if = "Option::is_none")]
     pub log_format: Option<Value<String>>,
-    /** `LogGroupName`
-
- Refers to `AWS::Logs::LogGroup.Name`.
-
- Changing this replaces the resource.*/
+    /// `LogGroupName`
+    ///
+    /// Refers to `AWS::Logs::LogGroup.Name`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "LogGroupName", default, skip_serializing_if = "Option::is_none")]
     pub log_group_name: Option<Value<crate::resources::logs::LogGroupName>>,
-    /** `MaxAggregationInterval`
-
- Changing this replaces the resource.*/
+    /// `MaxAggregationInterval`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "MaxAggregationInterval",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub max_aggregation_interval: Option<Value<i64>>,
-    /** `ResourceId`
-
- Required.
-
- Refers to what `ResourceId` accepts.
-
- Changing this replaces the resource.*/
+    /// `ResourceId`
+    ///
+    /// Required.
+    ///
+    /// Refers to what `ResourceId` accepts.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "ResourceId")]
     pub resource_id: Value<flow_log::ResourceId>,
-    /** `ResourceType`
-
- Required.
-
- Changing this replaces the resource.*/
+    /// `ResourceType`
+    ///
+    /// Required.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "ResourceType")]
     pub resource_type: Value<flow_log::ResourceType>,
-    /** `TagFieldSpecifications`
-
- 1 to 3 items.
-
- Changing this replaces the resource.*/
+    /// `TagFieldSpecifications`
+    ///
+    /// 1 to 3 items.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "TagFieldSpecifications",
         default,
@@ -419,9 +419,9 @@ pub struct FlowLog {
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `TrafficType`
-
- Changing this replaces the resource.*/
+    /// `TrafficType`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "TrafficType", default, skip_serializing_if = "Option::is_none")]
     pub traffic_type: Option<Value<flow_log::TrafficType>>,
 }
@@ -468,19 +468,19 @@ pub mod flow_log {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct DestinationOptions {
-        /** `FileFormat`
-
- Required.*/
+        /// `FileFormat`
+        ///
+        /// Required.
         #[serde(rename = "FileFormat")]
         pub file_format: Value<FileFormat>,
-        /** `HiveCompatiblePartitions`
-
- Required.*/
+        /// `HiveCompatiblePartitions`
+        ///
+        /// Required.
         #[serde(rename = "HiveCompatiblePartitions")]
         pub hive_compatible_partitions: Value<bool>,
-        /** `PerHourPartition`
-
- Required.*/
+        /// `PerHourPartition`
+        ///
+        /// Required.
         #[serde(rename = "PerHourPartition")]
         pub per_hour_partition: Value<bool>,
     }
@@ -502,18 +502,18 @@ pub mod flow_log {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct TagFieldSpecification {
-        /** `ResourceType`
-
- Required.*/
+        /// `ResourceType`
+        ///
+        /// Required.
         #[serde(rename = "ResourceType")]
         pub resource_type: Value<TagFieldSpecificationResourceType>,
-        /** `TagKeys`
-
- Required.
-
- 1 to 2 items.
-
- Each: 1 to 128 characters.*/
+        /// `TagKeys`
+        ///
+        /// Required.
+        ///
+        /// 1 to 2 items.
+        ///
+        /// Each: 1 to 128 characters.
         #[serde(rename = "TagKeys")]
         pub tag_keys: List<String>,
     }
@@ -882,9 +882,9 @@ pub mod flow_log {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::InternetGateway`
-
- Property types are in [`internet_gateway`].*/
+/// `AWS::EC2::InternetGateway`
+///
+/// Property types are in [`internet_gateway`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct InternetGateway {
@@ -955,22 +955,22 @@ pub mod internet_gateway {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::NatGateway`
-
- Property types are in [`nat_gateway`].*/
+/// `AWS::EC2::NatGateway`
+///
+/// Property types are in [`nat_gateway`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct NatGateway {
-    /** `AllocationId`
-
- Refers to `AWS::EC2::EIP.AllocationId`.
-
- Changing this replaces the resource.*/
+    /// `AllocationId`
+    ///
+    /// Refers to `AWS::EC2::EIP.AllocationId`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "AllocationId", default, skip_serializing_if = "Option::is_none")]
     pub allocation_id: Option<Value<crate::resources::ec2::EipAllocationId>>,
-    /** `AvailabilityMode`
-
- Changing this replaces the resource.*/
+    /// `AvailabilityMode`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "AvailabilityMode",
         default,
@@ -984,27 +984,27 @@ pub struct NatGateway {
         skip_serializing_if = "Option::is_none"
     )]
     pub availability_zone_addresses: Option<List<nat_gateway::AvailabilityZoneAddress>>,
-    /** `ConnectivityType`
-
- Changing this replaces the resource.*/
+    /// `ConnectivityType`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "ConnectivityType",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub connectivity_type: Option<Value<nat_gateway::ConnectivityType>>,
-    /** `MaxDrainDurationSeconds`
-
- Cannot be read back.*/
+    /// `MaxDrainDurationSeconds`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "MaxDrainDurationSeconds",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub max_drain_duration_seconds: Option<Value<i64>>,
-    /** `PrivateIpAddress`
-
- Changing this replaces the resource.*/
+    /// `PrivateIpAddress`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "PrivateIpAddress",
         default,
@@ -1018,9 +1018,9 @@ pub struct NatGateway {
         skip_serializing_if = "Option::is_none"
     )]
     pub secondary_allocation_ids: Option<List<String>>,
-    /** `SecondaryPrivateIpAddressCount`
-
- 1 to 31.*/
+    /// `SecondaryPrivateIpAddressCount`
+    ///
+    /// 1 to 31.
     #[serde(
         rename = "SecondaryPrivateIpAddressCount",
         default,
@@ -1034,21 +1034,21 @@ pub struct NatGateway {
         skip_serializing_if = "Option::is_none"
     )]
     pub secondary_private_ip_addresses: Option<List<String>>,
-    /** `SubnetId`
-
- Refers to `AWS::EC2::Subnet.Id`.
-
- Changing this replaces the resource.*/
+    /// `SubnetId`
+    ///
+    /// Refers to `AWS::EC2::Subnet.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "SubnetId", default, skip_serializing_if = "Option::is_none")]
     pub subnet_id: Option<Value<crate::resources::ec2::SubnetId>>,
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `VpcId`
-
- Refers to `AWS::EC2::VPC.Id`.
-
- Changing this replaces the resource.*/
+    /// `VpcId`
+    ///
+    /// Refers to `AWS::EC2::VPC.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "VpcId", default, skip_serializing_if = "Option::is_none")]
     pub vpc_id: Option<Value<crate::resources::ec2::VpcId>>,
 }
@@ -1094,9 +1094,9 @@ pub mod nat_gateway {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct AvailabilityZoneAddress {
-        /** `AllocationIds`
-
- Required.*/
+        /// `AllocationIds`
+        ///
+        /// Required.
         #[serde(rename = "AllocationIds")]
         pub allocation_ids: List<String>,
         /// `AvailabilityZone`
@@ -1366,15 +1366,15 @@ pub mod nat_gateway {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::Route`
-
- Property types are in [`route`].*/
+/// `AWS::EC2::Route`
+///
+/// Property types are in [`route`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /** `CarrierGatewayId`
-
- Refers to `AWS::EC2::CarrierGateway.Id`.*/
+    /// `CarrierGatewayId`
+    ///
+    /// Refers to `AWS::EC2::CarrierGateway.Id`.
     #[serde(
         rename = "CarrierGatewayId",
         default,
@@ -1384,36 +1384,36 @@ pub struct Route {
     /// `CoreNetworkArn`
     #[serde(rename = "CoreNetworkArn", default, skip_serializing_if = "Option::is_none")]
     pub core_network_arn: Option<Value<String>>,
-    /** `DestinationCidrBlock`
-
- Changing this replaces the resource.*/
+    /// `DestinationCidrBlock`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DestinationCidrBlock",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub destination_cidr_block: Option<Value<String>>,
-    /** `DestinationIpv6CidrBlock`
-
- Changing this replaces the resource.*/
+    /// `DestinationIpv6CidrBlock`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DestinationIpv6CidrBlock",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub destination_ipv6_cidr_block: Option<Value<String>>,
-    /** `DestinationPrefixListId`
-
- Changing this replaces the resource.*/
+    /// `DestinationPrefixListId`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DestinationPrefixListId",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub destination_prefix_list_id: Option<Value<String>>,
-    /** `EgressOnlyInternetGatewayId`
-
- Refers to `AWS::EC2::EgressOnlyInternetGateway.Id`.*/
+    /// `EgressOnlyInternetGatewayId`
+    ///
+    /// Refers to `AWS::EC2::EgressOnlyInternetGateway.Id`.
     #[serde(
         rename = "EgressOnlyInternetGatewayId",
         default,
@@ -1422,22 +1422,22 @@ pub struct Route {
     pub egress_only_internet_gateway_id: Option<
         Value<crate::resources::ec2::EgressOnlyInternetGatewayId>,
     >,
-    /** `GatewayId`
-
- Refers to what `GatewayId` accepts.*/
+    /// `GatewayId`
+    ///
+    /// Refers to what `GatewayId` accepts.
     #[serde(rename = "GatewayId", default, skip_serializing_if = "Option::is_none")]
     pub gateway_id: Option<Value<route::GatewayId>>,
-    /** `InstanceId`
-
- Refers to `AWS::EC2::Instance.Id`.*/
+    /// `InstanceId`
+    ///
+    /// Refers to `AWS::EC2::Instance.Id`.
     #[serde(rename = "InstanceId", default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<Value<crate::resources::ec2::InstanceId>>,
     /// `LocalGatewayId`
     #[serde(rename = "LocalGatewayId", default, skip_serializing_if = "Option::is_none")]
     pub local_gateway_id: Option<Value<String>>,
-    /** `NatGatewayId`
-
- Refers to `AWS::EC2::NatGateway.Id`.*/
+    /// `NatGatewayId`
+    ///
+    /// Refers to `AWS::EC2::NatGateway.Id`.
     #[serde(rename = "NatGatewayId", default, skip_serializing_if = "Option::is_none")]
     pub nat_gateway_id: Option<Value<crate::resources::ec2::NatGatewayId>>,
     /// `NetworkInterfaceId`
@@ -1450,18 +1450,18 @@ pub struct Route {
     /// `OdbNetworkArn`
     #[serde(rename = "OdbNetworkArn", default, skip_serializing_if = "Option::is_none")]
     pub odb_network_arn: Option<Value<String>>,
-    /** `RouteTableId`
-
- Required.
-
- Refers to `AWS::EC2::RouteTable.Id`.
-
- Changing this replaces the resource.*/
+    /// `RouteTableId`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::EC2::RouteTable.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "RouteTableId")]
     pub route_table_id: Value<crate::resources::ec2::RouteTableId>,
-    /** `TransitGatewayId`
-
- Refers to `AWS::EC2::TransitGateway.Id`.*/
+    /// `TransitGatewayId`
+    ///
+    /// Refers to `AWS::EC2::TransitGateway.Id`.
     #[serde(
         rename = "TransitGatewayId",
         default,
@@ -1471,9 +1471,9 @@ pub struct Route {
     /// `VpcEndpointId`
     #[serde(rename = "VpcEndpointId", default, skip_serializing_if = "Option::is_none")]
     pub vpc_endpoint_id: Option<Value<String>>,
-    /** `VpcPeeringConnectionId`
-
- Refers to `AWS::EC2::VPCPeeringConnection.Id`.*/
+    /// `VpcPeeringConnectionId`
+    ///
+    /// Refers to `AWS::EC2::VPCPeeringConnection.Id`.
     #[serde(
         rename = "VpcPeeringConnectionId",
         default,
@@ -1714,22 +1714,22 @@ pub mod route {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::RouteTable`
-
- Property types are in [`route_table`].*/
+/// `AWS::EC2::RouteTable`
+///
+/// Property types are in [`route_table`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteTable {
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `VpcId`
-
- Required.
-
- Refers to `AWS::EC2::VPC.Id`.
-
- Changing this replaces the resource.*/
+    /// `VpcId`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::EC2::VPC.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "VpcId")]
     pub vpc_id: Value<crate::resources::ec2::VpcId>,
 }
@@ -1808,26 +1808,26 @@ pub mod route_table {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::SecurityGroup`
-
- Property types are in [`security_group`].*/
+/// `AWS::EC2::SecurityGroup`
+///
+/// Property types are in [`security_group`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecurityGroup {
-    /** `GroupDescription`
-
- Required.
-
- At most 255 characters.
-
- Changing this replaces the resource.*/
+    /// `GroupDescription`
+    ///
+    /// Required.
+    ///
+    /// At most 255 characters.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "GroupDescription")]
     pub group_description: Value<String>,
-    /** `GroupName`
-
- Refers to `AWS::EC2::SecurityGroup.Name`.
-
- Changing this replaces the resource.*/
+    /// `GroupName`
+    ///
+    /// Refers to `AWS::EC2::SecurityGroup.Name`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "GroupName", default, skip_serializing_if = "Option::is_none")]
     pub group_name: Option<Value<crate::resources::ec2::SecurityGroupName>>,
     /// `SecurityGroupEgress`
@@ -1847,11 +1847,11 @@ pub struct SecurityGroup {
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `VpcId`
-
- Refers to `AWS::EC2::VPC.Id`.
-
- Changing this replaces the resource.*/
+    /// `VpcId`
+    ///
+    /// Refers to `AWS::EC2::VPC.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "VpcId", default, skip_serializing_if = "Option::is_none")]
     pub vpc_id: Option<Value<crate::resources::ec2::VpcId>>,
 }
@@ -1912,9 +1912,9 @@ pub mod security_group {
             skip_serializing_if = "Option::is_none"
         )]
         pub destination_prefix_list_id: Option<Value<String>>,
-        /** `DestinationSecurityGroupId`
-
- Refers to `AWS::EC2::SecurityGroup.Id`.*/
+        /// `DestinationSecurityGroupId`
+        ///
+        /// Refers to `AWS::EC2::SecurityGroup.Id`.
         #[serde(
             rename = "DestinationSecurityGroupId",
             default,
@@ -1923,19 +1923,19 @@ pub mod security_group {
         pub destination_security_group_id: Option<
             Value<crate::resources::ec2::SecurityGroupId>,
         >,
-        /** `FromPort`
-
- At least -1.*/
+        /// `FromPort`
+        ///
+        /// At least -1.
         #[serde(rename = "FromPort", default, skip_serializing_if = "Option::is_none")]
         pub from_port: Option<Value<i64>>,
-        /** `IpProtocol`
-
- Required.*/
+        /// `IpProtocol`
+        ///
+        /// Required.
         #[serde(rename = "IpProtocol")]
         pub ip_protocol: Value<String>,
-        /** `ToPort`
-
- At least -1.*/
+        /// `ToPort`
+        ///
+        /// At least -1.
         #[serde(rename = "ToPort", default, skip_serializing_if = "Option::is_none")]
         pub to_port: Option<Value<i64>>,
     }
@@ -1971,14 +1971,14 @@ pub mod security_group {
             skip_serializing_if = "Option::is_none"
         )]
         pub description: Option<Value<String>>,
-        /** `FromPort`
-
- At least -1.*/
+        /// `FromPort`
+        ///
+        /// At least -1.
         #[serde(rename = "FromPort", default, skip_serializing_if = "Option::is_none")]
         pub from_port: Option<Value<i64>>,
-        /** `IpProtocol`
-
- Required.*/
+        /// `IpProtocol`
+        ///
+        /// Required.
         #[serde(rename = "IpProtocol")]
         pub ip_protocol: Value<String>,
         /// `SourcePrefixListId`
@@ -1988,9 +1988,9 @@ pub mod security_group {
             skip_serializing_if = "Option::is_none"
         )]
         pub source_prefix_list_id: Option<Value<String>>,
-        /** `SourceSecurityGroupId`
-
- Refers to `AWS::EC2::SecurityGroup.Id`.*/
+        /// `SourceSecurityGroupId`
+        ///
+        /// Refers to `AWS::EC2::SecurityGroup.Id`.
         #[serde(
             rename = "SourceSecurityGroupId",
             default,
@@ -1999,9 +1999,9 @@ pub mod security_group {
         pub source_security_group_id: Option<
             Value<crate::resources::ec2::SecurityGroupId>,
         >,
-        /** `SourceSecurityGroupName`
-
- Cannot be read back.*/
+        /// `SourceSecurityGroupName`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "SourceSecurityGroupName",
             default,
@@ -2015,9 +2015,9 @@ pub mod security_group {
             skip_serializing_if = "Option::is_none"
         )]
         pub source_security_group_owner_id: Option<Value<String>>,
-        /** `ToPort`
-
- At least -1.*/
+        /// `ToPort`
+        ///
+        /// At least -1.
         #[serde(rename = "ToPort", default, skip_serializing_if = "Option::is_none")]
         pub to_port: Option<Value<i64>>,
     }
@@ -2336,39 +2336,39 @@ pub mod security_group {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::SecurityGroupEgress`
-
- Property types are in [`security_group_egress`].*/
+/// `AWS::EC2::SecurityGroupEgress`
+///
+/// Property types are in [`security_group_egress`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecurityGroupEgress {
-    /** `CidrIp`
-
- Changing this replaces the resource.*/
+    /// `CidrIp`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "CidrIp", default, skip_serializing_if = "Option::is_none")]
     pub cidr_ip: Option<Value<String>>,
-    /** `CidrIpv6`
-
- Changing this replaces the resource.*/
+    /// `CidrIpv6`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "CidrIpv6", default, skip_serializing_if = "Option::is_none")]
     pub cidr_ipv6: Option<Value<String>>,
     /// `Description`
     #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Value<String>>,
-    /** `DestinationPrefixListId`
-
- Changing this replaces the resource.*/
+    /// `DestinationPrefixListId`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DestinationPrefixListId",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub destination_prefix_list_id: Option<Value<String>>,
-    /** `DestinationSecurityGroupId`
-
- Refers to `AWS::EC2::SecurityGroup.Id`.
-
- Changing this replaces the resource.*/
+    /// `DestinationSecurityGroupId`
+    ///
+    /// Refers to `AWS::EC2::SecurityGroup.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DestinationSecurityGroupId",
         default,
@@ -2377,34 +2377,34 @@ pub struct SecurityGroupEgress {
     pub destination_security_group_id: Option<
         Value<crate::resources::ec2::SecurityGroupId>,
     >,
-    /** `FromPort`
-
- At least -1.
-
- Changing this replaces the resource.*/
+    /// `FromPort`
+    ///
+    /// At least -1.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "FromPort", default, skip_serializing_if = "Option::is_none")]
     pub from_port: Option<Value<i64>>,
-    /** `GroupId`
-
- Required.
-
- Refers to `AWS::EC2::SecurityGroup.Id`.
-
- Changing this replaces the resource.*/
+    /// `GroupId`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::EC2::SecurityGroup.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "GroupId")]
     pub group_id: Value<crate::resources::ec2::SecurityGroupId>,
-    /** `IpProtocol`
-
- Required.
-
- Changing this replaces the resource.*/
+    /// `IpProtocol`
+    ///
+    /// Required.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "IpProtocol")]
     pub ip_protocol: Value<String>,
-    /** `ToPort`
-
- At least -1.
-
- Changing this replaces the resource.*/
+    /// `ToPort`
+    ///
+    /// At least -1.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "ToPort", default, skip_serializing_if = "Option::is_none")]
     pub to_port: Option<Value<i64>>,
 }
@@ -2571,96 +2571,96 @@ pub mod security_group_egress {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::SecurityGroupIngress`
-
- Property types are in [`security_group_ingress`].*/
+/// `AWS::EC2::SecurityGroupIngress`
+///
+/// Property types are in [`security_group_ingress`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecurityGroupIngress {
-    /** `CidrIp`
-
- Changing this replaces the resource.*/
+    /// `CidrIp`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "CidrIp", default, skip_serializing_if = "Option::is_none")]
     pub cidr_ip: Option<Value<String>>,
-    /** `CidrIpv6`
-
- Changing this replaces the resource.*/
+    /// `CidrIpv6`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "CidrIpv6", default, skip_serializing_if = "Option::is_none")]
     pub cidr_ipv6: Option<Value<String>>,
     /// `Description`
     #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Value<String>>,
-    /** `FromPort`
-
- At least -1.
-
- Changing this replaces the resource.*/
+    /// `FromPort`
+    ///
+    /// At least -1.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "FromPort", default, skip_serializing_if = "Option::is_none")]
     pub from_port: Option<Value<i64>>,
-    /** `GroupId`
-
- Refers to `AWS::EC2::SecurityGroup.Id`.
-
- Changing this replaces the resource.*/
+    /// `GroupId`
+    ///
+    /// Refers to `AWS::EC2::SecurityGroup.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "GroupId", default, skip_serializing_if = "Option::is_none")]
     pub group_id: Option<Value<crate::resources::ec2::SecurityGroupId>>,
-    /** `GroupName`
-
- Changing this replaces the resource.*/
+    /// `GroupName`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "GroupName", default, skip_serializing_if = "Option::is_none")]
     pub group_name: Option<Value<String>>,
-    /** `IpProtocol`
-
- Required.
-
- Changing this replaces the resource.*/
+    /// `IpProtocol`
+    ///
+    /// Required.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "IpProtocol")]
     pub ip_protocol: Value<String>,
-    /** `SourcePrefixListId`
-
- Refers to `AWS::EC2::PrefixList.Id`.
-
- Changing this replaces the resource.*/
+    /// `SourcePrefixListId`
+    ///
+    /// Refers to `AWS::EC2::PrefixList.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "SourcePrefixListId",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub source_prefix_list_id: Option<Value<crate::resources::ec2::PrefixListId>>,
-    /** `SourceSecurityGroupId`
-
- Refers to `AWS::EC2::SecurityGroup.Id`.
-
- Changing this replaces the resource.*/
+    /// `SourceSecurityGroupId`
+    ///
+    /// Refers to `AWS::EC2::SecurityGroup.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "SourceSecurityGroupId",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub source_security_group_id: Option<Value<crate::resources::ec2::SecurityGroupId>>,
-    /** `SourceSecurityGroupName`
-
- Changing this replaces the resource.*/
+    /// `SourceSecurityGroupName`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "SourceSecurityGroupName",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub source_security_group_name: Option<Value<String>>,
-    /** `SourceSecurityGroupOwnerId`
-
- Changing this replaces the resource.*/
+    /// `SourceSecurityGroupOwnerId`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "SourceSecurityGroupOwnerId",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub source_security_group_owner_id: Option<Value<String>>,
-    /** `ToPort`
-
- At least -1.
-
- Changing this replaces the resource.*/
+    /// `ToPort`
+    ///
+    /// At least -1.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "ToPort", default, skip_serializing_if = "Option::is_none")]
     pub to_port: Option<Value<i64>>,
 }
@@ -2857,9 +2857,9 @@ pub mod security_group_ingress {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::Subnet`
-
- Property types are in [`subnet`].*/
+/// `AWS::EC2::Subnet`
+///
+/// Property types are in [`subnet`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subnet {
@@ -2870,81 +2870,81 @@ pub struct Subnet {
         skip_serializing_if = "Option::is_none"
     )]
     pub assign_ipv6_address_on_creation: Option<Value<bool>>,
-    /** `AvailabilityZone`
-
- Changing this replaces the resource.*/
+    /// `AvailabilityZone`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "AvailabilityZone",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub availability_zone: Option<Value<String>>,
-    /** `AvailabilityZoneId`
-
- Changing this replaces the resource.*/
+    /// `AvailabilityZoneId`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "AvailabilityZoneId",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub availability_zone_id: Option<Value<String>>,
-    /** `CidrBlock`
-
- Changing this replaces the resource.*/
+    /// `CidrBlock`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "CidrBlock", default, skip_serializing_if = "Option::is_none")]
     pub cidr_block: Option<Value<String>>,
     /// `EnableDns64`
     #[serde(rename = "EnableDns64", default, skip_serializing_if = "Option::is_none")]
     pub enable_dns64: Option<Value<bool>>,
-    /** `EnableLniAtDeviceIndex`
-
- Cannot be read back.*/
+    /// `EnableLniAtDeviceIndex`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "EnableLniAtDeviceIndex",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub enable_lni_at_device_index: Option<Value<i64>>,
-    /** `Ipv4IpamPoolId`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `Ipv4IpamPoolId`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "Ipv4IpamPoolId", default, skip_serializing_if = "Option::is_none")]
     pub ipv4_ipam_pool_id: Option<Value<String>>,
-    /** `Ipv4NetmaskLength`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `Ipv4NetmaskLength`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "Ipv4NetmaskLength",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub ipv4_netmask_length: Option<Value<i64>>,
-    /** `Ipv6CidrBlock`
-
- Changing this replaces the resource in some cases.*/
+    /// `Ipv6CidrBlock`
+    ///
+    /// Changing this replaces the resource in some cases.
     #[serde(rename = "Ipv6CidrBlock", default, skip_serializing_if = "Option::is_none")]
     pub ipv6_cidr_block: Option<Value<String>>,
-    /** `Ipv6IpamPoolId`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `Ipv6IpamPoolId`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "Ipv6IpamPoolId", default, skip_serializing_if = "Option::is_none")]
     pub ipv6_ipam_pool_id: Option<Value<String>>,
-    /** `Ipv6Native`
-
- Changing this replaces the resource.*/
+    /// `Ipv6Native`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "Ipv6Native", default, skip_serializing_if = "Option::is_none")]
     pub ipv6_native: Option<Value<bool>>,
-    /** `Ipv6NetmaskLength`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `Ipv6NetmaskLength`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "Ipv6NetmaskLength",
         default,
@@ -2958,9 +2958,9 @@ pub struct Subnet {
         skip_serializing_if = "Option::is_none"
     )]
     pub map_public_ip_on_launch: Option<Value<bool>>,
-    /** `OutpostArn`
-
- Changing this replaces the resource.*/
+    /// `OutpostArn`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "OutpostArn", default, skip_serializing_if = "Option::is_none")]
     pub outpost_arn: Option<Value<String>>,
     /// `PrivateDnsNameOptionsOnLaunch`
@@ -2975,13 +2975,13 @@ pub struct Subnet {
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `VpcId`
-
- Required.
-
- Refers to `AWS::EC2::VPC.Id`.
-
- Changing this replaces the resource.*/
+    /// `VpcId`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::EC2::VPC.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "VpcId")]
     pub vpc_id: Value<crate::resources::ec2::VpcId>,
 }
@@ -3293,28 +3293,28 @@ pub mod subnet {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::SubnetRouteTableAssociation`
-
- Property types are in [`subnet_route_table_association`].*/
+/// `AWS::EC2::SubnetRouteTableAssociation`
+///
+/// Property types are in [`subnet_route_table_association`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubnetRouteTableAssociation {
-    /** `RouteTableId`
-
- Required.
-
- Refers to `AWS::EC2::RouteTable.Id`.
-
- Changing this replaces the resource.*/
+    /// `RouteTableId`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::EC2::RouteTable.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "RouteTableId")]
     pub route_table_id: Value<crate::resources::ec2::RouteTableId>,
-    /** `SubnetId`
-
- Required.
-
- Refers to `AWS::EC2::Subnet.Id`.
-
- Changing this replaces the resource.*/
+    /// `SubnetId`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::EC2::Subnet.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "SubnetId")]
     pub subnet_id: Value<crate::resources::ec2::SubnetId>,
 }
@@ -3404,15 +3404,15 @@ pub mod subnet_route_table_association {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::VPC`
-
- Property types are in [`vpc`].*/
+/// `AWS::EC2::VPC`
+///
+/// Property types are in [`vpc`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Vpc {
-    /** `CidrBlock`
-
- Changing this replaces the resource.*/
+    /// `CidrBlock`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "CidrBlock", default, skip_serializing_if = "Option::is_none")]
     pub cidr_block: Option<Value<String>>,
     /// `EnableDnsHostnames`
@@ -3429,27 +3429,27 @@ pub struct Vpc {
         skip_serializing_if = "Option::is_none"
     )]
     pub enable_dns_support: Option<Value<bool>>,
-    /** `InstanceTenancy`
-
- Changing this replaces the resource in some cases.*/
+    /// `InstanceTenancy`
+    ///
+    /// Changing this replaces the resource in some cases.
     #[serde(
         rename = "InstanceTenancy",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub instance_tenancy: Option<Value<vpc::InstanceTenancy>>,
-    /** `Ipv4IpamPoolId`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `Ipv4IpamPoolId`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "Ipv4IpamPoolId", default, skip_serializing_if = "Option::is_none")]
     pub ipv4_ipam_pool_id: Option<Value<String>>,
-    /** `Ipv4NetmaskLength`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `Ipv4NetmaskLength`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "Ipv4NetmaskLength",
         default,
@@ -3459,9 +3459,9 @@ pub struct Vpc {
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `VpcEncryptionControl`
-
- Changing this replaces the resource.*/
+    /// `VpcEncryptionControl`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "VpcEncryptionControl",
         default,
@@ -3717,9 +3717,9 @@ pub mod vpc {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct VpcEncryptionControl {
-        /** `EgressOnlyInternetGatewayExclusion`
-
- Cannot be read back.*/
+        /// `EgressOnlyInternetGatewayExclusion`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "EgressOnlyInternetGatewayExclusion",
             default,
@@ -3728,27 +3728,27 @@ pub mod vpc {
         pub egress_only_internet_gateway_exclusion: Option<
             Value<EgressOnlyInternetGatewayExclusion>,
         >,
-        /** `ElasticFileSystemExclusion`
-
- Cannot be read back.*/
+        /// `ElasticFileSystemExclusion`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "ElasticFileSystemExclusion",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub elastic_file_system_exclusion: Option<Value<ElasticFileSystemExclusion>>,
-        /** `InternetGatewayExclusion`
-
- Cannot be read back.*/
+        /// `InternetGatewayExclusion`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "InternetGatewayExclusion",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub internet_gateway_exclusion: Option<Value<InternetGatewayExclusion>>,
-        /** `LambdaExclusion`
-
- Cannot be read back.*/
+        /// `LambdaExclusion`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "LambdaExclusion",
             default,
@@ -3758,18 +3758,18 @@ pub mod vpc {
         /// `Mode`
         #[serde(rename = "Mode", default, skip_serializing_if = "Option::is_none")]
         pub mode: Option<Value<Mode>>,
-        /** `NatGatewayExclusion`
-
- Cannot be read back.*/
+        /// `NatGatewayExclusion`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "NatGatewayExclusion",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub nat_gateway_exclusion: Option<Value<NatGatewayExclusion>>,
-        /** `VirtualPrivateGatewayExclusion`
-
- Cannot be read back.*/
+        /// `VirtualPrivateGatewayExclusion`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "VirtualPrivateGatewayExclusion",
             default,
@@ -3778,18 +3778,18 @@ pub mod vpc {
         pub virtual_private_gateway_exclusion: Option<
             Value<VirtualPrivateGatewayExclusion>,
         >,
-        /** `VpcLatticeExclusion`
-
- Cannot be read back.*/
+        /// `VpcLatticeExclusion`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "VpcLatticeExclusion",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub vpc_lattice_exclusion: Option<Value<VpcLatticeExclusion>>,
-        /** `VpcPeeringExclusion`
-
- Cannot be read back.*/
+        /// `VpcPeeringExclusion`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "VpcPeeringExclusion",
             default,
@@ -4185,33 +4185,33 @@ pub mod vpc {
         dependent_excluded: &[],
     };
 }
-/** `AWS::EC2::VPCGatewayAttachment`
-
- Property types are in [`vpc_gateway_attachment`].*/
+/// `AWS::EC2::VPCGatewayAttachment`
+///
+/// Property types are in [`vpc_gateway_attachment`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VpcGatewayAttachment {
-    /** `InternetGatewayId`
-
- Refers to `AWS::EC2::InternetGateway.Id`.*/
+    /// `InternetGatewayId`
+    ///
+    /// Refers to `AWS::EC2::InternetGateway.Id`.
     #[serde(
         rename = "InternetGatewayId",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub internet_gateway_id: Option<Value<crate::resources::ec2::InternetGatewayId>>,
-    /** `VpcId`
-
- Required.
-
- Refers to `AWS::EC2::VPC.Id`.
-
- Changing this replaces the resource.*/
+    /// `VpcId`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::EC2::VPC.Id`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "VpcId")]
     pub vpc_id: Value<crate::resources::ec2::VpcId>,
-    /** `VpnGatewayId`
-
- Refers to `AWS::EC2::VPNGateway.Id`.*/
+    /// `VpnGatewayId`
+    ///
+    /// Refers to `AWS::EC2::VPNGateway.Id`.
     #[serde(rename = "VpnGatewayId", default, skip_serializing_if = "Option::is_none")]
     pub vpn_gateway_id: Option<Value<crate::resources::ec2::VpnGatewayId>>,
 }

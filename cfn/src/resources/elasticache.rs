@@ -48,22 +48,22 @@ crate::reference::kinds! {
     "AWS::ElastiCache::SubnetGroup.Name", #[doc = " `AWS::ElastiCache::UserGroup.Id`"]
     UserGroupId = "AWS::ElastiCache::UserGroup.Id"
 }
-/** `AWS::ElastiCache::ParameterGroup`
-
- Property types are in [`parameter_group`].*/
+/// `AWS::ElastiCache::ParameterGroup`
+///
+/// Property types are in [`parameter_group`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParameterGroup {
-    /** `CacheParameterGroupFamily`
-
- Required.
-
- Changing this replaces the resource.*/
+    /// `CacheParameterGroupFamily`
+    ///
+    /// Required.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "CacheParameterGroupFamily")]
     pub cache_parameter_group_family: Value<String>,
-    /** `Description`
-
- Required.*/
+    /// `Description`
+    ///
+    /// Required.
     #[serde(rename = "Description")]
     pub description: Value<String>,
     /// `Properties`
@@ -194,28 +194,28 @@ pub mod parameter_group {
         dependent_excluded: &[],
     };
 }
-/** `AWS::ElastiCache::ReplicationGroup`
-
- Property types are in [`replication_group`].*/
+/// `AWS::ElastiCache::ReplicationGroup`
+///
+/// Property types are in [`replication_group`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicationGroup {
-    /** `AtRestEncryptionEnabled`
-
- Default: `false`.
-
- Changing this replaces the resource.*/
+    /// `AtRestEncryptionEnabled`
+    ///
+    /// Default: `false`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "AtRestEncryptionEnabled",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub at_rest_encryption_enabled: Option<Value<bool>>,
-    /** `AuthToken`
-
- Changing this replaces the resource in some cases.
-
- Cannot be read back.*/
+    /// `AuthToken`
+    ///
+    /// Changing this replaces the resource in some cases.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "AuthToken", default, skip_serializing_if = "Option::is_none")]
     pub auth_token: Option<Value<String>>,
     /// `AutoMinorVersionUpgrade`
@@ -225,9 +225,9 @@ pub struct ReplicationGroup {
         skip_serializing_if = "Option::is_none"
     )]
     pub auto_minor_version_upgrade: Option<Value<bool>>,
-    /** `AutomaticFailoverEnabled`
-
- Default: `false`.*/
+    /// `AutomaticFailoverEnabled`
+    ///
+    /// Default: `false`.
     #[serde(
         rename = "AutomaticFailoverEnabled",
         default,
@@ -237,11 +237,11 @@ pub struct ReplicationGroup {
     /// `CacheNodeType`
     #[serde(rename = "CacheNodeType", default, skip_serializing_if = "Option::is_none")]
     pub cache_node_type: Option<Value<String>>,
-    /** `CacheParameterGroupName`
-
- Refers to `AWS::ElastiCache::ParameterGroup.Name`.
-
- Cannot be read back.*/
+    /// `CacheParameterGroupName`
+    ///
+    /// Refers to `AWS::ElastiCache::ParameterGroup.Name`.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "CacheParameterGroupName",
         default,
@@ -250,22 +250,22 @@ pub struct ReplicationGroup {
     pub cache_parameter_group_name: Option<
         Value<crate::resources::elasticache::ParameterGroupName>,
     >,
-    /** `CacheSecurityGroupNames`
-
- Cannot be read back.*/
+    /// `CacheSecurityGroupNames`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "CacheSecurityGroupNames",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub cache_security_group_names: Option<List<String>>,
-    /** `CacheSubnetGroupName`
-
- Refers to `AWS::ElastiCache::SubnetGroup.Name`.
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `CacheSubnetGroupName`
+    ///
+    /// Refers to `AWS::ElastiCache::SubnetGroup.Name`.
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "CacheSubnetGroupName",
         default,
@@ -274,54 +274,54 @@ pub struct ReplicationGroup {
     pub cache_subnet_group_name: Option<
         Value<crate::resources::elasticache::SubnetGroupName>,
     >,
-    /** `ClusterMode`
-
- One of `compatible`, `disabled`, `enabled`.*/
+    /// `ClusterMode`
+    ///
+    /// One of `compatible`, `disabled`, `enabled`.
     #[serde(rename = "ClusterMode", default, skip_serializing_if = "Option::is_none")]
     pub cluster_mode: Option<Value<String>>,
-    /** `DataTieringEnabled`
-
- Changing this replaces the resource.*/
+    /// `DataTieringEnabled`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DataTieringEnabled",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub data_tiering_enabled: Option<Value<bool>>,
-    /** `Durability`
-
- One of `async`, `default`, `disabled`, `sync`.*/
+    /// `Durability`
+    ///
+    /// One of `async`, `default`, `disabled`, `sync`.
     #[serde(rename = "Durability", default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<Value<String>>,
     /// `Engine`
     #[serde(rename = "Engine", default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<Value<String>>,
-    /** `EngineVersion`
-
- Cannot be read back.*/
+    /// `EngineVersion`
+    ///
+    /// Cannot be read back.
     #[serde(rename = "EngineVersion", default, skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<Value<String>>,
-    /** `GlobalReplicationGroupId`
-
- Changing this replaces the resource.*/
+    /// `GlobalReplicationGroupId`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "GlobalReplicationGroupId",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub global_replication_group_id: Option<Value<String>>,
-    /** `IpDiscovery`
-
- One of `ipv4`, `ipv6`.*/
+    /// `IpDiscovery`
+    ///
+    /// One of `ipv4`, `ipv6`.
     #[serde(rename = "IpDiscovery", default, skip_serializing_if = "Option::is_none")]
     pub ip_discovery: Option<Value<String>>,
-    /** `KmsKeyId`
-
- Refers to what `KmsKeyId` accepts.
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `KmsKeyId`
+    ///
+    /// Refers to what `KmsKeyId` accepts.
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "KmsKeyId", default, skip_serializing_if = "Option::is_none")]
     pub kms_key_id: Option<Value<replication_group::KmsKeyId>>,
     /// `LogDeliveryConfigurations`
@@ -336,18 +336,18 @@ pub struct ReplicationGroup {
     /// `MultiAZEnabled`
     #[serde(rename = "MultiAZEnabled", default, skip_serializing_if = "Option::is_none")]
     pub multi_az_enabled: Option<Value<bool>>,
-    /** `NetworkType`
-
- One of `dual_stack`, `ipv4`, `ipv6`.
-
- Changing this replaces the resource.*/
+    /// `NetworkType`
+    ///
+    /// One of `dual_stack`, `ipv4`, `ipv6`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "NetworkType", default, skip_serializing_if = "Option::is_none")]
     pub network_type: Option<Value<String>>,
-    /** `NodeGroupConfiguration`
-
- Changing this replaces the resource in some cases.
-
- Cannot be read back.*/
+    /// `NodeGroupConfiguration`
+    ///
+    /// Changing this replaces the resource in some cases.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "NodeGroupConfiguration",
         default,
@@ -356,118 +356,118 @@ pub struct ReplicationGroup {
     pub node_group_configuration: Option<
         List<replication_group::NodeGroupConfiguration>,
     >,
-    /** `NotificationTopicArn`
-
- Refers to `AWS::SNS::Topic.Arn`.
-
- Cannot be read back.*/
+    /// `NotificationTopicArn`
+    ///
+    /// Refers to `AWS::SNS::Topic.Arn`.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "NotificationTopicArn",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub notification_topic_arn: Option<Value<crate::resources::sns::TopicArn>>,
-    /** `NumCacheClusters`
-
- 1 to 6.*/
+    /// `NumCacheClusters`
+    ///
+    /// 1 to 6.
     #[serde(
         rename = "NumCacheClusters",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub num_cache_clusters: Option<Value<i64>>,
-    /** `NumNodeGroups`
-
- Default: `1`.
-
- Cannot be read back.*/
+    /// `NumNodeGroups`
+    ///
+    /// Default: `1`.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "NumNodeGroups", default, skip_serializing_if = "Option::is_none")]
     pub num_node_groups: Option<Value<i64>>,
-    /** `Port`
-
- Changing this replaces the resource.*/
+    /// `Port`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "Port", default, skip_serializing_if = "Option::is_none")]
     pub port: Option<Value<i64>>,
-    /** `PreferredCacheClusterAZs`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `PreferredCacheClusterAZs`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "PreferredCacheClusterAZs",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub preferred_cache_cluster_azs: Option<List<String>>,
-    /** `PreferredMaintenanceWindow`
-
- Cannot be read back.*/
+    /// `PreferredMaintenanceWindow`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "PreferredMaintenanceWindow",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub preferred_maintenance_window: Option<Value<String>>,
-    /** `PrimaryClusterId`
-
- Cannot be read back.*/
+    /// `PrimaryClusterId`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "PrimaryClusterId",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub primary_cluster_id: Option<Value<String>>,
-    /** `ReplicasPerNodeGroup`
-
- 0 to 5.*/
+    /// `ReplicasPerNodeGroup`
+    ///
+    /// 0 to 5.
     #[serde(
         rename = "ReplicasPerNodeGroup",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub replicas_per_node_group: Option<Value<i64>>,
-    /** `ReplicationGroupDescription`
-
- Required.*/
+    /// `ReplicationGroupDescription`
+    ///
+    /// Required.
     #[serde(rename = "ReplicationGroupDescription")]
     pub replication_group_description: Value<String>,
-    /** `ReplicationGroupId`
-
- Changing this replaces the resource.*/
+    /// `ReplicationGroupId`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "ReplicationGroupId",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub replication_group_id: Option<Value<String>>,
-    /** `SecurityGroupIds`
-
- Each: Refers to `AWS::EC2::SecurityGroup.Id`.
-
- Cannot be read back.*/
+    /// `SecurityGroupIds`
+    ///
+    /// Each: Refers to `AWS::EC2::SecurityGroup.Id`.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "SecurityGroupIds",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub security_group_ids: Option<List<crate::resources::ec2::SecurityGroupId>>,
-    /** `SnapshotArns`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `SnapshotArns`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "SnapshotArns", default, skip_serializing_if = "Option::is_none")]
     pub snapshot_arns: Option<List<String>>,
-    /** `SnapshotName`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `SnapshotName`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "SnapshotName", default, skip_serializing_if = "Option::is_none")]
     pub snapshot_name: Option<Value<String>>,
-    /** `SnapshotRetentionLimit`
-
- Default: `0`.*/
+    /// `SnapshotRetentionLimit`
+    ///
+    /// Default: `0`.
     #[serde(
         rename = "SnapshotRetentionLimit",
         default,
@@ -487,33 +487,33 @@ pub struct ReplicationGroup {
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `TransitEncryptionEnabled`
-
- Default: `false`.*/
+    /// `TransitEncryptionEnabled`
+    ///
+    /// Default: `false`.
     #[serde(
         rename = "TransitEncryptionEnabled",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub transit_encryption_enabled: Option<Value<bool>>,
-    /** `TransitEncryptionMode`
-
- One of `preferred`, `required`.*/
+    /// `TransitEncryptionMode`
+    ///
+    /// One of `preferred`, `required`.
     #[serde(
         rename = "TransitEncryptionMode",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub transit_encryption_mode: Option<Value<String>>,
-    /** `UserGroupIds`
-
- At least 0 items.
-
- Each: Refers to `AWS::ElastiCache::UserGroup.Id`.
-
- Each: At least 1 characters.
-
- Each: Pattern: `^[a-zA-Z][a-zA-Z0-9\-]*$`.*/
+    /// `UserGroupIds`
+    ///
+    /// At least 0 items.
+    ///
+    /// Each: Refers to `AWS::ElastiCache::UserGroup.Id`.
+    ///
+    /// Each: At least 1 characters.
+    ///
+    /// Each: Pattern: `^[a-zA-Z][a-zA-Z0-9\-]*$`.
     #[serde(rename = "UserGroupIds", default, skip_serializing_if = "Option::is_none")]
     pub user_group_ids: Option<List<crate::resources::elasticache::UserGroupId>>,
 }
@@ -660,30 +660,30 @@ pub mod replication_group {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct LogDeliveryConfigurationRequest {
-        /** `DestinationDetails`
-
- Required.*/
+        /// `DestinationDetails`
+        ///
+        /// Required.
         #[serde(rename = "DestinationDetails")]
         pub destination_details: Value<DestinationDetails>,
-        /** `DestinationType`
-
- Required.
-
- One of `cloudwatch-logs`, `kinesis-firehose`.*/
+        /// `DestinationType`
+        ///
+        /// Required.
+        ///
+        /// One of `cloudwatch-logs`, `kinesis-firehose`.
         #[serde(rename = "DestinationType")]
         pub destination_type: Value<String>,
-        /** `LogFormat`
-
- Required.
-
- One of `json`, `text`.*/
+        /// `LogFormat`
+        ///
+        /// Required.
+        ///
+        /// One of `json`, `text`.
         #[serde(rename = "LogFormat")]
         pub log_format: Value<String>,
-        /** `LogType`
-
- Required.
-
- One of `engine-log`, `slow-log`.*/
+        /// `LogType`
+        ///
+        /// Required.
+        ///
+        /// One of `engine-log`, `slow-log`.
         #[serde(rename = "LogType")]
         pub log_type: Value<String>,
     }
@@ -726,11 +726,11 @@ pub mod replication_group {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct CloudWatchLogsDestinationDetails {
-        /** `LogGroup`
-
- Required.
-
- Refers to `AWS::Logs::LogGroup.Name`.*/
+        /// `LogGroup`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::Logs::LogGroup.Name`.
         #[serde(rename = "LogGroup")]
         pub log_group: Value<crate::resources::logs::LogGroupName>,
     }
@@ -748,11 +748,11 @@ pub mod replication_group {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct KinesisFirehoseDestinationDetails {
-        /** `DeliveryStream`
-
- Required.
-
- Refers to `AWS::KinesisFirehose::DeliveryStream.Name`.*/
+        /// `DeliveryStream`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::KinesisFirehose::DeliveryStream.Name`.
         #[serde(rename = "DeliveryStream")]
         pub delivery_stream: Value<
             crate::resources::kinesisfirehose::DeliveryStreamName,
@@ -774,11 +774,11 @@ pub mod replication_group {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct NodeGroupConfiguration {
-        /** `NodeGroupId`
-
- 1 to 4 characters.
-
- Pattern: `^\d+$`.*/
+        /// `NodeGroupId`
+        ///
+        /// 1 to 4 characters.
+        ///
+        /// Pattern: `^\d+$`.
         #[serde(
             rename = "NodeGroupId",
             default,
@@ -1458,31 +1458,31 @@ pub mod replication_group {
         dependent_excluded: &[],
     };
 }
-/** `AWS::ElastiCache::SubnetGroup`
-
- Property types are in [`subnet_group`].*/
+/// `AWS::ElastiCache::SubnetGroup`
+///
+/// Property types are in [`subnet_group`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubnetGroup {
-    /** `CacheSubnetGroupName`
-
- Changing this replaces the resource.*/
+    /// `CacheSubnetGroupName`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "CacheSubnetGroupName",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub cache_subnet_group_name: Option<Value<String>>,
-    /** `Description`
-
- Required.*/
+    /// `Description`
+    ///
+    /// Required.
     #[serde(rename = "Description")]
     pub description: Value<String>,
-    /** `SubnetIds`
-
- Required.
-
- Each: Refers to `AWS::EC2::Subnet.Id`.*/
+    /// `SubnetIds`
+    ///
+    /// Required.
+    ///
+    /// Each: Refers to `AWS::EC2::Subnet.Id`.
     #[serde(rename = "SubnetIds")]
     pub subnet_ids: List<crate::resources::ec2::SubnetId>,
     /// `Tags`

@@ -27,26 +27,26 @@ crate::reference::kinds! {
     " `AWS::ElasticBeanstalk::Platform.Arn`"] PlatformArn =
     "AWS::ElasticBeanstalk::Platform.Arn"
 }
-/** `AWS::ElasticBeanstalk::Application`
-
- Property types are in [`application`].*/
+/// `AWS::ElasticBeanstalk::Application`
+///
+/// Property types are in [`application`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Application {
-    /** `ApplicationName`
-
- 1 to 100 characters.
-
- Changing this replaces the resource.*/
+    /// `ApplicationName`
+    ///
+    /// 1 to 100 characters.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "ApplicationName",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub application_name: Option<Value<String>>,
-    /** `Description`
-
- At most 200 characters.*/
+    /// `Description`
+    ///
+    /// At most 200 characters.
     #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Value<String>>,
     /// `ResourceLifecycleConfig`
@@ -77,9 +77,9 @@ pub mod application {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct ApplicationResourceLifecycleConfig {
-        /** `ServiceRole`
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `ServiceRole`
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(
             rename = "ServiceRole",
             default,
@@ -323,60 +323,60 @@ pub mod application {
         dependent_excluded: &[],
     };
 }
-/** `AWS::ElasticBeanstalk::ApplicationVersion`
-
- Property types are in [`application_version`].*/
+/// `AWS::ElasticBeanstalk::ApplicationVersion`
+///
+/// Property types are in [`application_version`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApplicationVersion {
-    /** `ApplicationName`
-
- Required.
-
- Refers to `AWS::ElasticBeanstalk::Application.Name`.
-
- 1 to 100 characters.
-
- Changing this replaces the resource.*/
+    /// `ApplicationName`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::ElasticBeanstalk::Application.Name`.
+    ///
+    /// 1 to 100 characters.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "ApplicationName")]
     pub application_name: Value<crate::resources::elasticbeanstalk::ApplicationName>,
-    /** `BuildConfiguration`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `BuildConfiguration`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "BuildConfiguration",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub build_configuration: Option<Value<application_version::BuildConfiguration>>,
-    /** `Description`
-
- At most 200 characters.*/
+    /// `Description`
+    ///
+    /// At most 200 characters.
     #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Value<String>>,
-    /** `ImageConfiguration`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `ImageConfiguration`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "ImageConfiguration",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub image_configuration: Option<Value<application_version::ImageConfiguration>>,
-    /** `Process`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `Process`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "Process", default, skip_serializing_if = "Option::is_none")]
     pub process: Option<Value<bool>>,
-    /** `SourceBundle`
-
- Changing this replaces the resource.*/
+    /// `SourceBundle`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "SourceBundle", default, skip_serializing_if = "Option::is_none")]
     pub source_bundle: Option<Value<application_version::SourceBundle>>,
 }
@@ -428,11 +428,11 @@ pub mod application_version {
             skip_serializing_if = "Option::is_none"
         )]
         pub artifact_name: Option<Value<String>>,
-        /** `CodeBuildServiceRole`
-
- Required.
-
- Pattern: `\S`.*/
+        /// `CodeBuildServiceRole`
+        ///
+        /// Required.
+        ///
+        /// Pattern: `\S`.
         #[serde(rename = "CodeBuildServiceRole")]
         pub code_build_service_role: Value<String>,
         /// `ComputeType`
@@ -442,11 +442,11 @@ pub mod application_version {
             skip_serializing_if = "Option::is_none"
         )]
         pub compute_type: Option<Value<ComputeType>>,
-        /** `Image`
-
- Required.
-
- Pattern: `\S`.*/
+        /// `Image`
+        ///
+        /// Required.
+        ///
+        /// Pattern: `\S`.
         #[serde(rename = "Image")]
         pub image: Value<String>,
         /// `TimeoutInMinutes`
@@ -497,11 +497,11 @@ pub mod application_version {
         /// `Buildpack`
         #[serde(rename = "Buildpack", default, skip_serializing_if = "Option::is_none")]
         pub buildpack: Option<Value<String>>,
-        /** `CodeBuildServiceRole`
-
- Required.
-
- Pattern: `\S`.*/
+        /// `CodeBuildServiceRole`
+        ///
+        /// Required.
+        ///
+        /// Pattern: `\S`.
         #[serde(rename = "CodeBuildServiceRole")]
         pub code_build_service_role: Value<String>,
         /// `ComputeType`
@@ -525,9 +525,9 @@ pub mod application_version {
             skip_serializing_if = "Option::is_none"
         )]
         pub timeout_in_minutes: Option<Value<i64>>,
-        /** `Type`
-
- Required.*/
+        /// `Type`
+        ///
+        /// Required.
         #[serde(rename = "Type")]
         pub r#type: Value<Type>,
     }
@@ -560,20 +560,20 @@ pub mod application_version {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct SourceBundle {
-        /** `S3Bucket`
-
- Required.
-
- Refers to `AWS::S3::Bucket.Name`.
-
- At most 255 characters.*/
+        /// `S3Bucket`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::S3::Bucket.Name`.
+        ///
+        /// At most 255 characters.
         #[serde(rename = "S3Bucket")]
         pub s3_bucket: Value<crate::resources::s3::BucketName>,
-        /** `S3Key`
-
- Required.
-
- At most 1024 characters.*/
+        /// `S3Key`
+        ///
+        /// Required.
+        ///
+        /// At most 1024 characters.
         #[serde(rename = "S3Key")]
         pub s3_key: Value<String>,
     }
@@ -909,64 +909,64 @@ pub mod application_version {
         dependent_excluded: &[],
     };
 }
-/** `AWS::ElasticBeanstalk::Environment`
-
- Property types are in [`environment`].*/
+/// `AWS::ElasticBeanstalk::Environment`
+///
+/// Property types are in [`environment`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
-    /** `ApplicationName`
-
- Required.
-
- Refers to `AWS::ElasticBeanstalk::Application.Name`.
-
- 1 to 100 characters.
-
- Changing this replaces the resource.*/
+    /// `ApplicationName`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::ElasticBeanstalk::Application.Name`.
+    ///
+    /// 1 to 100 characters.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "ApplicationName")]
     pub application_name: Value<crate::resources::elasticbeanstalk::ApplicationName>,
-    /** `CNAMEPrefix`
-
- 4 to 63 characters.
-
- Changing this replaces the resource.*/
+    /// `CNAMEPrefix`
+    ///
+    /// 4 to 63 characters.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "CNAMEPrefix", default, skip_serializing_if = "Option::is_none")]
     pub cname_prefix: Option<Value<String>>,
-    /** `Description`
-
- At most 200 characters.*/
+    /// `Description`
+    ///
+    /// At most 200 characters.
     #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Value<String>>,
-    /** `EnvironmentName`
-
- 4 to 40 characters.
-
- Changing this replaces the resource.*/
+    /// `EnvironmentName`
+    ///
+    /// 4 to 40 characters.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "EnvironmentName",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub environment_name: Option<Value<String>>,
-    /** `OperationsRole`
-
- 1 to 256 characters.*/
+    /// `OperationsRole`
+    ///
+    /// 1 to 256 characters.
     #[serde(rename = "OperationsRole", default, skip_serializing_if = "Option::is_none")]
     pub operations_role: Option<Value<String>>,
-    /** `OptionSettings`
-
- Cannot be read back.*/
+    /// `OptionSettings`
+    ///
+    /// Cannot be read back.
     #[serde(rename = "OptionSettings", default, skip_serializing_if = "Option::is_none")]
     pub option_settings: Option<List<environment::OptionSetting>>,
-    /** `PlatformArn`
-
- Refers to `AWS::ElasticBeanstalk::Platform.Arn`.*/
+    /// `PlatformArn`
+    ///
+    /// Refers to `AWS::ElasticBeanstalk::Platform.Arn`.
     #[serde(rename = "PlatformArn", default, skip_serializing_if = "Option::is_none")]
     pub platform_arn: Option<Value<crate::resources::elasticbeanstalk::PlatformArn>>,
-    /** `SolutionStackName`
-
- Changing this replaces the resource.*/
+    /// `SolutionStackName`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "SolutionStackName",
         default,
@@ -976,13 +976,13 @@ pub struct Environment {
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `TemplateName`
-
- Refers to `AWS::ElasticBeanstalk::ConfigurationTemplate.TemplateName`.
-
- 1 to 100 characters.
-
- Cannot be read back.*/
+    /// `TemplateName`
+    ///
+    /// Refers to `AWS::ElasticBeanstalk::ConfigurationTemplate.TemplateName`.
+    ///
+    /// 1 to 100 characters.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "TemplateName", default, skip_serializing_if = "Option::is_none")]
     pub template_name: Option<
         Value<crate::resources::elasticbeanstalk::ConfigurationTemplateTemplateName>,
@@ -990,11 +990,11 @@ pub struct Environment {
     /// `Tier`
     #[serde(rename = "Tier", default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Value<environment::Tier>>,
-    /** `VersionLabel`
-
- Refers to `AWS::ElasticBeanstalk::ApplicationVersion.Id`.
-
- 1 to 100 characters.*/
+    /// `VersionLabel`
+    ///
+    /// Refers to `AWS::ElasticBeanstalk::ApplicationVersion.Id`.
+    ///
+    /// 1 to 100 characters.
     #[serde(rename = "VersionLabel", default, skip_serializing_if = "Option::is_none")]
     pub version_label: Option<
         Value<crate::resources::elasticbeanstalk::ApplicationVersionId>,
@@ -1047,34 +1047,34 @@ pub mod environment {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct OptionSetting {
-        /** `Namespace`
-
- Required.
-
- Cannot be read back.*/
+        /// `Namespace`
+        ///
+        /// Required.
+        ///
+        /// Cannot be read back.
         #[serde(rename = "Namespace")]
         pub namespace: Value<String>,
-        /** `OptionName`
-
- Required.
-
- Cannot be read back.*/
+        /// `OptionName`
+        ///
+        /// Required.
+        ///
+        /// Cannot be read back.
         #[serde(rename = "OptionName")]
         pub option_name: Value<String>,
-        /** `ResourceName`
-
- 1 to 256 characters.
-
- Cannot be read back.*/
+        /// `ResourceName`
+        ///
+        /// 1 to 256 characters.
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "ResourceName",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub resource_name: Option<Value<String>>,
-        /** `Value`
-
- Cannot be read back.*/
+        /// `Value`
+        ///
+        /// Cannot be read back.
         #[serde(rename = "Value", default, skip_serializing_if = "Option::is_none")]
         pub value: Option<Value<String>>,
     }
@@ -1096,14 +1096,14 @@ pub mod environment {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct Tier {
-        /** `Name`
-
- Changing this replaces the resource.*/
+        /// `Name`
+        ///
+        /// Changing this replaces the resource.
         #[serde(rename = "Name", default, skip_serializing_if = "Option::is_none")]
         pub name: Option<Value<String>>,
-        /** `Type`
-
- Changing this replaces the resource.*/
+        /// `Type`
+        ///
+        /// Changing this replaces the resource.
         #[serde(rename = "Type", default, skip_serializing_if = "Option::is_none")]
         pub r#type: Option<Value<String>>,
         /// `Version`

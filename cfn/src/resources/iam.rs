@@ -21,43 +21,43 @@ crate::reference::kinds! {
     "AWS::IAM::Role.Arn", #[doc = " `AWS::IAM::Role.Id`"] RoleId = "AWS::IAM::Role.Id",
     #[doc = " `AWS::IAM::Role.Name`"] RoleName = "AWS::IAM::Role.Name"
 }
-/** `AWS::IAM::InstanceProfile`
-
- Property types are in [`instance_profile`].*/
+/// `AWS::IAM::InstanceProfile`
+///
+/// Property types are in [`instance_profile`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceProfile {
-    /** `InstanceProfileName`
-
- At most 128 characters.
-
- Pattern: `^([\w+=,.@-]+)?$`.
-
- Changing this replaces the resource.*/
+    /// `InstanceProfileName`
+    ///
+    /// At most 128 characters.
+    ///
+    /// Pattern: `^([\w+=,.@-]+)?$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "InstanceProfileName",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub instance_profile_name: Option<Value<String>>,
-    /** `Path`
-
- 1 to 512 characters.
-
- Pattern: `^(\u002F)|(\u002F[\u0021-\u007E]+\u002F)$`.
-
- Changing this replaces the resource.*/
+    /// `Path`
+    ///
+    /// 1 to 512 characters.
+    ///
+    /// Pattern: `^(\u002F)|(\u002F[\u0021-\u007E]+\u002F)$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "Path", default, skip_serializing_if = "Option::is_none")]
     pub path: Option<Value<String>>,
-    /** `Roles`
-
- Required.
-
- 0 to 1 items.
-
- Each: Refers to `AWS::IAM::Role.Name`.
-
- Each: Pattern: `[a-zA-Z0-9+=,.@\-_]+`.*/
+    /// `Roles`
+    ///
+    /// Required.
+    ///
+    /// 0 to 1 items.
+    ///
+    /// Each: Refers to `AWS::IAM::Role.Name`.
+    ///
+    /// Each: Pattern: `[a-zA-Z0-9+=,.@\-_]+`.
     #[serde(rename = "Roles")]
     pub roles: List<crate::resources::iam::RoleName>,
 }
@@ -162,62 +162,62 @@ pub mod instance_profile {
         dependent_excluded: &[],
     };
 }
-/** `AWS::IAM::Role`
-
- Property types are in [`role`].*/
+/// `AWS::IAM::Role`
+///
+/// Property types are in [`role`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Role {
-    /** `AssumeRolePolicyDocument`
-
- Required.*/
+    /// `AssumeRolePolicyDocument`
+    ///
+    /// Required.
     #[serde(rename = "AssumeRolePolicyDocument")]
     pub assume_role_policy_document: Value<crate::policy::Document>,
-    /** `Description`
-
- At most 1000 characters.
-
- Pattern: `^[\u0009\u000A\u000D\u0020-\u007E\u00A1-\u00FF]*$`.*/
+    /// `Description`
+    ///
+    /// At most 1000 characters.
+    ///
+    /// Pattern: `^[\u0009\u000A\u000D\u0020-\u007E\u00A1-\u00FF]*$`.
     #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Value<String>>,
-    /** `ManagedPolicyArns`
-
- At least 0 items.
-
- Each: Refers to `AWS::IAM::ManagedPolicy.PolicyArn`.
-
- Each: Pattern: `arn:(aws[a-zA-Z-]*)?:iam::(\d{12}|aws):policy/[a-zA-Z_0-9+=,.@\-_/]+`.*/
+    /// `ManagedPolicyArns`
+    ///
+    /// At least 0 items.
+    ///
+    /// Each: Refers to `AWS::IAM::ManagedPolicy.PolicyArn`.
+    ///
+    /// Each: Pattern: `arn:(aws[a-zA-Z-]*)?:iam::(\d{12}|aws):policy/[a-zA-Z_0-9+=,.@\-_/]+`.
     #[serde(
         rename = "ManagedPolicyArns",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub managed_policy_arns: Option<List<crate::resources::iam::ManagedPolicyPolicyArn>>,
-    /** `MaxSessionDuration`
-
- 3600 to 43200.*/
+    /// `MaxSessionDuration`
+    ///
+    /// 3600 to 43200.
     #[serde(
         rename = "MaxSessionDuration",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub max_session_duration: Option<Value<i64>>,
-    /** `Path`
-
- 1 to 512 characters.
-
- Pattern: `^(\u002F)|(\u002F[\u0021-\u007E]+\u002F)$`.
-
- Default: `"/"`.
-
- Changing this replaces the resource.*/
+    /// `Path`
+    ///
+    /// 1 to 512 characters.
+    ///
+    /// Pattern: `^(\u002F)|(\u002F[\u0021-\u007E]+\u002F)$`.
+    ///
+    /// Default: `"/"`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "Path", default, skip_serializing_if = "Option::is_none")]
     pub path: Option<Value<String>>,
-    /** `PermissionsBoundary`
-
- Refers to `AWS::IAM::ManagedPolicy.PolicyArn`.
-
- 20 to 2048 characters.*/
+    /// `PermissionsBoundary`
+    ///
+    /// Refers to `AWS::IAM::ManagedPolicy.PolicyArn`.
+    ///
+    /// 20 to 2048 characters.
     #[serde(
         rename = "PermissionsBoundary",
         default,
@@ -229,18 +229,18 @@ pub struct Role {
     /// `Policies`
     #[serde(rename = "Policies", default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<List<role::Policy>>,
-    /** `RoleName`
-
- 1 to 64 characters.
-
- Pattern: `^[\w+=,.@-]+$`.
-
- Changing this replaces the resource.*/
+    /// `RoleName`
+    ///
+    /// 1 to 64 characters.
+    ///
+    /// Pattern: `^[\w+=,.@-]+$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "RoleName", default, skip_serializing_if = "Option::is_none")]
     pub role_name: Option<Value<String>>,
-    /** `Tags`
-
- 0 to 50 items.*/
+    /// `Tags`
+    ///
+    /// 0 to 50 items.
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
 }
@@ -286,14 +286,14 @@ pub mod role {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct Policy {
-        /** `PolicyDocument`
-
- Required.*/
+        /// `PolicyDocument`
+        ///
+        /// Required.
         #[serde(rename = "PolicyDocument")]
         pub policy_document: Value<crate::policy::Document>,
-        /** `PolicyName`
-
- Required.*/
+        /// `PolicyName`
+        ///
+        /// Required.
         #[serde(rename = "PolicyName")]
         pub policy_name: Value<String>,
     }

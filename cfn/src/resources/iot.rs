@@ -19,24 +19,24 @@ crate::reference::kinds! {
     " `AWS::IoT::TopicRule.Arn`"] TopicRuleArn = "AWS::IoT::TopicRule.Arn", #[doc =
     " `AWS::IoT::TopicRule.Name`"] TopicRuleName = "AWS::IoT::TopicRule.Name"
 }
-/** `AWS::IoT::Policy`
-
- Property types are in [`policy`].*/
+/// `AWS::IoT::Policy`
+///
+/// Property types are in [`policy`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /** `PolicyDocument`
-
- Required.*/
+    /// `PolicyDocument`
+    ///
+    /// Required.
     #[serde(rename = "PolicyDocument")]
     pub policy_document: Value<crate::policy::Document>,
-    /** `PolicyName`
-
- 1 to 128 characters.
-
- Pattern: `^[\w+=,.@-]+$`.
-
- Changing this replaces the resource.*/
+    /// `PolicyName`
+    ///
+    /// 1 to 128 characters.
+    ///
+    /// Pattern: `^[\w+=,.@-]+$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "PolicyName", default, skip_serializing_if = "Option::is_none")]
     pub policy_name: Option<Value<String>>,
     /// `Tags`
@@ -146,27 +146,27 @@ pub mod policy {
         dependent_excluded: &[],
     };
 }
-/** `AWS::IoT::TopicRule`
-
- Property types are in [`topic_rule`].*/
+/// `AWS::IoT::TopicRule`
+///
+/// Property types are in [`topic_rule`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicRule {
-    /** `RuleName`
-
- 1 to 128 characters.
-
- Pattern: `^[a-zA-Z0-9_]+$`.
-
- Changing this replaces the resource.*/
+    /// `RuleName`
+    ///
+    /// 1 to 128 characters.
+    ///
+    /// Pattern: `^[a-zA-Z0-9_]+$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "RuleName", default, skip_serializing_if = "Option::is_none")]
     pub rule_name: Option<Value<String>>,
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `TopicRulePayload`
-
- Required.*/
+    /// `TopicRulePayload`
+    ///
+    /// Required.
     #[serde(rename = "TopicRulePayload")]
     pub topic_rule_payload: Value<topic_rule::TopicRulePayload>,
 }
@@ -202,11 +202,11 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct TopicRulePayload {
-        /** `Actions`
-
- Required.
-
- 0 to 10 items.*/
+        /// `Actions`
+        ///
+        /// Required.
+        ///
+        /// 0 to 10 items.
         #[serde(rename = "Actions")]
         pub actions: List<Action>,
         /// `AwsIotSqlVersion`
@@ -237,9 +237,9 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub rule_disabled: Option<Value<bool>>,
-        /** `Sql`
-
- Required.*/
+        /// `Sql`
+        ///
+        /// Required.
         #[serde(rename = "Sql")]
         pub sql: Value<String>,
     }
@@ -365,26 +365,26 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct CloudwatchAlarmAction {
-        /** `AlarmName`
-
- Required.*/
+        /// `AlarmName`
+        ///
+        /// Required.
         #[serde(rename = "AlarmName")]
         pub alarm_name: Value<String>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `StateReason`
-
- Required.*/
+        /// `StateReason`
+        ///
+        /// Required.
         #[serde(rename = "StateReason")]
         pub state_reason: Value<String>,
-        /** `StateValue`
-
- Required.*/
+        /// `StateValue`
+        ///
+        /// Required.
         #[serde(rename = "StateValue")]
         pub state_value: Value<String>,
     }
@@ -411,18 +411,18 @@ pub mod topic_rule {
         /// `BatchMode`
         #[serde(rename = "BatchMode", default, skip_serializing_if = "Option::is_none")]
         pub batch_mode: Option<Value<bool>>,
-        /** `LogGroupName`
-
- Required.
-
- Refers to `AWS::Logs::LogGroup.Name`.*/
+        /// `LogGroupName`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::Logs::LogGroup.Name`.
         #[serde(rename = "LogGroupName")]
         pub log_group_name: Value<crate::resources::logs::LogGroupName>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
     }
@@ -443,14 +443,14 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct CloudwatchMetricAction {
-        /** `MetricName`
-
- Required.*/
+        /// `MetricName`
+        ///
+        /// Required.
         #[serde(rename = "MetricName")]
         pub metric_name: Value<String>,
-        /** `MetricNamespace`
-
- Required.*/
+        /// `MetricNamespace`
+        ///
+        /// Required.
         #[serde(rename = "MetricNamespace")]
         pub metric_namespace: Value<String>,
         /// `MetricTimestamp`
@@ -460,21 +460,21 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub metric_timestamp: Option<Value<String>>,
-        /** `MetricUnit`
-
- Required.*/
+        /// `MetricUnit`
+        ///
+        /// Required.
         #[serde(rename = "MetricUnit")]
         pub metric_unit: Value<String>,
-        /** `MetricValue`
-
- Required.*/
+        /// `MetricValue`
+        ///
+        /// Required.
         #[serde(rename = "MetricValue")]
         pub metric_value: Value<String>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
     }
@@ -501,9 +501,9 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct DynamoDbAction {
-        /** `HashKeyField`
-
- Required.*/
+        /// `HashKeyField`
+        ///
+        /// Required.
         #[serde(rename = "HashKeyField")]
         pub hash_key_field: Value<String>,
         /// `HashKeyType`
@@ -513,9 +513,9 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub hash_key_type: Option<Value<HashKeyType>>,
-        /** `HashKeyValue`
-
- Required.*/
+        /// `HashKeyValue`
+        ///
+        /// Required.
         #[serde(rename = "HashKeyValue")]
         pub hash_key_value: Value<String>,
         /// `PayloadField`
@@ -546,16 +546,16 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub range_key_value: Option<Value<String>>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `TableName`
-
- Required.*/
+        /// `TableName`
+        ///
+        /// Required.
         #[serde(rename = "TableName")]
         pub table_name: Value<String>,
     }
@@ -587,9 +587,9 @@ pub mod topic_rule {
         /// `PutItem`
         #[serde(rename = "PutItem", default, skip_serializing_if = "Option::is_none")]
         pub put_item: Option<Value<PutItemInput>>,
-        /** `RoleArn`
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn", default, skip_serializing_if = "Option::is_none")]
         pub role_arn: Option<Value<crate::resources::iam::RoleArn>>,
     }
@@ -597,11 +597,11 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct PutItemInput {
-        /** `TableName`
-
- Required.
-
- Refers to `AWS::DynamoDB::Table.Name`.*/
+        /// `TableName`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::DynamoDB::Table.Name`.
         #[serde(rename = "TableName")]
         pub table_name: Value<crate::resources::dynamodb::TableName>,
     }
@@ -619,33 +619,33 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct ElasticsearchAction {
-        /** `Endpoint`
-
- Required.
-
- Pattern: `^https?://`.*/
+        /// `Endpoint`
+        ///
+        /// Required.
+        ///
+        /// Pattern: `^https?://`.
         #[serde(rename = "Endpoint")]
         pub endpoint: Value<String>,
-        /** `Id`
-
- Required.*/
+        /// `Id`
+        ///
+        /// Required.
         #[serde(rename = "Id")]
         pub id: Value<String>,
-        /** `Index`
-
- Required.*/
+        /// `Index`
+        ///
+        /// Required.
         #[serde(rename = "Index")]
         pub index: Value<String>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `Type`
-
- Required.*/
+        /// `Type`
+        ///
+        /// Required.
         #[serde(rename = "Type")]
         pub r#type: Value<String>,
     }
@@ -674,25 +674,25 @@ pub mod topic_rule {
         /// `BatchMode`
         #[serde(rename = "BatchMode", default, skip_serializing_if = "Option::is_none")]
         pub batch_mode: Option<Value<bool>>,
-        /** `DeliveryStreamName`
-
- Required.
-
- Refers to `AWS::KinesisFirehose::DeliveryStream.Name`.*/
+        /// `DeliveryStreamName`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::KinesisFirehose::DeliveryStream.Name`.
         #[serde(rename = "DeliveryStreamName")]
         pub delivery_stream_name: Value<
             crate::resources::kinesisfirehose::DeliveryStreamName,
         >,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `Separator`
-
- Pattern: `^([\n\t])|(\r\n)|(,)$`.*/
+        /// `Separator`
+        ///
+        /// Pattern: `^([\n\t])|(\r\n)|(,)$`.
         #[serde(rename = "Separator", default, skip_serializing_if = "Option::is_none")]
         pub separator: Option<Value<String>>,
     }
@@ -726,9 +726,9 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub batch_config: Option<Value<BatchConfig>>,
-        /** `ConfirmationUrl`
-
- At most 2000 characters.*/
+        /// `ConfirmationUrl`
+        ///
+        /// At most 2000 characters.
         #[serde(
             rename = "ConfirmationUrl",
             default,
@@ -742,16 +742,16 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub enable_batching: Option<Value<bool>>,
-        /** `Headers`
-
- 0 to 100 items.*/
+        /// `Headers`
+        ///
+        /// 0 to 100 items.
         #[serde(rename = "Headers", default, skip_serializing_if = "Option::is_none")]
         pub headers: Option<List<HttpActionHeader>>,
-        /** `Url`
-
- Required.
-
- At most 2000 characters.*/
+        /// `Url`
+        ///
+        /// Required.
+        ///
+        /// At most 2000 characters.
         #[serde(rename = "Url")]
         pub url: Value<String>,
     }
@@ -780,21 +780,21 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct SigV4Authorization {
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `ServiceName`
-
- Required.*/
+        /// `ServiceName`
+        ///
+        /// Required.
         #[serde(rename = "ServiceName")]
         pub service_name: Value<String>,
-        /** `SigningRegion`
-
- Required.*/
+        /// `SigningRegion`
+        ///
+        /// Required.
         #[serde(rename = "SigningRegion")]
         pub signing_region: Value<String>,
     }
@@ -823,27 +823,27 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub batch_across_topics: Option<Value<bool>>,
-        /** `MaxBatchOpenMs`
-
- 5 to 200.*/
+        /// `MaxBatchOpenMs`
+        ///
+        /// 5 to 200.
         #[serde(
             rename = "MaxBatchOpenMs",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub max_batch_open_ms: Option<Value<i64>>,
-        /** `MaxBatchSize`
-
- 2 to 10.*/
+        /// `MaxBatchSize`
+        ///
+        /// 2 to 10.
         #[serde(
             rename = "MaxBatchSize",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub max_batch_size: Option<Value<i64>>,
-        /** `MaxBatchSizeBytes`
-
- 100 to 131072.*/
+        /// `MaxBatchSizeBytes`
+        ///
+        /// 100 to 131072.
         #[serde(
             rename = "MaxBatchSizeBytes",
             default,
@@ -855,16 +855,16 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct HttpActionHeader {
-        /** `Key`
-
- Required.
-
- 1 to 256 characters.*/
+        /// `Key`
+        ///
+        /// Required.
+        ///
+        /// 1 to 256 characters.
         #[serde(rename = "Key")]
         pub key: Value<String>,
-        /** `Value`
-
- Required.*/
+        /// `Value`
+        ///
+        /// Required.
         #[serde(rename = "Value")]
         pub value: Value<String>,
     }
@@ -891,43 +891,43 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub batch_config: Option<Value<InfluxDbBatchConfig>>,
-        /** `DatabaseName`
-
- Required.
-
- 2 to 64 characters.
-
- Pattern: `^[^_\"][^\"]+$`.*/
+        /// `DatabaseName`
+        ///
+        /// Required.
+        ///
+        /// 2 to 64 characters.
+        ///
+        /// Pattern: `^[^_\"][^\"]+$`.
         #[serde(rename = "DatabaseName")]
         pub database_name: Value<String>,
-        /** `DestinationArn`
-
- Required.*/
+        /// `DestinationArn`
+        ///
+        /// Required.
         #[serde(rename = "DestinationArn")]
         pub destination_arn: Value<String>,
-        /** `Organization`
-
- 1 to 64 characters.*/
+        /// `Organization`
+        ///
+        /// 1 to 64 characters.
         #[serde(
             rename = "Organization",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub organization: Option<Value<String>>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `TableName`
-
- Required.
-
- 1 to 1024 characters.
-
- Pattern: `^[^_].*$`.*/
+        /// `TableName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 1024 characters.
+        ///
+        /// Pattern: `^[^_].*$`.
         #[serde(rename = "TableName")]
         pub table_name: Value<String>,
         /// `Tags`
@@ -972,27 +972,27 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub batch_across_topics: Option<Value<bool>>,
-        /** `MaxBatchOpenMs`
-
- 5 to 1000.*/
+        /// `MaxBatchOpenMs`
+        ///
+        /// 5 to 1000.
         #[serde(
             rename = "MaxBatchOpenMs",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub max_batch_open_ms: Option<Value<i64>>,
-        /** `MaxBatchSize`
-
- 1 to 500.*/
+        /// `MaxBatchSize`
+        ///
+        /// 1 to 500.
         #[serde(
             rename = "MaxBatchSize",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub max_batch_size: Option<Value<i64>>,
-        /** `MaxBatchSizeBytes`
-
- 100 to 131072.*/
+        /// `MaxBatchSizeBytes`
+        ///
+        /// 100 to 131072.
         #[serde(
             rename = "MaxBatchSizeBytes",
             default,
@@ -1007,16 +1007,16 @@ pub mod topic_rule {
         /// `BatchMode`
         #[serde(rename = "BatchMode", default, skip_serializing_if = "Option::is_none")]
         pub batch_mode: Option<Value<bool>>,
-        /** `ChannelName`
-
- Required.*/
+        /// `ChannelName`
+        ///
+        /// Required.
         #[serde(rename = "ChannelName")]
         pub channel_name: Value<String>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
     }
@@ -1040,25 +1040,25 @@ pub mod topic_rule {
         /// `BatchMode`
         #[serde(rename = "BatchMode", default, skip_serializing_if = "Option::is_none")]
         pub batch_mode: Option<Value<bool>>,
-        /** `InputName`
-
- Required.
-
- Refers to `AWS::IoTEvents::Input.Name`.
-
- 1 to 128 characters.*/
+        /// `InputName`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IoTEvents::Input.Name`.
+        ///
+        /// 1 to 128 characters.
         #[serde(rename = "InputName")]
         pub input_name: Value<crate::resources::iotevents::InputName>,
-        /** `MessageId`
-
- At most 128 characters.*/
+        /// `MessageId`
+        ///
+        /// At most 128 characters.
         #[serde(rename = "MessageId", default, skip_serializing_if = "Option::is_none")]
         pub message_id: Option<Value<String>>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
     }
@@ -1080,18 +1080,18 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct IotSiteWiseAction {
-        /** `PutAssetPropertyValueEntries`
-
- Required.
-
- At least 1 items.*/
+        /// `PutAssetPropertyValueEntries`
+        ///
+        /// Required.
+        ///
+        /// At least 1 items.
         #[serde(rename = "PutAssetPropertyValueEntries")]
         pub put_asset_property_value_entries: List<PutAssetPropertyValueEntry>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
     }
@@ -1120,9 +1120,9 @@ pub mod topic_rule {
         /// `EntryId`
         #[serde(rename = "EntryId", default, skip_serializing_if = "Option::is_none")]
         pub entry_id: Option<Value<String>>,
-        /** `PropertyAlias`
-
- At least 1 characters.*/
+        /// `PropertyAlias`
+        ///
+        /// At least 1 characters.
         #[serde(
             rename = "PropertyAlias",
             default,
@@ -1132,11 +1132,11 @@ pub mod topic_rule {
         /// `PropertyId`
         #[serde(rename = "PropertyId", default, skip_serializing_if = "Option::is_none")]
         pub property_id: Option<Value<String>>,
-        /** `PropertyValues`
-
- Required.
-
- At least 1 items.*/
+        /// `PropertyValues`
+        ///
+        /// Required.
+        ///
+        /// At least 1 items.
         #[serde(rename = "PropertyValues")]
         pub property_values: List<AssetPropertyValue>,
     }
@@ -1159,14 +1159,14 @@ pub mod topic_rule {
         /// `Quality`
         #[serde(rename = "Quality", default, skip_serializing_if = "Option::is_none")]
         pub quality: Option<Value<String>>,
-        /** `Timestamp`
-
- Required.*/
+        /// `Timestamp`
+        ///
+        /// Required.
         #[serde(rename = "Timestamp")]
         pub timestamp: Value<AssetPropertyTimestamp>,
-        /** `Value`
-
- Required.*/
+        /// `Value`
+        ///
+        /// Required.
         #[serde(rename = "Value")]
         pub value: Value<AssetPropertyVariant>,
     }
@@ -1194,9 +1194,9 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub offset_in_nanos: Option<Value<String>>,
-        /** `TimeInSeconds`
-
- Required.*/
+        /// `TimeInSeconds`
+        ///
+        /// Required.
         #[serde(rename = "TimeInSeconds")]
         pub time_in_seconds: Value<String>,
     }
@@ -1246,19 +1246,19 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct KafkaAction {
-        /** `ClientProperties`
-
- Required.*/
+        /// `ClientProperties`
+        ///
+        /// Required.
         #[serde(rename = "ClientProperties")]
         pub client_properties: Map<String>,
-        /** `DestinationArn`
-
- Required.*/
+        /// `DestinationArn`
+        ///
+        /// Required.
         #[serde(rename = "DestinationArn")]
         pub destination_arn: Value<String>,
-        /** `Headers`
-
- 1 to 100 items.*/
+        /// `Headers`
+        ///
+        /// 1 to 100 items.
         #[serde(rename = "Headers", default, skip_serializing_if = "Option::is_none")]
         pub headers: Option<List<KafkaActionHeader>>,
         /// `Key`
@@ -1267,9 +1267,9 @@ pub mod topic_rule {
         /// `Partition`
         #[serde(rename = "Partition", default, skip_serializing_if = "Option::is_none")]
         pub partition: Option<Value<String>>,
-        /** `Topic`
-
- Required.*/
+        /// `Topic`
+        ///
+        /// Required.
         #[serde(rename = "Topic")]
         pub topic: Value<String>,
     }
@@ -1294,18 +1294,18 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct KafkaActionHeader {
-        /** `Key`
-
- Required.
-
- At most 16384 characters.*/
+        /// `Key`
+        ///
+        /// Required.
+        ///
+        /// At most 16384 characters.
         #[serde(rename = "Key")]
         pub key: Value<String>,
-        /** `Value`
-
- Required.
-
- At most 16384 characters.*/
+        /// `Value`
+        ///
+        /// Required.
+        ///
+        /// At most 16384 characters.
         #[serde(rename = "Value")]
         pub value: Value<String>,
     }
@@ -1332,18 +1332,18 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub partition_key: Option<Value<String>>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `StreamName`
-
- Required.
-
- Refers to `AWS::Kinesis::Stream.Name`.*/
+        /// `StreamName`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::Kinesis::Stream.Name`.
         #[serde(rename = "StreamName")]
         pub stream_name: Value<crate::resources::kinesis::StreamName>,
     }
@@ -1364,9 +1364,9 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct LambdaAction {
-        /** `FunctionArn`
-
- Refers to what `FunctionArn` accepts.*/
+        /// `FunctionArn`
+        ///
+        /// Refers to what `FunctionArn` accepts.
         #[serde(
             rename = "FunctionArn",
             default,
@@ -1378,34 +1378,34 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct LocationAction {
-        /** `DeviceId`
-
- Required.*/
+        /// `DeviceId`
+        ///
+        /// Required.
         #[serde(rename = "DeviceId")]
         pub device_id: Value<String>,
-        /** `Latitude`
-
- Required.*/
+        /// `Latitude`
+        ///
+        /// Required.
         #[serde(rename = "Latitude")]
         pub latitude: Value<String>,
-        /** `Longitude`
-
- Required.*/
+        /// `Longitude`
+        ///
+        /// Required.
         #[serde(rename = "Longitude")]
         pub longitude: Value<String>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
         /// `Timestamp`
         #[serde(rename = "Timestamp", default, skip_serializing_if = "Option::is_none")]
         pub timestamp: Option<Value<Timestamp>>,
-        /** `TrackerName`
-
- Required.*/
+        /// `TrackerName`
+        ///
+        /// Required.
         #[serde(rename = "TrackerName")]
         pub tracker_name: Value<String>,
     }
@@ -1435,9 +1435,9 @@ pub mod topic_rule {
         /// `Unit`
         #[serde(rename = "Unit", default, skip_serializing_if = "Option::is_none")]
         pub unit: Option<Value<String>>,
-        /** `Value`
-
- Required.*/
+        /// `Value`
+        ///
+        /// Required.
         #[serde(rename = "Value")]
         pub value: Value<String>,
     }
@@ -1454,33 +1454,33 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct OpenSearchAction {
-        /** `Endpoint`
-
- Required.
-
- Pattern: `^https?://`.*/
+        /// `Endpoint`
+        ///
+        /// Required.
+        ///
+        /// Pattern: `^https?://`.
         #[serde(rename = "Endpoint")]
         pub endpoint: Value<String>,
-        /** `Id`
-
- Required.*/
+        /// `Id`
+        ///
+        /// Required.
         #[serde(rename = "Id")]
         pub id: Value<String>,
-        /** `Index`
-
- Required.*/
+        /// `Index`
+        ///
+        /// Required.
         #[serde(rename = "Index")]
         pub index: Value<String>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `Type`
-
- Required.*/
+        /// `Type`
+        ///
+        /// Required.
         #[serde(rename = "Type")]
         pub r#type: Value<String>,
     }
@@ -1509,21 +1509,21 @@ pub mod topic_rule {
         /// `Headers`
         #[serde(rename = "Headers", default, skip_serializing_if = "Option::is_none")]
         pub headers: Option<Value<RepublishActionHeaders>>,
-        /** `Qos`
-
- 0 to 1.*/
+        /// `Qos`
+        ///
+        /// 0 to 1.
         #[serde(rename = "Qos", default, skip_serializing_if = "Option::is_none")]
         pub qos: Option<Value<i64>>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `Topic`
-
- Required.*/
+        /// `Topic`
+        ///
+        /// Required.
         #[serde(rename = "Topic")]
         pub topic: Value<String>,
     }
@@ -1545,54 +1545,54 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct RepublishActionHeaders {
-        /** `ContentType`
-
- At most 1024 characters.*/
+        /// `ContentType`
+        ///
+        /// At most 1024 characters.
         #[serde(
             rename = "ContentType",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub content_type: Option<Value<String>>,
-        /** `CorrelationData`
-
- At most 1024 characters.*/
+        /// `CorrelationData`
+        ///
+        /// At most 1024 characters.
         #[serde(
             rename = "CorrelationData",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub correlation_data: Option<Value<String>>,
-        /** `MessageExpiry`
-
- At most 1024 characters.*/
+        /// `MessageExpiry`
+        ///
+        /// At most 1024 characters.
         #[serde(
             rename = "MessageExpiry",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub message_expiry: Option<Value<String>>,
-        /** `PayloadFormatIndicator`
-
- At most 1024 characters.*/
+        /// `PayloadFormatIndicator`
+        ///
+        /// At most 1024 characters.
         #[serde(
             rename = "PayloadFormatIndicator",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub payload_format_indicator: Option<Value<String>>,
-        /** `ResponseTopic`
-
- At most 1024 characters.*/
+        /// `ResponseTopic`
+        ///
+        /// At most 1024 characters.
         #[serde(
             rename = "ResponseTopic",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub response_topic: Option<Value<String>>,
-        /** `UserProperties`
-
- 1 to 100 items.*/
+        /// `UserProperties`
+        ///
+        /// 1 to 100 items.
         #[serde(
             rename = "UserProperties",
             default,
@@ -1604,18 +1604,18 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct UserProperty {
-        /** `Key`
-
- Required.
-
- At most 1024 characters.*/
+        /// `Key`
+        ///
+        /// Required.
+        ///
+        /// At most 1024 characters.
         #[serde(rename = "Key")]
         pub key: Value<String>,
-        /** `Value`
-
- Required.
-
- At most 1024 characters.*/
+        /// `Value`
+        ///
+        /// Required.
+        ///
+        /// At most 1024 characters.
         #[serde(rename = "Value")]
         pub value: Value<String>,
     }
@@ -1635,26 +1635,26 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct S3Action {
-        /** `BucketName`
-
- Required.
-
- Refers to `AWS::S3::Bucket.Name`.*/
+        /// `BucketName`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::S3::Bucket.Name`.
         #[serde(rename = "BucketName")]
         pub bucket_name: Value<crate::resources::s3::BucketName>,
         /// `CannedAcl`
         #[serde(rename = "CannedAcl", default, skip_serializing_if = "Option::is_none")]
         pub canned_acl: Option<Value<CannedAcl>>,
-        /** `Key`
-
- Required.*/
+        /// `Key`
+        ///
+        /// Required.
         #[serde(rename = "Key")]
         pub key: Value<String>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
     }
@@ -1684,18 +1684,18 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub message_format: Option<Value<MessageFormat>>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `TargetArn`
-
- Required.
-
- Refers to `AWS::SNS::Topic.Arn`.*/
+        /// `TargetArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::SNS::Topic.Arn`.
         #[serde(rename = "TargetArn")]
         pub target_arn: Value<crate::resources::sns::TopicArn>,
     }
@@ -1716,18 +1716,18 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct SqsAction {
-        /** `QueueUrl`
-
- Required.
-
- Refers to `AWS::SQS::Queue.Url`.*/
+        /// `QueueUrl`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::SQS::Queue.Url`.
         #[serde(rename = "QueueUrl")]
         pub queue_url: Value<crate::resources::sqs::QueueUrl>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
         /// `UseBase64`
@@ -1758,16 +1758,16 @@ pub mod topic_rule {
             skip_serializing_if = "Option::is_none"
         )]
         pub execution_name_prefix: Option<Value<String>>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `StateMachineName`
-
- Required.*/
+        /// `StateMachineName`
+        ///
+        /// Required.
         #[serde(rename = "StateMachineName")]
         pub state_machine_name: Value<String>,
     }
@@ -1788,28 +1788,28 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct TimestreamAction {
-        /** `DatabaseName`
-
- Required.*/
+        /// `DatabaseName`
+        ///
+        /// Required.
         #[serde(rename = "DatabaseName")]
         pub database_name: Value<String>,
-        /** `Dimensions`
-
- Required.
-
- 1 to 128 items.*/
+        /// `Dimensions`
+        ///
+        /// Required.
+        ///
+        /// 1 to 128 items.
         #[serde(rename = "Dimensions")]
         pub dimensions: List<TimestreamDimension>,
-        /** `RoleArn`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `RoleArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "RoleArn")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `TableName`
-
- Required.*/
+        /// `TableName`
+        ///
+        /// Required.
         #[serde(rename = "TableName")]
         pub table_name: Value<String>,
         /// `Timestamp`
@@ -1837,14 +1837,14 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct TimestreamDimension {
-        /** `Name`
-
- Required.*/
+        /// `Name`
+        ///
+        /// Required.
         #[serde(rename = "Name")]
         pub name: Value<String>,
-        /** `Value`
-
- Required.*/
+        /// `Value`
+        ///
+        /// Required.
         #[serde(rename = "Value")]
         pub value: Value<String>,
     }
@@ -1864,14 +1864,14 @@ pub mod topic_rule {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct TimestreamTimestamp {
-        /** `Unit`
-
- Required.*/
+        /// `Unit`
+        ///
+        /// Required.
         #[serde(rename = "Unit")]
         pub unit: Value<String>,
-        /** `Value`
-
- Required.*/
+        /// `Value`
+        ///
+        /// Required.
         #[serde(rename = "Value")]
         pub value: Value<String>,
     }

@@ -16,37 +16,37 @@ crate::reference::kinds! {
     #[doc = " `AWS::Kinesis::Stream.Arn`"] StreamArn = "AWS::Kinesis::Stream.Arn", #[doc
     = " `AWS::Kinesis::Stream.Name`"] StreamName = "AWS::Kinesis::Stream.Name"
 }
-/** `AWS::Kinesis::Stream`
-
- Property types are in [`stream`].*/
+/// `AWS::Kinesis::Stream`
+///
+/// Property types are in [`stream`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Stream {
-    /** `DesiredShardLevelMetrics`
-
- At most 7 items.*/
+    /// `DesiredShardLevelMetrics`
+    ///
+    /// At most 7 items.
     #[serde(
         rename = "DesiredShardLevelMetrics",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub desired_shard_level_metrics: Option<List<stream::DesiredShardLevelMetrics>>,
-    /** `MaxRecordSizeInKiB`
-
- 1024 to 10240.*/
+    /// `MaxRecordSizeInKiB`
+    ///
+    /// 1024 to 10240.
     #[serde(
         rename = "MaxRecordSizeInKiB",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub max_record_size_in_kib: Option<Value<i64>>,
-    /** `Name`
-
- 1 to 128 characters.
-
- Pattern: `^[a-zA-Z0-9_.-]+$`.
-
- Changing this replaces the resource.*/
+    /// `Name`
+    ///
+    /// 1 to 128 characters.
+    ///
+    /// Pattern: `^[a-zA-Z0-9_.-]+$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "Name", default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Value<String>>,
     /// `RecordDistributionStrategy`
@@ -56,18 +56,18 @@ pub struct Stream {
         skip_serializing_if = "Option::is_none"
     )]
     pub record_distribution_strategy: Option<Value<stream::RecordDistributionStrategy>>,
-    /** `RetentionPeriodHours`
-
- 1 to 8760.*/
+    /// `RetentionPeriodHours`
+    ///
+    /// 1 to 8760.
     #[serde(
         rename = "RetentionPeriodHours",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub retention_period_hours: Option<Value<i64>>,
-    /** `ShardCount`
-
- 1 to 100000.*/
+    /// `ShardCount`
+    ///
+    /// 1 to 100000.
     #[serde(rename = "ShardCount", default, skip_serializing_if = "Option::is_none")]
     pub shard_count: Option<Value<i64>>,
     /// `StreamEncryption`
@@ -77,25 +77,25 @@ pub struct Stream {
         skip_serializing_if = "Option::is_none"
     )]
     pub stream_encryption: Option<Value<stream::StreamEncryption>>,
-    /** `StreamModeDetails`
-
- Default: `{"StreamMode":"PROVISIONED"}`.*/
+    /// `StreamModeDetails`
+    ///
+    /// Default: `{"StreamMode":"PROVISIONED"}`.
     #[serde(
         rename = "StreamModeDetails",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub stream_mode_details: Option<Value<stream::StreamModeDetails>>,
-    /** `Tags`
-
- At most 50 items.*/
+    /// `Tags`
+    ///
+    /// At most 50 items.
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `WarmThroughputMiBps`
-
- At least 0.
-
- Cannot be read back.*/
+    /// `WarmThroughputMiBps`
+    ///
+    /// At least 0.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "WarmThroughputMiBps",
         default,
@@ -123,18 +123,18 @@ pub mod stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct StreamEncryption {
-        /** `EncryptionType`
-
- Required.*/
+        /// `EncryptionType`
+        ///
+        /// Required.
         #[serde(rename = "EncryptionType")]
         pub encryption_type: Value<EncryptionType>,
-        /** `KeyId`
-
- Required.
-
- Refers to what `KeyId` accepts.
-
- 1 to 2048 characters.*/
+        /// `KeyId`
+        ///
+        /// Required.
+        ///
+        /// Refers to what `KeyId` accepts.
+        ///
+        /// 1 to 2048 characters.
         #[serde(rename = "KeyId")]
         pub key_id: Value<KeyId>,
     }
@@ -154,9 +154,9 @@ pub mod stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct StreamModeDetails {
-        /** `StreamMode`
-
- Required.*/
+        /// `StreamMode`
+        ///
+        /// Required.
         #[serde(rename = "StreamMode")]
         pub stream_mode: Value<StreamMode>,
     }

@@ -18,15 +18,15 @@ crate::reference::kinds! {
     " `AWS::KinesisFirehose::DeliveryStream.Name`"] DeliveryStreamName =
     "AWS::KinesisFirehose::DeliveryStream.Name"
 }
-/** `AWS::KinesisFirehose::DeliveryStream`
-
- Property types are in [`delivery_stream`].*/
+/// `AWS::KinesisFirehose::DeliveryStream`
+///
+/// Property types are in [`delivery_stream`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct DeliveryStream {
-    /** `AmazonOpenSearchServerlessDestinationConfiguration`
-
- Cannot be read back.*/
+    /// `AmazonOpenSearchServerlessDestinationConfiguration`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "AmazonOpenSearchServerlessDestinationConfiguration",
         default,
@@ -35,9 +35,9 @@ pub struct DeliveryStream {
     pub amazon_open_search_serverless_destination_configuration: Option<
         Value<delivery_stream::AmazonOpenSearchServerlessDestinationConfiguration>,
     >,
-    /** `AmazonopensearchserviceDestinationConfiguration`
-
- Cannot be read back.*/
+    /// `AmazonopensearchserviceDestinationConfiguration`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "AmazonopensearchserviceDestinationConfiguration",
         default,
@@ -46,11 +46,11 @@ pub struct DeliveryStream {
     pub amazonopensearchservice_destination_configuration: Option<
         Value<delivery_stream::AmazonopensearchserviceDestinationConfiguration>,
     >,
-    /** `DatabaseSourceConfiguration`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `DatabaseSourceConfiguration`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "DatabaseSourceConfiguration",
         default,
@@ -68,31 +68,31 @@ pub struct DeliveryStream {
     pub delivery_stream_encryption_configuration_input: Option<
         Value<delivery_stream::DeliveryStreamEncryptionConfigurationInput>,
     >,
-    /** `DeliveryStreamName`
-
- 1 to 64 characters.
-
- Pattern: `[a-zA-Z0-9._-]+`.
-
- Changing this replaces the resource.*/
+    /// `DeliveryStreamName`
+    ///
+    /// 1 to 64 characters.
+    ///
+    /// Pattern: `[a-zA-Z0-9._-]+`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DeliveryStreamName",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub delivery_stream_name: Option<Value<String>>,
-    /** `DeliveryStreamType`
-
- Changing this replaces the resource.*/
+    /// `DeliveryStreamType`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DeliveryStreamType",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub delivery_stream_type: Option<Value<delivery_stream::DeliveryStreamType>>,
-    /** `DirectPutSourceConfiguration`
-
- Changing this replaces the resource.*/
+    /// `DirectPutSourceConfiguration`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "DirectPutSourceConfiguration",
         default,
@@ -101,9 +101,9 @@ pub struct DeliveryStream {
     pub direct_put_source_configuration: Option<
         Value<delivery_stream::DirectPutSourceConfiguration>,
     >,
-    /** `ElasticsearchDestinationConfiguration`
-
- Cannot be read back.*/
+    /// `ElasticsearchDestinationConfiguration`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "ElasticsearchDestinationConfiguration",
         default,
@@ -130,9 +130,9 @@ pub struct DeliveryStream {
     pub http_endpoint_destination_configuration: Option<
         Value<delivery_stream::HttpEndpointDestinationConfiguration>,
     >,
-    /** `IcebergDestinationConfiguration`
-
- Cannot be read back.*/
+    /// `IcebergDestinationConfiguration`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "IcebergDestinationConfiguration",
         default,
@@ -141,11 +141,11 @@ pub struct DeliveryStream {
     pub iceberg_destination_configuration: Option<
         Value<delivery_stream::IcebergDestinationConfiguration>,
     >,
-    /** `KinesisStreamSourceConfiguration`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `KinesisStreamSourceConfiguration`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "KinesisStreamSourceConfiguration",
         default,
@@ -154,11 +154,11 @@ pub struct DeliveryStream {
     pub kinesis_stream_source_configuration: Option<
         Value<delivery_stream::KinesisStreamSourceConfiguration>,
     >,
-    /** `MSKSourceConfiguration`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `MSKSourceConfiguration`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "MSKSourceConfiguration",
         default,
@@ -174,9 +174,9 @@ pub struct DeliveryStream {
     pub redshift_destination_configuration: Option<
         Value<delivery_stream::RedshiftDestinationConfiguration>,
     >,
-    /** `S3DestinationConfiguration`
-
- Cannot be read back.*/
+    /// `S3DestinationConfiguration`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "S3DestinationConfiguration",
         default,
@@ -185,9 +185,9 @@ pub struct DeliveryStream {
     pub s3_destination_configuration: Option<
         Value<delivery_stream::S3DestinationConfiguration>,
     >,
-    /** `SnowflakeDestinationConfiguration`
-
- Cannot be read back.*/
+    /// `SnowflakeDestinationConfiguration`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "SnowflakeDestinationConfiguration",
         default,
@@ -205,11 +205,11 @@ pub struct DeliveryStream {
     pub splunk_destination_configuration: Option<
         Value<delivery_stream::SplunkDestinationConfiguration>,
     >,
-    /** `Tags`
-
- 1 to 50 items.*/
+    /// `Tags`
+    ///
+    /// 1 to 50 items.
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
-    pub tags: Option<List<delivery_stream::Tag>>,
+    pub tags: Option<List<Tag>>,
 }
 impl Resource for DeliveryStream {
     const TYPE: &'static str = "AWS::KinesisFirehose::DeliveryStream";
@@ -249,22 +249,22 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub cloud_watch_logging_options: Option<Value<CloudWatchLoggingOptions>>,
-        /** `CollectionEndpoint`
-
- 1 to 512 characters.
-
- Pattern: `https:.*`.*/
+        /// `CollectionEndpoint`
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `https:.*`.
         #[serde(
             rename = "CollectionEndpoint",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub collection_endpoint: Option<Value<String>>,
-        /** `IndexName`
-
- Required.
-
- 1 to 80 characters.*/
+        /// `IndexName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 80 characters.
         #[serde(rename = "IndexName")]
         pub index_name: Value<String>,
         /// `ProcessingConfiguration`
@@ -281,15 +281,15 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub retry_options: Option<Value<AmazonOpenSearchServerlessRetryOptions>>,
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
         /// `S3BackupMode`
@@ -299,14 +299,14 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub s3_backup_mode: Option<Value<S3BackupMode>>,
-        /** `S3Configuration`
-
- Required.*/
+        /// `S3Configuration`
+        ///
+        /// Required.
         #[serde(rename = "S3Configuration")]
         pub s3_configuration: Value<S3DestinationConfiguration>,
-        /** `VpcConfiguration`
-
- Changing this replaces the resource.*/
+        /// `VpcConfiguration`
+        ///
+        /// Changing this replaces the resource.
         #[serde(
             rename = "VpcConfiguration",
             default,
@@ -339,18 +339,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct AmazonOpenSearchServerlessBufferingHints {
-        /** `IntervalInSeconds`
-
- 0 to 900.*/
+        /// `IntervalInSeconds`
+        ///
+        /// 0 to 900.
         #[serde(
             rename = "IntervalInSeconds",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub interval_in_seconds: Option<Value<i64>>,
-        /** `SizeInMBs`
-
- 1 to 100.*/
+        /// `SizeInMBs`
+        ///
+        /// 1 to 100.
         #[serde(rename = "SizeInMBs", default, skip_serializing_if = "Option::is_none")]
         pub size_in_mbs: Option<Value<i64>>,
     }
@@ -361,26 +361,26 @@ pub mod delivery_stream {
         /// `Enabled`
         #[serde(rename = "Enabled", default, skip_serializing_if = "Option::is_none")]
         pub enabled: Option<Value<bool>>,
-        /** `LogGroupName`
-
- Refers to `AWS::Logs::LogGroup.Name`.
-
- At most 512 characters.
-
- Pattern: `^[\.\-_/#A-Za-z0-9]*$`.*/
+        /// `LogGroupName`
+        ///
+        /// Refers to `AWS::Logs::LogGroup.Name`.
+        ///
+        /// At most 512 characters.
+        ///
+        /// Pattern: `^[\.\-_/#A-Za-z0-9]*$`.
         #[serde(
             rename = "LogGroupName",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub log_group_name: Option<Value<crate::resources::logs::LogGroupName>>,
-        /** `LogStreamName`
-
- Refers to `AWS::Logs::LogStream.Name`.
-
- At most 512 characters.
-
- Pattern: `^[^:*]*$`.*/
+        /// `LogStreamName`
+        ///
+        /// Refers to `AWS::Logs::LogStream.Name`.
+        ///
+        /// At most 512 characters.
+        ///
+        /// Pattern: `^[^:*]*$`.
         #[serde(
             rename = "LogStreamName",
             default,
@@ -406,9 +406,9 @@ pub mod delivery_stream {
         /// `Parameters`
         #[serde(rename = "Parameters", default, skip_serializing_if = "Option::is_none")]
         pub parameters: Option<List<ProcessorParameter>>,
-        /** `Type`
-
- Required.*/
+        /// `Type`
+        ///
+        /// Required.
         #[serde(rename = "Type")]
         pub r#type: Value<Type>,
     }
@@ -425,18 +425,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct ProcessorParameter {
-        /** `ParameterName`
-
- Required.*/
+        /// `ParameterName`
+        ///
+        /// Required.
         #[serde(rename = "ParameterName")]
         pub parameter_name: Value<ParameterName>,
-        /** `ParameterValue`
-
- Required.
-
- 1 to 5120 characters.
-
- Pattern: `^(?!\s*$).+$`.*/
+        /// `ParameterValue`
+        ///
+        /// Required.
+        ///
+        /// 1 to 5120 characters.
+        ///
+        /// Pattern: `^(?!\s*$).+$`.
         #[serde(rename = "ParameterValue")]
         pub parameter_value: Value<String>,
     }
@@ -456,9 +456,9 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct AmazonOpenSearchServerlessRetryOptions {
-        /** `DurationInSeconds`
-
- 0 to 7200.*/
+        /// `DurationInSeconds`
+        ///
+        /// 0 to 7200.
         #[serde(
             rename = "DurationInSeconds",
             default,
@@ -470,15 +470,15 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct S3DestinationConfiguration {
-        /** `BucketARN`
-
- Required.
-
- Refers to `AWS::S3::Bucket.Arn`.
-
- 1 to 2048 characters.
-
- Pattern: `arn:.*`.*/
+        /// `BucketARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::S3::Bucket.Arn`.
+        ///
+        /// 1 to 2048 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "BucketARN")]
         pub bucket_arn: Value<crate::resources::s3::BucketArn>,
         /// `BufferingHints`
@@ -509,29 +509,29 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub encryption_configuration: Option<Value<EncryptionConfiguration>>,
-        /** `ErrorOutputPrefix`
-
- At most 1024 characters.*/
+        /// `ErrorOutputPrefix`
+        ///
+        /// At most 1024 characters.
         #[serde(
             rename = "ErrorOutputPrefix",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub error_output_prefix: Option<Value<String>>,
-        /** `Prefix`
-
- At most 1024 characters.*/
+        /// `Prefix`
+        ///
+        /// At most 1024 characters.
         #[serde(rename = "Prefix", default, skip_serializing_if = "Option::is_none")]
         pub prefix: Option<Value<String>>,
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
     }
@@ -557,18 +557,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct BufferingHints {
-        /** `IntervalInSeconds`
-
- 0 to 900.*/
+        /// `IntervalInSeconds`
+        ///
+        /// 0 to 900.
         #[serde(
             rename = "IntervalInSeconds",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub interval_in_seconds: Option<Value<i64>>,
-        /** `SizeInMBs`
-
- 1 to 128.*/
+        /// `SizeInMBs`
+        ///
+        /// 1 to 128.
         #[serde(rename = "SizeInMBs", default, skip_serializing_if = "Option::is_none")]
         pub size_in_mbs: Option<Value<i64>>,
     }
@@ -595,15 +595,15 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct KmsEncryptionConfig {
-        /** `AWSKMSKeyARN`
-
- Required.
-
- Refers to `AWS::KMS::Key.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `^arn:.*:kms:[a-zA-Z0-9\-]+:\d{12}:(key|alias)/[a-zA-Z_0-9+=,.@\-_/]+$`.*/
+        /// `AWSKMSKeyARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::KMS::Key.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `^arn:.*:kms:[a-zA-Z0-9\-]+:\d{12}:(key|alias)/[a-zA-Z_0-9+=,.@\-_/]+$`.
         #[serde(rename = "AWSKMSKeyARN")]
         pub awskms_key_arn: Value<crate::resources::kms::KeyArn>,
     }
@@ -621,41 +621,41 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct VpcConfiguration {
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `SecurityGroupIds`
-
- Required.
-
- 1 to 5 items.
-
- Each: Refers to `AWS::EC2::SecurityGroup.Id`.
-
- Each: 1 to 1024 characters.
-
- Each: Pattern: `^\S+$`.*/
+        /// `SecurityGroupIds`
+        ///
+        /// Required.
+        ///
+        /// 1 to 5 items.
+        ///
+        /// Each: Refers to `AWS::EC2::SecurityGroup.Id`.
+        ///
+        /// Each: 1 to 1024 characters.
+        ///
+        /// Each: Pattern: `^\S+$`.
         #[serde(rename = "SecurityGroupIds")]
         pub security_group_ids: List<crate::resources::ec2::SecurityGroupId>,
-        /** `SubnetIds`
-
- Required.
-
- 1 to 16 items.
-
- Each: Refers to `AWS::EC2::Subnet.Id`.
-
- Each: 1 to 1024 characters.
-
- Each: Pattern: `^\S+$`.*/
+        /// `SubnetIds`
+        ///
+        /// Required.
+        ///
+        /// 1 to 16 items.
+        ///
+        /// Each: Refers to `AWS::EC2::Subnet.Id`.
+        ///
+        /// Each: 1 to 1024 characters.
+        ///
+        /// Each: Pattern: `^\S+$`.
         #[serde(rename = "SubnetIds")]
         pub subnet_ids: List<crate::resources::ec2::SubnetId>,
     }
@@ -691,11 +691,11 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub cloud_watch_logging_options: Option<Value<CloudWatchLoggingOptions>>,
-        /** `ClusterEndpoint`
-
- 1 to 512 characters.
-
- Pattern: `https:.*`.*/
+        /// `ClusterEndpoint`
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `https:.*`.
         #[serde(
             rename = "ClusterEndpoint",
             default,
@@ -709,20 +709,20 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub document_id_options: Option<Value<DocumentIdOptions>>,
-        /** `DomainARN`
-
- Refers to `AWS::OpenSearchService::Domain.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `DomainARN`
+        ///
+        /// Refers to `AWS::OpenSearchService::Domain.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "DomainARN", default, skip_serializing_if = "Option::is_none")]
         pub domain_arn: Option<Value<crate::resources::opensearchservice::DomainArn>>,
-        /** `IndexName`
-
- Required.
-
- 1 to 80 characters.*/
+        /// `IndexName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 80 characters.
         #[serde(rename = "IndexName")]
         pub index_name: Value<String>,
         /// `IndexRotationPeriod`
@@ -746,15 +746,15 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub retry_options: Option<Value<AmazonopensearchserviceRetryOptions>>,
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
         /// `S3BackupMode`
@@ -764,19 +764,19 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub s3_backup_mode: Option<Value<S3BackupMode>>,
-        /** `S3Configuration`
-
- Required.*/
+        /// `S3Configuration`
+        ///
+        /// Required.
         #[serde(rename = "S3Configuration")]
         pub s3_configuration: Value<S3DestinationConfiguration>,
-        /** `TypeName`
-
- At most 100 characters.*/
+        /// `TypeName`
+        ///
+        /// At most 100 characters.
         #[serde(rename = "TypeName", default, skip_serializing_if = "Option::is_none")]
         pub type_name: Option<Value<String>>,
-        /** `VpcConfiguration`
-
- Changing this replaces the resource.*/
+        /// `VpcConfiguration`
+        ///
+        /// Changing this replaces the resource.
         #[serde(
             rename = "VpcConfiguration",
             default,
@@ -813,18 +813,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct AmazonopensearchserviceBufferingHints {
-        /** `IntervalInSeconds`
-
- 0 to 900.*/
+        /// `IntervalInSeconds`
+        ///
+        /// 0 to 900.
         #[serde(
             rename = "IntervalInSeconds",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub interval_in_seconds: Option<Value<i64>>,
-        /** `SizeInMBs`
-
- 1 to 100.*/
+        /// `SizeInMBs`
+        ///
+        /// 1 to 100.
         #[serde(rename = "SizeInMBs", default, skip_serializing_if = "Option::is_none")]
         pub size_in_mbs: Option<Value<i64>>,
     }
@@ -832,9 +832,9 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct DocumentIdOptions {
-        /** `DefaultDocumentIdFormat`
-
- Required.*/
+        /// `DefaultDocumentIdFormat`
+        ///
+        /// Required.
         #[serde(rename = "DefaultDocumentIdFormat")]
         pub default_document_id_format: Value<DefaultDocumentIdFormat>,
     }
@@ -852,9 +852,9 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct AmazonopensearchserviceRetryOptions {
-        /** `DurationInSeconds`
-
- 0 to 7200.*/
+        /// `DurationInSeconds`
+        ///
+        /// 0 to 7200.
         #[serde(
             rename = "DurationInSeconds",
             default,
@@ -869,47 +869,47 @@ pub mod delivery_stream {
         /// `Columns`
         #[serde(rename = "Columns", default, skip_serializing_if = "Option::is_none")]
         pub columns: Option<Value<DatabaseColumns>>,
-        /** `DatabaseSourceAuthenticationConfiguration`
-
- Required.*/
+        /// `DatabaseSourceAuthenticationConfiguration`
+        ///
+        /// Required.
         #[serde(rename = "DatabaseSourceAuthenticationConfiguration")]
         pub database_source_authentication_configuration: Value<
             DatabaseSourceAuthenticationConfiguration,
         >,
-        /** `DatabaseSourceVPCConfiguration`
-
- Required.*/
+        /// `DatabaseSourceVPCConfiguration`
+        ///
+        /// Required.
         #[serde(rename = "DatabaseSourceVPCConfiguration")]
         pub database_source_vpc_configuration: Value<DatabaseSourceVpcConfiguration>,
-        /** `Databases`
-
- Required.*/
+        /// `Databases`
+        ///
+        /// Required.
         #[serde(rename = "Databases")]
         pub databases: Value<Databases>,
-        /** `Digest`
-
- 1 to 512 characters.*/
+        /// `Digest`
+        ///
+        /// 1 to 512 characters.
         #[serde(rename = "Digest", default, skip_serializing_if = "Option::is_none")]
         pub digest: Option<Value<String>>,
-        /** `Endpoint`
-
- Required.
-
- 1 to 255 characters.
-
- Pattern: `^(?!\s*$).+`.*/
+        /// `Endpoint`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
+        ///
+        /// Pattern: `^(?!\s*$).+`.
         #[serde(rename = "Endpoint")]
         pub endpoint: Value<String>,
-        /** `Port`
-
- Required.
-
- 0 to 65535.*/
+        /// `Port`
+        ///
+        /// Required.
+        ///
+        /// 0 to 65535.
         #[serde(rename = "Port")]
         pub port: Value<i64>,
-        /** `PublicCertificate`
-
- 1 to 4096 characters.*/
+        /// `PublicCertificate`
+        ///
+        /// 1 to 4096 characters.
         #[serde(
             rename = "PublicCertificate",
             default,
@@ -919,34 +919,34 @@ pub mod delivery_stream {
         /// `SSLMode`
         #[serde(rename = "SSLMode", default, skip_serializing_if = "Option::is_none")]
         pub ssl_mode: Option<Value<SslMode>>,
-        /** `SnapshotWatermarkTable`
-
- Required.
-
- 1 to 129 characters.
-
- Pattern: `[\u0001-\uFFFF]*`.*/
+        /// `SnapshotWatermarkTable`
+        ///
+        /// Required.
+        ///
+        /// 1 to 129 characters.
+        ///
+        /// Pattern: `[\u0001-\uFFFF]*`.
         #[serde(rename = "SnapshotWatermarkTable")]
         pub snapshot_watermark_table: Value<String>,
-        /** `SurrogateKeys`
-
- Each: 1 to 1024 characters.
-
- Each: Pattern: `^\S+$`.*/
+        /// `SurrogateKeys`
+        ///
+        /// Each: 1 to 1024 characters.
+        ///
+        /// Each: Pattern: `^\S+$`.
         #[serde(
             rename = "SurrogateKeys",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub surrogate_keys: Option<List<String>>,
-        /** `Tables`
-
- Required.*/
+        /// `Tables`
+        ///
+        /// Required.
         #[serde(rename = "Tables")]
         pub tables: Value<DatabaseTables>,
-        /** `Type`
-
- Required.*/
+        /// `Type`
+        ///
+        /// Required.
         #[serde(rename = "Type")]
         pub r#type: Value<DatabaseSourceConfigurationType>,
     }
@@ -989,18 +989,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct DatabaseColumns {
-        /** `Exclude`
-
- Each: 1 to 194 characters.
-
- Each: Pattern: `[\u0001-\uFFFF]*`.*/
+        /// `Exclude`
+        ///
+        /// Each: 1 to 194 characters.
+        ///
+        /// Each: Pattern: `[\u0001-\uFFFF]*`.
         #[serde(rename = "Exclude", default, skip_serializing_if = "Option::is_none")]
         pub exclude: Option<List<String>>,
-        /** `Include`
-
- Each: 1 to 194 characters.
-
- Each: Pattern: `[\u0001-\uFFFF]*`.*/
+        /// `Include`
+        ///
+        /// Each: 1 to 194 characters.
+        ///
+        /// Each: Pattern: `[\u0001-\uFFFF]*`.
         #[serde(rename = "Include", default, skip_serializing_if = "Option::is_none")]
         pub include: Option<List<String>>,
     }
@@ -1008,9 +1008,9 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct DatabaseSourceAuthenticationConfiguration {
-        /** `SecretsManagerConfiguration`
-
- Required.*/
+        /// `SecretsManagerConfiguration`
+        ///
+        /// Required.
         #[serde(rename = "SecretsManagerConfiguration")]
         pub secrets_manager_configuration: Value<SecretsManagerConfiguration>,
     }
@@ -1028,25 +1028,25 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct SecretsManagerConfiguration {
-        /** `Enabled`
-
- Required.*/
+        /// `Enabled`
+        ///
+        /// Required.
         #[serde(rename = "Enabled")]
         pub enabled: Value<bool>,
-        /** `RoleARN`
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*:iam::\d{12}:role/[a-zA-Z_0-9+=,.@\-_/]+`.*/
+        /// `RoleARN`
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*:iam::\d{12}:role/[a-zA-Z_0-9+=,.@\-_/]+`.
         #[serde(rename = "RoleARN", default, skip_serializing_if = "Option::is_none")]
         pub role_arn: Option<Value<crate::resources::iam::RoleArn>>,
-        /** `SecretARN`
-
- 1 to 2048 characters.
-
- Pattern: `arn:.*:secretsmanager:[a-zA-Z0-9\-]+:\d{12}:secret:[a-zA-Z0-9\-/_+=.@]+`.*/
+        /// `SecretARN`
+        ///
+        /// 1 to 2048 characters.
+        ///
+        /// Pattern: `arn:.*:secretsmanager:[a-zA-Z0-9\-]+:\d{12}:secret:[a-zA-Z0-9\-/_+=.@]+`.
         #[serde(rename = "SecretARN", default, skip_serializing_if = "Option::is_none")]
         pub secret_arn: Option<Value<String>>,
     }
@@ -1064,13 +1064,13 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct DatabaseSourceVpcConfiguration {
-        /** `VpcEndpointServiceName`
-
- Required.
-
- 47 to 255 characters.
-
- Pattern: `([a-zA-Z0-9\-\_]+\.){2,3}vpce\.[a-zA-Z0-9\-]*\.vpce-svc\-[a-zA-Z0-9\-]{17}$`.*/
+        /// `VpcEndpointServiceName`
+        ///
+        /// Required.
+        ///
+        /// 47 to 255 characters.
+        ///
+        /// Pattern: `([a-zA-Z0-9\-\_]+\.){2,3}vpce\.[a-zA-Z0-9\-]*\.vpce-svc\-[a-zA-Z0-9\-]{17}$`.
         #[serde(rename = "VpcEndpointServiceName")]
         pub vpc_endpoint_service_name: Value<String>,
     }
@@ -1086,18 +1086,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct Databases {
-        /** `Exclude`
-
- Each: 1 to 64 characters.
-
- Each: Pattern: `[\u0001-\uFFFF]*`.*/
+        /// `Exclude`
+        ///
+        /// Each: 1 to 64 characters.
+        ///
+        /// Each: Pattern: `[\u0001-\uFFFF]*`.
         #[serde(rename = "Exclude", default, skip_serializing_if = "Option::is_none")]
         pub exclude: Option<List<String>>,
-        /** `Include`
-
- Each: 1 to 64 characters.
-
- Each: Pattern: `[\u0001-\uFFFF]*`.*/
+        /// `Include`
+        ///
+        /// Each: 1 to 64 characters.
+        ///
+        /// Each: Pattern: `[\u0001-\uFFFF]*`.
         #[serde(rename = "Include", default, skip_serializing_if = "Option::is_none")]
         pub include: Option<List<String>>,
     }
@@ -1105,18 +1105,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct DatabaseTables {
-        /** `Exclude`
-
- Each: 1 to 129 characters.
-
- Each: Pattern: `[\u0001-\uFFFF]*`.*/
+        /// `Exclude`
+        ///
+        /// Each: 1 to 129 characters.
+        ///
+        /// Each: Pattern: `[\u0001-\uFFFF]*`.
         #[serde(rename = "Exclude", default, skip_serializing_if = "Option::is_none")]
         pub exclude: Option<List<String>>,
-        /** `Include`
-
- Each: 1 to 129 characters.
-
- Each: Pattern: `[\u0001-\uFFFF]*`.*/
+        /// `Include`
+        ///
+        /// Each: 1 to 129 characters.
+        ///
+        /// Each: Pattern: `[\u0001-\uFFFF]*`.
         #[serde(rename = "Include", default, skip_serializing_if = "Option::is_none")]
         pub include: Option<List<String>>,
     }
@@ -1124,18 +1124,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct DeliveryStreamEncryptionConfigurationInput {
-        /** `KeyARN`
-
- Refers to `AWS::KMS::Key.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `KeyARN`
+        ///
+        /// Refers to `AWS::KMS::Key.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "KeyARN", default, skip_serializing_if = "Option::is_none")]
         pub key_arn: Option<Value<crate::resources::kms::KeyArn>>,
-        /** `KeyType`
-
- Required.*/
+        /// `KeyType`
+        ///
+        /// Required.
         #[serde(rename = "KeyType")]
         pub key_type: Value<KeyType>,
     }
@@ -1152,11 +1152,11 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct DirectPutSourceConfiguration {
-        /** `ThroughputHintInMBs`
-
- 1 to 100.
-
- Cannot be read back.*/
+        /// `ThroughputHintInMBs`
+        ///
+        /// 1 to 100.
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "ThroughputHintInMBs",
             default,
@@ -1182,11 +1182,11 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub cloud_watch_logging_options: Option<Value<CloudWatchLoggingOptions>>,
-        /** `ClusterEndpoint`
-
- 1 to 512 characters.
-
- Pattern: `https:.*`.*/
+        /// `ClusterEndpoint`
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `https:.*`.
         #[serde(
             rename = "ClusterEndpoint",
             default,
@@ -1200,20 +1200,20 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub document_id_options: Option<Value<DocumentIdOptions>>,
-        /** `DomainARN`
-
- Refers to what `DomainArn` accepts.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `DomainARN`
+        ///
+        /// Refers to what `DomainArn` accepts.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "DomainARN", default, skip_serializing_if = "Option::is_none")]
         pub domain_arn: Option<Value<DomainArn>>,
-        /** `IndexName`
-
- Required.
-
- 1 to 80 characters.*/
+        /// `IndexName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 80 characters.
         #[serde(rename = "IndexName")]
         pub index_name: Value<String>,
         /// `IndexRotationPeriod`
@@ -1237,15 +1237,15 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub retry_options: Option<Value<ElasticsearchRetryOptions>>,
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
         /// `S3BackupMode`
@@ -1255,19 +1255,19 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub s3_backup_mode: Option<Value<S3BackupMode>>,
-        /** `S3Configuration`
-
- Required.*/
+        /// `S3Configuration`
+        ///
+        /// Required.
         #[serde(rename = "S3Configuration")]
         pub s3_configuration: Value<S3DestinationConfiguration>,
-        /** `TypeName`
-
- At most 100 characters.*/
+        /// `TypeName`
+        ///
+        /// At most 100 characters.
         #[serde(rename = "TypeName", default, skip_serializing_if = "Option::is_none")]
         pub type_name: Option<Value<String>>,
-        /** `VpcConfiguration`
-
- Changing this replaces the resource.*/
+        /// `VpcConfiguration`
+        ///
+        /// Changing this replaces the resource.
         #[serde(
             rename = "VpcConfiguration",
             default,
@@ -1304,18 +1304,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct ElasticsearchBufferingHints {
-        /** `IntervalInSeconds`
-
- 0 to 900.*/
+        /// `IntervalInSeconds`
+        ///
+        /// 0 to 900.
         #[serde(
             rename = "IntervalInSeconds",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub interval_in_seconds: Option<Value<i64>>,
-        /** `SizeInMBs`
-
- 1 to 100.*/
+        /// `SizeInMBs`
+        ///
+        /// 1 to 100.
         #[serde(rename = "SizeInMBs", default, skip_serializing_if = "Option::is_none")]
         pub size_in_mbs: Option<Value<i64>>,
     }
@@ -1323,9 +1323,9 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct ElasticsearchRetryOptions {
-        /** `DurationInSeconds`
-
- 0 to 7200.*/
+        /// `DurationInSeconds`
+        ///
+        /// 0 to 7200.
         #[serde(
             rename = "DurationInSeconds",
             default,
@@ -1337,15 +1337,15 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct ExtendedS3DestinationConfiguration {
-        /** `BucketARN`
-
- Required.
-
- Refers to `AWS::S3::Bucket.Arn`.
-
- 1 to 2048 characters.
-
- Pattern: `arn:.*`.*/
+        /// `BucketARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::S3::Bucket.Arn`.
+        ///
+        /// 1 to 2048 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "BucketARN")]
         pub bucket_arn: Value<crate::resources::s3::BucketArn>,
         /// `BufferingHints`
@@ -1369,13 +1369,13 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub compression_format: Option<Value<CompressionFormat>>,
-        /** `CustomTimeZone`
-
- At most 50 characters.
-
- Pattern: `^$|[a-zA-Z/_]+$`.
-
- Cannot be read back.*/
+        /// `CustomTimeZone`
+        ///
+        /// At most 50 characters.
+        ///
+        /// Pattern: `^$|[a-zA-Z/_]+$`.
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "CustomTimeZone",
             default,
@@ -1407,31 +1407,31 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub encryption_configuration: Option<Value<EncryptionConfiguration>>,
-        /** `ErrorOutputPrefix`
-
- At most 1024 characters.*/
+        /// `ErrorOutputPrefix`
+        ///
+        /// At most 1024 characters.
         #[serde(
             rename = "ErrorOutputPrefix",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub error_output_prefix: Option<Value<String>>,
-        /** `FileExtension`
-
- At most 128 characters.
-
- Pattern: `^$|\.[0-9a-z!\-_.*'()]+`.
-
- Cannot be read back.*/
+        /// `FileExtension`
+        ///
+        /// At most 128 characters.
+        ///
+        /// Pattern: `^$|\.[0-9a-z!\-_.*'()]+`.
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "FileExtension",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub file_extension: Option<Value<String>>,
-        /** `Prefix`
-
- At most 1024 characters.*/
+        /// `Prefix`
+        ///
+        /// At most 1024 characters.
         #[serde(rename = "Prefix", default, skip_serializing_if = "Option::is_none")]
         pub prefix: Option<Value<String>>,
         /// `ProcessingConfiguration`
@@ -1441,15 +1441,15 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub processing_configuration: Option<Value<ProcessingConfiguration>>,
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
         /// `S3BackupConfiguration`
@@ -1558,11 +1558,11 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct HiveJsonSerDe {
-        /** `TimestampFormats`
-
- Each: 1 to 1024 characters.
-
- Each: Pattern: `^(?!\s*$).+$`.*/
+        /// `TimestampFormats`
+        ///
+        /// Each: 1 to 1024 characters.
+        ///
+        /// Each: Pattern: `^(?!\s*$).+$`.
         #[serde(
             rename = "TimestampFormats",
             default,
@@ -1623,29 +1623,29 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct OrcSerDe {
-        /** `BlockSizeBytes`
-
- At least 67108864.*/
+        /// `BlockSizeBytes`
+        ///
+        /// At least 67108864.
         #[serde(
             rename = "BlockSizeBytes",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub block_size_bytes: Option<Value<i64>>,
-        /** `BloomFilterColumns`
-
- Each: 1 to 1024 characters.
-
- Each: Pattern: `^\S+$`.*/
+        /// `BloomFilterColumns`
+        ///
+        /// Each: 1 to 1024 characters.
+        ///
+        /// Each: Pattern: `^\S+$`.
         #[serde(
             rename = "BloomFilterColumns",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub bloom_filter_columns: Option<List<String>>,
-        /** `BloomFilterFalsePositiveProbability`
-
- 0 to 1.*/
+        /// `BloomFilterFalsePositiveProbability`
+        ///
+        /// 0 to 1.
         #[serde(
             rename = "BloomFilterFalsePositiveProbability",
             default,
@@ -1659,9 +1659,9 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub compression: Option<Value<Compression>>,
-        /** `DictionaryKeyThreshold`
-
- 0 to 1.*/
+        /// `DictionaryKeyThreshold`
+        ///
+        /// 0 to 1.
         #[serde(
             rename = "DictionaryKeyThreshold",
             default,
@@ -1682,27 +1682,27 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub format_version: Option<Value<FormatVersion>>,
-        /** `PaddingTolerance`
-
- 0 to 1.*/
+        /// `PaddingTolerance`
+        ///
+        /// 0 to 1.
         #[serde(
             rename = "PaddingTolerance",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub padding_tolerance: Option<Value<f64>>,
-        /** `RowIndexStride`
-
- At least 1000.*/
+        /// `RowIndexStride`
+        ///
+        /// At least 1000.
         #[serde(
             rename = "RowIndexStride",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub row_index_stride: Option<Value<i64>>,
-        /** `StripeSizeBytes`
-
- At least 8388608.*/
+        /// `StripeSizeBytes`
+        ///
+        /// At least 8388608.
         #[serde(
             rename = "StripeSizeBytes",
             default,
@@ -1714,9 +1714,9 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct ParquetSerDe {
-        /** `BlockSizeBytes`
-
- At least 67108864.*/
+        /// `BlockSizeBytes`
+        ///
+        /// At least 67108864.
         #[serde(
             rename = "BlockSizeBytes",
             default,
@@ -1737,18 +1737,18 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub enable_dictionary_compression: Option<Value<bool>>,
-        /** `MaxPaddingBytes`
-
- At least 0.*/
+        /// `MaxPaddingBytes`
+        ///
+        /// At least 0.
         #[serde(
             rename = "MaxPaddingBytes",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub max_padding_bytes: Option<Value<i64>>,
-        /** `PageSizeBytes`
-
- At least 65536.*/
+        /// `PageSizeBytes`
+        ///
+        /// At least 65536.
         #[serde(
             rename = "PageSizeBytes",
             default,
@@ -1767,54 +1767,54 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct SchemaConfiguration {
-        /** `CatalogId`
-
- 1 to 1024 characters.
-
- Pattern: `^\S+$`.*/
+        /// `CatalogId`
+        ///
+        /// 1 to 1024 characters.
+        ///
+        /// Pattern: `^\S+$`.
         #[serde(rename = "CatalogId", default, skip_serializing_if = "Option::is_none")]
         pub catalog_id: Option<Value<String>>,
-        /** `DatabaseName`
-
- Refers to `AWS::Glue::Database.Id`.
-
- 1 to 1024 characters.
-
- Pattern: `^\S+$`.*/
+        /// `DatabaseName`
+        ///
+        /// Refers to `AWS::Glue::Database.Id`.
+        ///
+        /// 1 to 1024 characters.
+        ///
+        /// Pattern: `^\S+$`.
         #[serde(
             rename = "DatabaseName",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub database_name: Option<Value<crate::resources::glue::DatabaseId>>,
-        /** `Region`
-
- 1 to 1024 characters.
-
- Pattern: `^\S+$`.*/
+        /// `Region`
+        ///
+        /// 1 to 1024 characters.
+        ///
+        /// Pattern: `^\S+$`.
         #[serde(rename = "Region", default, skip_serializing_if = "Option::is_none")]
         pub region: Option<Value<String>>,
-        /** `RoleARN`
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN", default, skip_serializing_if = "Option::is_none")]
         pub role_arn: Option<Value<crate::resources::iam::RoleArn>>,
-        /** `TableName`
-
- 1 to 1024 characters.
-
- Pattern: `^\S+$`.*/
+        /// `TableName`
+        ///
+        /// 1 to 1024 characters.
+        ///
+        /// Pattern: `^\S+$`.
         #[serde(rename = "TableName", default, skip_serializing_if = "Option::is_none")]
         pub table_name: Option<Value<String>>,
-        /** `VersionId`
-
- 1 to 1024 characters.
-
- Pattern: `^\S+$`.*/
+        /// `VersionId`
+        ///
+        /// 1 to 1024 characters.
+        ///
+        /// Pattern: `^\S+$`.
         #[serde(rename = "VersionId", default, skip_serializing_if = "Option::is_none")]
         pub version_id: Option<Value<String>>,
     }
@@ -1837,9 +1837,9 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct RetryOptions {
-        /** `DurationInSeconds`
-
- 0 to 7200.*/
+        /// `DurationInSeconds`
+        ///
+        /// 0 to 7200.
         #[serde(
             rename = "DurationInSeconds",
             default,
@@ -1865,14 +1865,14 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub cloud_watch_logging_options: Option<Value<CloudWatchLoggingOptions>>,
-        /** `EndpointConfiguration`
-
- Required.*/
+        /// `EndpointConfiguration`
+        ///
+        /// Required.
         #[serde(rename = "EndpointConfiguration")]
         pub endpoint_configuration: Value<HttpEndpointConfiguration>,
-        /** `ProcessingConfiguration`
-
- Cannot be read back.*/
+        /// `ProcessingConfiguration`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "ProcessingConfiguration",
             default,
@@ -1893,13 +1893,13 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub retry_options: Option<Value<RetryOptions>>,
-        /** `RoleARN`
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN", default, skip_serializing_if = "Option::is_none")]
         pub role_arn: Option<Value<crate::resources::iam::RoleArn>>,
         /// `S3BackupMode`
@@ -1911,14 +1911,14 @@ pub mod delivery_stream {
         pub s3_backup_mode: Option<
             Value<HttpEndpointDestinationConfigurationS3BackupMode>,
         >,
-        /** `S3Configuration`
-
- Required.*/
+        /// `S3Configuration`
+        ///
+        /// Required.
         #[serde(rename = "S3Configuration")]
         pub s3_configuration: Value<S3DestinationConfiguration>,
-        /** `SecretsManagerConfiguration`
-
- Cannot be read back.*/
+        /// `SecretsManagerConfiguration`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "SecretsManagerConfiguration",
             default,
@@ -1950,27 +1950,27 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct HttpEndpointConfiguration {
-        /** `AccessKey`
-
- At most 4096 characters.
-
- Cannot be read back.*/
+        /// `AccessKey`
+        ///
+        /// At most 4096 characters.
+        ///
+        /// Cannot be read back.
         #[serde(rename = "AccessKey", default, skip_serializing_if = "Option::is_none")]
         pub access_key: Option<Value<String>>,
-        /** `Name`
-
- 1 to 256 characters.
-
- Pattern: `^(?!\s*$).+$`.*/
+        /// `Name`
+        ///
+        /// 1 to 256 characters.
+        ///
+        /// Pattern: `^(?!\s*$).+$`.
         #[serde(rename = "Name", default, skip_serializing_if = "Option::is_none")]
         pub name: Option<Value<String>>,
-        /** `Url`
-
- Required.
-
- 1 to 1000 characters.
-
- Pattern: `^https://`.*/
+        /// `Url`
+        ///
+        /// Required.
+        ///
+        /// 1 to 1000 characters.
+        ///
+        /// Pattern: `^https://`.
         #[serde(rename = "Url")]
         pub url: Value<String>,
     }
@@ -1988,9 +1988,9 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct HttpEndpointRequestConfiguration {
-        /** `CommonAttributes`
-
- 0 to 50 items.*/
+        /// `CommonAttributes`
+        ///
+        /// 0 to 50 items.
         #[serde(
             rename = "CommonAttributes",
             default,
@@ -2009,20 +2009,20 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct HttpEndpointCommonAttribute {
-        /** `AttributeName`
-
- Required.
-
- 1 to 256 characters.
-
- Pattern: `^(?!\s*$).+$`.*/
+        /// `AttributeName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 256 characters.
+        ///
+        /// Pattern: `^(?!\s*$).+$`.
         #[serde(rename = "AttributeName")]
         pub attribute_name: Value<String>,
-        /** `AttributeValue`
-
- Required.
-
- At most 1024 characters.*/
+        /// `AttributeValue`
+        ///
+        /// Required.
+        ///
+        /// At most 1024 characters.
         #[serde(rename = "AttributeValue")]
         pub attribute_value: Value<String>,
     }
@@ -2052,11 +2052,11 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub buffering_hints: Option<Value<BufferingHints>>,
-        /** `CatalogConfiguration`
-
- Required.
-
- Changing this replaces the resource.*/
+        /// `CatalogConfiguration`
+        ///
+        /// Required.
+        ///
+        /// Changing this replaces the resource.
         #[serde(rename = "CatalogConfiguration")]
         pub catalog_configuration: Value<CatalogConfiguration>,
         /// `CloudWatchLoggingOptions`
@@ -2089,20 +2089,20 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub retry_options: Option<Value<RetryOptions>>,
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
-        /** `S3Configuration`
-
- Required.*/
+        /// `S3Configuration`
+        ///
+        /// Required.
         #[serde(rename = "S3Configuration")]
         pub s3_configuration: Value<S3DestinationConfiguration>,
         /// `SchemaEvolutionConfiguration`
@@ -2154,18 +2154,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct CatalogConfiguration {
-        /** `CatalogArn`
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `CatalogArn`
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "CatalogArn", default, skip_serializing_if = "Option::is_none")]
         pub catalog_arn: Option<Value<String>>,
-        /** `WarehouseLocation`
-
- 1 to 2048 characters.
-
- Pattern: `s3:\/\/.*`.*/
+        /// `WarehouseLocation`
+        ///
+        /// 1 to 2048 characters.
+        ///
+        /// Pattern: `s3:\/\/.*`.
         #[serde(
             rename = "WarehouseLocation",
             default,
@@ -2177,22 +2177,22 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct DestinationTableConfiguration {
-        /** `DestinationDatabaseName`
-
- Required.
-
- 1 to 512 characters.
-
- Pattern: `^[a-zA-Z0-9\.\_]+$`.*/
+        /// `DestinationDatabaseName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `^[a-zA-Z0-9\.\_]+$`.
         #[serde(rename = "DestinationDatabaseName")]
         pub destination_database_name: Value<String>,
-        /** `DestinationTableName`
-
- Required.
-
- 1 to 512 characters.
-
- Pattern: `^[a-zA-Z0-9\.\_]+$`.*/
+        /// `DestinationTableName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `^[a-zA-Z0-9\.\_]+$`.
         #[serde(rename = "DestinationTableName")]
         pub destination_table_name: Value<String>,
         /// `PartitionSpec`
@@ -2202,20 +2202,20 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub partition_spec: Option<Value<PartitionSpec>>,
-        /** `S3ErrorOutputPrefix`
-
- 1 to 1024 characters.*/
+        /// `S3ErrorOutputPrefix`
+        ///
+        /// 1 to 1024 characters.
         #[serde(
             rename = "S3ErrorOutputPrefix",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub s3_error_output_prefix: Option<Value<String>>,
-        /** `UniqueKeys`
-
- Each: 1 to 512 characters.
-
- Each: Pattern: `^\S+$`.*/
+        /// `UniqueKeys`
+        ///
+        /// Each: 1 to 512 characters.
+        ///
+        /// Each: Pattern: `^\S+$`.
         #[serde(rename = "UniqueKeys", default, skip_serializing_if = "Option::is_none")]
         pub unique_keys: Option<List<String>>,
     }
@@ -2246,13 +2246,13 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct PartitionField {
-        /** `SourceName`
-
- Required.
-
- 1 to 255 characters.
-
- Pattern: `^\S+$`.*/
+        /// `SourceName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
+        ///
+        /// Pattern: `^\S+$`.
         #[serde(rename = "SourceName")]
         pub source_name: Value<String>,
     }
@@ -2284,26 +2284,26 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct KinesisStreamSourceConfiguration {
-        /** `KinesisStreamARN`
-
- Required.
-
- Refers to `AWS::Kinesis::Stream.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `KinesisStreamARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::Kinesis::Stream.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "KinesisStreamARN")]
         pub kinesis_stream_arn: Value<crate::resources::kinesis::StreamArn>,
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
     }
@@ -2323,18 +2323,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct MskSourceConfiguration {
-        /** `AuthenticationConfiguration`
-
- Required.*/
+        /// `AuthenticationConfiguration`
+        ///
+        /// Required.
         #[serde(rename = "AuthenticationConfiguration")]
         pub authentication_configuration: Value<AuthenticationConfiguration>,
-        /** `MSKClusterARN`
-
- Required.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `MSKClusterARN`
+        ///
+        /// Required.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "MSKClusterARN")]
         pub msk_cluster_arn: Value<String>,
         /// `ReadFromTimestamp`
@@ -2344,13 +2344,13 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub read_from_timestamp: Option<Value<String>>,
-        /** `TopicName`
-
- Required.
-
- 1 to 255 characters.
-
- Pattern: `[a-zA-Z0-9\._\-]+`.*/
+        /// `TopicName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
+        ///
+        /// Pattern: `[a-zA-Z0-9\._\-]+`.
         #[serde(rename = "TopicName")]
         pub topic_name: Value<String>,
     }
@@ -2373,20 +2373,20 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct AuthenticationConfiguration {
-        /** `Connectivity`
-
- Required.*/
+        /// `Connectivity`
+        ///
+        /// Required.
         #[serde(rename = "Connectivity")]
         pub connectivity: Value<Connectivity>,
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
     }
@@ -2413,30 +2413,30 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub cloud_watch_logging_options: Option<Value<CloudWatchLoggingOptions>>,
-        /** `ClusterJDBCURL`
-
- Required.
-
- 1 to 512 characters.
-
- Pattern: `^jdbc:(redshift|postgresql)://((?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)+(redshift(-serverless)?)\.([a-zA-Z0-9\.\-]+):\d{1,5}/[a-zA-Z0-9_$-]+$`.*/
+        /// `ClusterJDBCURL`
+        ///
+        /// Required.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `^jdbc:(redshift|postgresql)://((?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)+(redshift(-serverless)?)\.([a-zA-Z0-9\.\-]+):\d{1,5}/[a-zA-Z0-9_$-]+$`.
         #[serde(rename = "ClusterJDBCURL")]
         pub cluster_jdbcurl: Value<String>,
-        /** `CopyCommand`
-
- Required.*/
+        /// `CopyCommand`
+        ///
+        /// Required.
         #[serde(rename = "CopyCommand")]
         pub copy_command: Value<CopyCommand>,
-        /** `Password`
-
- 6 to 512 characters.
-
- Cannot be read back.*/
+        /// `Password`
+        ///
+        /// 6 to 512 characters.
+        ///
+        /// Cannot be read back.
         #[serde(rename = "Password", default, skip_serializing_if = "Option::is_none")]
         pub password: Option<Value<String>>,
-        /** `ProcessingConfiguration`
-
- Cannot be read back.*/
+        /// `ProcessingConfiguration`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "ProcessingConfiguration",
             default,
@@ -2450,15 +2450,15 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub retry_options: Option<Value<RedshiftRetryOptions>>,
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
         /// `S3BackupConfiguration`
@@ -2475,9 +2475,9 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub s3_backup_mode: Option<Value<RedshiftDestinationConfigurationS3BackupMode>>,
-        /** `S3Configuration`
-
- Required.*/
+        /// `S3Configuration`
+        ///
+        /// Required.
         #[serde(rename = "S3Configuration")]
         pub s3_configuration: Value<S3DestinationConfiguration>,
         /// `SecretsManagerConfiguration`
@@ -2487,9 +2487,9 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub secrets_manager_configuration: Option<Value<SecretsManagerConfiguration>>,
-        /** `Username`
-
- 1 to 512 characters.*/
+        /// `Username`
+        ///
+        /// 1 to 512 characters.
         #[serde(rename = "Username", default, skip_serializing_if = "Option::is_none")]
         pub username: Option<Value<String>>,
     }
@@ -2521,29 +2521,29 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct CopyCommand {
-        /** `CopyOptions`
-
- At most 204800 characters.*/
+        /// `CopyOptions`
+        ///
+        /// At most 204800 characters.
         #[serde(
             rename = "CopyOptions",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub copy_options: Option<Value<String>>,
-        /** `DataTableColumns`
-
- At most 204800 characters.*/
+        /// `DataTableColumns`
+        ///
+        /// At most 204800 characters.
         #[serde(
             rename = "DataTableColumns",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub data_table_columns: Option<Value<String>>,
-        /** `DataTableName`
-
- Required.
-
- 1 to 512 characters.*/
+        /// `DataTableName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 512 characters.
         #[serde(rename = "DataTableName")]
         pub data_table_name: Value<String>,
     }
@@ -2561,9 +2561,9 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct RedshiftRetryOptions {
-        /** `DurationInSeconds`
-
- 0 to 7200.*/
+        /// `DurationInSeconds`
+        ///
+        /// 0 to 7200.
         #[serde(
             rename = "DurationInSeconds",
             default,
@@ -2575,13 +2575,13 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct SnowflakeDestinationConfiguration {
-        /** `AccountUrl`
-
- Required.
-
- 24 to 2048 characters.
-
- Pattern: `.+?\.snowflakecomputing\.com`.*/
+        /// `AccountUrl`
+        ///
+        /// Required.
+        ///
+        /// 24 to 2048 characters.
+        ///
+        /// Pattern: `.+?\.snowflakecomputing\.com`.
         #[serde(rename = "AccountUrl")]
         pub account_url: Value<String>,
         /// `BufferingHints`
@@ -2598,9 +2598,9 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub cloud_watch_logging_options: Option<Value<CloudWatchLoggingOptions>>,
-        /** `ContentColumnName`
-
- 1 to 255 characters.*/
+        /// `ContentColumnName`
+        ///
+        /// 1 to 255 characters.
         #[serde(
             rename = "ContentColumnName",
             default,
@@ -2614,36 +2614,36 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub data_loading_option: Option<Value<DataLoadingOption>>,
-        /** `Database`
-
- Required.
-
- 1 to 255 characters.*/
+        /// `Database`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
         #[serde(rename = "Database")]
         pub database: Value<String>,
-        /** `KeyPassphrase`
-
- 7 to 255 characters.*/
+        /// `KeyPassphrase`
+        ///
+        /// 7 to 255 characters.
         #[serde(
             rename = "KeyPassphrase",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub key_passphrase: Option<Value<String>>,
-        /** `MetaDataColumnName`
-
- 1 to 255 characters.*/
+        /// `MetaDataColumnName`
+        ///
+        /// 1 to 255 characters.
         #[serde(
             rename = "MetaDataColumnName",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub meta_data_column_name: Option<Value<String>>,
-        /** `PrivateKey`
-
- 256 to 4096 characters.
-
- Pattern: `^(?:[A-Za-z0-9+\/]{4})*(?:[A-Za-z0-9+\/]{2}==|[A-Za-z0-9+\/]{3}=)?$`.*/
+        /// `PrivateKey`
+        ///
+        /// 256 to 4096 characters.
+        ///
+        /// Pattern: `^(?:[A-Za-z0-9+\/]{4})*(?:[A-Za-z0-9+\/]{2}==|[A-Za-z0-9+\/]{3}=)?$`.
         #[serde(rename = "PrivateKey", default, skip_serializing_if = "Option::is_none")]
         pub private_key: Option<Value<String>>,
         /// `ProcessingConfiguration`
@@ -2660,15 +2660,15 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub retry_options: Option<Value<SnowflakeRetryOptions>>,
-        /** `RoleARN`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- 1 to 512 characters.
-
- Pattern: `arn:.*`.*/
+        /// `RoleARN`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `arn:.*`.
         #[serde(rename = "RoleARN")]
         pub role_arn: Value<crate::resources::iam::RoleArn>,
         /// `S3BackupMode`
@@ -2678,16 +2678,16 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub s3_backup_mode: Option<Value<SnowflakeDestinationConfigurationS3BackupMode>>,
-        /** `S3Configuration`
-
- Required.*/
+        /// `S3Configuration`
+        ///
+        /// Required.
         #[serde(rename = "S3Configuration")]
         pub s3_configuration: Value<S3DestinationConfiguration>,
-        /** `Schema`
-
- Required.
-
- 1 to 255 characters.*/
+        /// `Schema`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
         #[serde(rename = "Schema")]
         pub schema: Value<String>,
         /// `SecretsManagerConfiguration`
@@ -2704,27 +2704,27 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub snowflake_role_configuration: Option<Value<SnowflakeRoleConfiguration>>,
-        /** `SnowflakeVpcConfiguration`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+        /// `SnowflakeVpcConfiguration`
+        ///
+        /// Changing this replaces the resource.
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "SnowflakeVpcConfiguration",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub snowflake_vpc_configuration: Option<Value<SnowflakeVpcConfiguration>>,
-        /** `Table`
-
- Required.
-
- 1 to 255 characters.*/
+        /// `Table`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
         #[serde(rename = "Table")]
         pub table: Value<String>,
-        /** `User`
-
- 1 to 255 characters.*/
+        /// `User`
+        ///
+        /// 1 to 255 characters.
         #[serde(rename = "User", default, skip_serializing_if = "Option::is_none")]
         pub user: Option<Value<String>>,
     }
@@ -2766,18 +2766,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct SnowflakeBufferingHints {
-        /** `IntervalInSeconds`
-
- 0 to 900.*/
+        /// `IntervalInSeconds`
+        ///
+        /// 0 to 900.
         #[serde(
             rename = "IntervalInSeconds",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub interval_in_seconds: Option<Value<i64>>,
-        /** `SizeInMBs`
-
- 1 to 128.*/
+        /// `SizeInMBs`
+        ///
+        /// 1 to 128.
         #[serde(rename = "SizeInMBs", default, skip_serializing_if = "Option::is_none")]
         pub size_in_mbs: Option<Value<i64>>,
     }
@@ -2785,9 +2785,9 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct SnowflakeRetryOptions {
-        /** `DurationInSeconds`
-
- 0 to 7200.*/
+        /// `DurationInSeconds`
+        ///
+        /// 0 to 7200.
         #[serde(
             rename = "DurationInSeconds",
             default,
@@ -2802,9 +2802,9 @@ pub mod delivery_stream {
         /// `Enabled`
         #[serde(rename = "Enabled", default, skip_serializing_if = "Option::is_none")]
         pub enabled: Option<Value<bool>>,
-        /** `SnowflakeRole`
-
- 1 to 255 characters.*/
+        /// `SnowflakeRole`
+        ///
+        /// 1 to 255 characters.
         #[serde(
             rename = "SnowflakeRole",
             default,
@@ -2816,13 +2816,13 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct SnowflakeVpcConfiguration {
-        /** `PrivateLinkVpceId`
-
- Required.
-
- 47 to 255 characters.
-
- Pattern: `([a-zA-Z0-9\-\_]+\.){2,3}vpce\.[a-zA-Z0-9\-]*\.vpce-svc\-[a-zA-Z0-9\-]{17}$`.*/
+        /// `PrivateLinkVpceId`
+        ///
+        /// Required.
+        ///
+        /// 47 to 255 characters.
+        ///
+        /// Pattern: `([a-zA-Z0-9\-\_]+\.){2,3}vpce\.[a-zA-Z0-9\-]*\.vpce-svc\-[a-zA-Z0-9\-]{17}$`.
         #[serde(rename = "PrivateLinkVpceId")]
         pub private_link_vpce_id: Value<String>,
     }
@@ -2838,53 +2838,53 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct SplunkDestinationConfiguration {
-        /** `BufferingHints`
-
- Cannot be read back.*/
+        /// `BufferingHints`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "BufferingHints",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub buffering_hints: Option<Value<SplunkBufferingHints>>,
-        /** `CloudWatchLoggingOptions`
-
- Cannot be read back.*/
+        /// `CloudWatchLoggingOptions`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "CloudWatchLoggingOptions",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub cloud_watch_logging_options: Option<Value<CloudWatchLoggingOptions>>,
-        /** `HECAcknowledgmentTimeoutInSeconds`
-
- 180 to 600.*/
+        /// `HECAcknowledgmentTimeoutInSeconds`
+        ///
+        /// 180 to 600.
         #[serde(
             rename = "HECAcknowledgmentTimeoutInSeconds",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub hec_acknowledgment_timeout_in_seconds: Option<Value<i64>>,
-        /** `HECEndpoint`
-
- Required.
-
- At most 2048 characters.*/
+        /// `HECEndpoint`
+        ///
+        /// Required.
+        ///
+        /// At most 2048 characters.
         #[serde(rename = "HECEndpoint")]
         pub hec_endpoint: Value<String>,
-        /** `HECEndpointType`
-
- Required.*/
+        /// `HECEndpointType`
+        ///
+        /// Required.
         #[serde(rename = "HECEndpointType")]
         pub hec_endpoint_type: Value<HecEndpointType>,
-        /** `HECToken`
-
- At most 2048 characters.*/
+        /// `HECToken`
+        ///
+        /// At most 2048 characters.
         #[serde(rename = "HECToken", default, skip_serializing_if = "Option::is_none")]
         pub hec_token: Option<Value<String>>,
-        /** `ProcessingConfiguration`
-
- Cannot be read back.*/
+        /// `ProcessingConfiguration`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "ProcessingConfiguration",
             default,
@@ -2905,14 +2905,14 @@ pub mod delivery_stream {
             skip_serializing_if = "Option::is_none"
         )]
         pub s3_backup_mode: Option<Value<SplunkDestinationConfigurationS3BackupMode>>,
-        /** `S3Configuration`
-
- Required.*/
+        /// `S3Configuration`
+        ///
+        /// Required.
         #[serde(rename = "S3Configuration")]
         pub s3_configuration: Value<S3DestinationConfiguration>,
-        /** `SecretsManagerConfiguration`
-
- Cannot be read back.*/
+        /// `SecretsManagerConfiguration`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "SecretsManagerConfiguration",
             default,
@@ -2946,18 +2946,18 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct SplunkBufferingHints {
-        /** `IntervalInSeconds`
-
- 0 to 60.*/
+        /// `IntervalInSeconds`
+        ///
+        /// 0 to 60.
         #[serde(
             rename = "IntervalInSeconds",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub interval_in_seconds: Option<Value<i64>>,
-        /** `SizeInMBs`
-
- 1 to 5.*/
+        /// `SizeInMBs`
+        ///
+        /// 1 to 5.
         #[serde(rename = "SizeInMBs", default, skip_serializing_if = "Option::is_none")]
         pub size_in_mbs: Option<Value<i64>>,
     }
@@ -2965,45 +2965,15 @@ pub mod delivery_stream {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct SplunkRetryOptions {
-        /** `DurationInSeconds`
-
- 0 to 7200.*/
+        /// `DurationInSeconds`
+        ///
+        /// 0 to 7200.
         #[serde(
             rename = "DurationInSeconds",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub duration_in_seconds: Option<Value<i64>>,
-    }
-    /// `AWS::KinesisFirehose::DeliveryStream.Tag`
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Tag {
-        /** `Key`
-
- Required.
-
- 1 to 128 characters.
-
- Pattern: `^(?!aws:)[\p{L}\p{Z}\p{N}_.:\/=+\-@%]*$`.*/
-        #[serde(rename = "Key")]
-        pub key: Value<String>,
-        /** `Value`
-
- At most 256 characters.
-
- Pattern: `^[\p{L}\p{Z}\p{N}_.:\/=+\-@%]*$`.*/
-        #[serde(rename = "Value", default, skip_serializing_if = "Option::is_none")]
-        pub value: Option<Value<String>>,
-    }
-    impl Tag {
-        /// With what is required, and nothing else.
-        pub fn new(key: impl Into<Value<String>>) -> Self {
-            Self {
-                key: key.into(),
-                value: None,
-            }
-        }
     }
     /// Values of `ParameterName`.
     #[allow(non_camel_case_types)]
@@ -3533,7 +3503,7 @@ pub mod delivery_stream {
         AuthenticationConfiguration, RedshiftDestinationConfiguration, CopyCommand,
         RedshiftRetryOptions, SnowflakeDestinationConfiguration, SnowflakeBufferingHints,
         SnowflakeRetryOptions, SnowflakeRoleConfiguration, SnowflakeVpcConfiguration,
-        SplunkDestinationConfiguration, SplunkBufferingHints, SplunkRetryOptions, Tag,
+        SplunkDestinationConfiguration, SplunkBufferingHints, SplunkRetryOptions,
         ParameterName, Type, S3BackupMode, CompressionFormat, NoEncryptionConfig,
         DefaultDocumentIdFormat, IndexRotationPeriod, SslMode,
         DatabaseSourceConfigurationType, KeyType, DeliveryStreamType, Compression,
@@ -3761,7 +3731,7 @@ pub mod delivery_stream {
                 name: "Tags",
                 required: false,
                 shape: crate::shape::Shape::List {
-                    item: &crate::shape::Shape::Object(&SHAPE_OF_TAG),
+                    item: &crate::shape::Shape::Object(&crate::resource::TAG_SHAPE),
                     minimum: Some(1u64),
                     maximum: Some(50u64),
                     unique: false,
@@ -6302,32 +6272,6 @@ pub mod delivery_stream {
                     minimum: Some(0i64),
                     maximum: Some(7200i64),
                 },
-            },
-        ],
-        required_xor: &[],
-        required_or: &[],
-        dependent_required: &[],
-        dependent_excluded: &[],
-    };
-    static SHAPE_OF_TAG: crate::shape::Object = crate::shape::Object {
-        properties: &[
-            crate::shape::Property {
-                name: "Key",
-                required: true,
-                shape: crate::shape::Shape::Text(crate::shape::Text {
-                    minimum: Some(1u64),
-                    maximum: Some(128u64),
-                    pattern: Some("^(?!aws:)[\\p{L}\\p{Z}\\p{N}_.:\\/=+\\-@%]*$"),
-                }),
-            },
-            crate::shape::Property {
-                name: "Value",
-                required: false,
-                shape: crate::shape::Shape::Text(crate::shape::Text {
-                    minimum: None,
-                    maximum: Some(256u64),
-                    pattern: Some("^[\\p{L}\\p{Z}\\p{N}_.:\\/=+\\-@%]*$"),
-                }),
             },
         ],
         required_xor: &[],

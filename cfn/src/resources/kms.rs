@@ -19,30 +19,30 @@ crate::reference::kinds! {
     "AWS::KMS::ReplicaKey.Arn", #[doc = " `AWS::KMS::ReplicaKey.KeyId`"] ReplicaKeyKeyId
     = "AWS::KMS::ReplicaKey.KeyId"
 }
-/** `AWS::KMS::Alias`
-
- Property types are in [`alias`].*/
+/// `AWS::KMS::Alias`
+///
+/// Property types are in [`alias`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Alias {
-    /** `AliasName`
-
- Required.
-
- 1 to 256 characters.
-
- Pattern: `^(alias/)[a-zA-Z0-9:/_-]+$`.
-
- Changing this replaces the resource.*/
+    /// `AliasName`
+    ///
+    /// Required.
+    ///
+    /// 1 to 256 characters.
+    ///
+    /// Pattern: `^(alias/)[a-zA-Z0-9:/_-]+$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "AliasName")]
     pub alias_name: Value<String>,
-    /** `TargetKeyId`
-
- Required.
-
- Refers to what `TargetKeyId` accepts.
-
- 1 to 256 characters.*/
+    /// `TargetKeyId`
+    ///
+    /// Required.
+    ///
+    /// Refers to what `TargetKeyId` accepts.
+    ///
+    /// 1 to 256 characters.
     #[serde(rename = "TargetKeyId")]
     pub target_key_id: Value<alias::TargetKeyId>,
 }
@@ -125,26 +125,26 @@ pub mod alias {
         dependent_excluded: &[],
     };
 }
-/** `AWS::KMS::Key`
-
- Property types are in [`key`].*/
+/// `AWS::KMS::Key`
+///
+/// Property types are in [`key`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
-    /** `BypassPolicyLockoutSafetyCheck`
-
- Default: `false`.
-
- Cannot be read back.*/
+    /// `BypassPolicyLockoutSafetyCheck`
+    ///
+    /// Default: `false`.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "BypassPolicyLockoutSafetyCheck",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub bypass_policy_lockout_safety_check: Option<Value<bool>>,
-    /** `Description`
-
- At most 8192 characters.*/
+    /// `Description`
+    ///
+    /// At most 8192 characters.
     #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Value<String>>,
     /// `EnableKeyRotation`
@@ -157,49 +157,49 @@ pub struct Key {
     /// `Enabled`
     #[serde(rename = "Enabled", default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<Value<bool>>,
-    /** `KeyPolicy`
-
- Default: `"{\n    \"Version\": \"2012-10-17\",\n    \"Id\": \"key-default\",\n    \"Statement\": [\n        {\n            \"Sid\": \"Enable IAM User Permissions\",\n            \"Effect\": \"Allow\",\n            \"Principal\": {\n                \"AWS\": \"arn:<partition>:iam::<account-id>:root\"\n            },\n            \"Action\": \"kms:*\",\n            \"Resource\": \"*\"\n        }\n    ]\n}"`.*/
+    /// `KeyPolicy`
+    ///
+    /// Default: `"{\n    \"Version\": \"2012-10-17\",\n    \"Id\": \"key-default\",\n    \"Statement\": [\n        {\n            \"Sid\": \"Enable IAM User Permissions\",\n            \"Effect\": \"Allow\",\n            \"Principal\": {\n                \"AWS\": \"arn:<partition>:iam::<account-id>:root\"\n            },\n            \"Action\": \"kms:*\",\n            \"Resource\": \"*\"\n        }\n    ]\n}"`.
     #[serde(rename = "KeyPolicy", default, skip_serializing_if = "Option::is_none")]
     pub key_policy: Option<Value<crate::policy::Document>>,
-    /** `KeySpec`
-
- Default: `"SYMMETRIC_DEFAULT"`.*/
+    /// `KeySpec`
+    ///
+    /// Default: `"SYMMETRIC_DEFAULT"`.
     #[serde(rename = "KeySpec", default, skip_serializing_if = "Option::is_none")]
     pub key_spec: Option<Value<key::KeySpec>>,
-    /** `KeyUsage`
-
- Default: `"ENCRYPT_DECRYPT"`.*/
+    /// `KeyUsage`
+    ///
+    /// Default: `"ENCRYPT_DECRYPT"`.
     #[serde(rename = "KeyUsage", default, skip_serializing_if = "Option::is_none")]
     pub key_usage: Option<Value<key::KeyUsage>>,
-    /** `MultiRegion`
-
- Default: `false`.*/
+    /// `MultiRegion`
+    ///
+    /// Default: `false`.
     #[serde(rename = "MultiRegion", default, skip_serializing_if = "Option::is_none")]
     pub multi_region: Option<Value<bool>>,
-    /** `Origin`
-
- Default: `"AWS_KMS"`.*/
+    /// `Origin`
+    ///
+    /// Default: `"AWS_KMS"`.
     #[serde(rename = "Origin", default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Value<key::Origin>>,
-    /** `PendingWindowInDays`
-
- 7 to 30.
-
- Cannot be read back.*/
+    /// `PendingWindowInDays`
+    ///
+    /// 7 to 30.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "PendingWindowInDays",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub pending_window_in_days: Option<Value<i64>>,
-    /** `RotationPeriodInDays`
-
- 90 to 2560.
-
- Default: `365`.
-
- Cannot be read back.*/
+    /// `RotationPeriodInDays`
+    ///
+    /// 90 to 2560.
+    ///
+    /// Default: `365`.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "RotationPeriodInDays",
         default,

@@ -31,9 +31,9 @@ crate::reference::kinds! {
     "AWS::Lambda::LayerVersion.Arn", #[doc = " `AWS::Lambda::Version.FunctionArn`"]
     VersionFunctionArn = "AWS::Lambda::Version.FunctionArn"
 }
-/** `AWS::Lambda::EventSourceMapping`
-
- Property types are in [`event_source_mapping`].*/
+/// `AWS::Lambda::EventSourceMapping`
+///
+/// Property types are in [`event_source_mapping`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EventSourceMapping {
@@ -46,9 +46,9 @@ pub struct EventSourceMapping {
     pub amazon_managed_kafka_event_source_config: Option<
         Value<event_source_mapping::AmazonManagedKafkaEventSourceConfig>,
     >,
-    /** `BatchSize`
-
- 1 to 10000.*/
+    /// `BatchSize`
+    ///
+    /// 1 to 10000.
     #[serde(rename = "BatchSize", default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<Value<i64>>,
     /// `BisectBatchOnFunctionError`
@@ -77,34 +77,34 @@ pub struct EventSourceMapping {
     /// `Enabled`
     #[serde(rename = "Enabled", default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<Value<bool>>,
-    /** `EventSourceArn`
-
- Refers to what `EventSourceArn` accepts.
-
- 12 to 1024 characters.
-
- Pattern: `arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)`.
-
- Changing this replaces the resource.*/
+    /// `EventSourceArn`
+    ///
+    /// Refers to what `EventSourceArn` accepts.
+    ///
+    /// 12 to 1024 characters.
+    ///
+    /// Pattern: `arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "EventSourceArn", default, skip_serializing_if = "Option::is_none")]
     pub event_source_arn: Option<Value<event_source_mapping::EventSourceArn>>,
     /// `FilterCriteria`
     #[serde(rename = "FilterCriteria", default, skip_serializing_if = "Option::is_none")]
     pub filter_criteria: Option<Value<event_source_mapping::FilterCriteria>>,
-    /** `FunctionName`
-
- Required.
-
- Refers to what `FunctionName` accepts.
-
- 1 to 140 characters.
-
- Pattern: `(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?`.*/
+    /// `FunctionName`
+    ///
+    /// Required.
+    ///
+    /// Refers to what `FunctionName` accepts.
+    ///
+    /// 1 to 140 characters.
+    ///
+    /// Pattern: `(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?`.
     #[serde(rename = "FunctionName")]
     pub function_name: Value<event_source_mapping::FunctionName>,
-    /** `FunctionResponseTypes`
-
- 0 to 1 items.*/
+    /// `FunctionResponseTypes`
+    ///
+    /// 0 to 1 items.
     #[serde(
         rename = "FunctionResponseTypes",
         default,
@@ -113,39 +113,39 @@ pub struct EventSourceMapping {
     pub function_response_types: Option<
         List<event_source_mapping::FunctionResponseTypes>,
     >,
-    /** `KmsKeyArn`
-
- Refers to `AWS::KMS::Key.Arn`.
-
- 12 to 2048 characters.
-
- Pattern: `(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()`.*/
+    /// `KmsKeyArn`
+    ///
+    /// Refers to `AWS::KMS::Key.Arn`.
+    ///
+    /// 12 to 2048 characters.
+    ///
+    /// Pattern: `(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()`.
     #[serde(rename = "KmsKeyArn", default, skip_serializing_if = "Option::is_none")]
     pub kms_key_arn: Option<Value<crate::resources::kms::KeyArn>>,
     /// `LoggingConfig`
     #[serde(rename = "LoggingConfig", default, skip_serializing_if = "Option::is_none")]
     pub logging_config: Option<Value<event_source_mapping::LoggingConfig>>,
-    /** `MaximumBatchingWindowInSeconds`
-
- 0 to 300.*/
+    /// `MaximumBatchingWindowInSeconds`
+    ///
+    /// 0 to 300.
     #[serde(
         rename = "MaximumBatchingWindowInSeconds",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub maximum_batching_window_in_seconds: Option<Value<i64>>,
-    /** `MaximumRecordAgeInSeconds`
-
- -1 to 604800.*/
+    /// `MaximumRecordAgeInSeconds`
+    ///
+    /// -1 to 604800.
     #[serde(
         rename = "MaximumRecordAgeInSeconds",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub maximum_record_age_in_seconds: Option<Value<i64>>,
-    /** `MaximumRetryAttempts`
-
- -1 to 10000.*/
+    /// `MaximumRetryAttempts`
+    ///
+    /// -1 to 10000.
     #[serde(
         rename = "MaximumRetryAttempts",
         default,
@@ -155,9 +155,9 @@ pub struct EventSourceMapping {
     /// `MetricsConfig`
     #[serde(rename = "MetricsConfig", default, skip_serializing_if = "Option::is_none")]
     pub metrics_config: Option<Value<event_source_mapping::MetricsConfig>>,
-    /** `ParallelizationFactor`
-
- 1 to 10.*/
+    /// `ParallelizationFactor`
+    ///
+    /// 1 to 10.
     #[serde(
         rename = "ParallelizationFactor",
         default,
@@ -173,21 +173,21 @@ pub struct EventSourceMapping {
     pub provisioned_poller_config: Option<
         Value<event_source_mapping::ProvisionedPollerConfig>,
     >,
-    /** `Queues`
-
- 1 to 1 items.
-
- Each: 1 to 1000 characters.
-
- Each: Pattern: `[\s\S]*`.*/
+    /// `Queues`
+    ///
+    /// 1 to 1 items.
+    ///
+    /// Each: 1 to 1000 characters.
+    ///
+    /// Each: Pattern: `[\s\S]*`.
     #[serde(rename = "Queues", default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<List<String>>,
     /// `ScalingConfig`
     #[serde(rename = "ScalingConfig", default, skip_serializing_if = "Option::is_none")]
     pub scaling_config: Option<Value<event_source_mapping::ScalingConfig>>,
-    /** `SelfManagedEventSource`
-
- Changing this replaces the resource.*/
+    /// `SelfManagedEventSource`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "SelfManagedEventSource",
         default,
@@ -205,9 +205,9 @@ pub struct EventSourceMapping {
     pub self_managed_kafka_event_source_config: Option<
         Value<event_source_mapping::SelfManagedKafkaEventSourceConfig>,
     >,
-    /** `SourceAccessConfigurations`
-
- 1 to 29 items.*/
+    /// `SourceAccessConfigurations`
+    ///
+    /// 1 to 29 items.
     #[serde(
         rename = "SourceAccessConfigurations",
         default,
@@ -216,22 +216,22 @@ pub struct EventSourceMapping {
     pub source_access_configurations: Option<
         List<event_source_mapping::SourceAccessConfiguration>,
     >,
-    /** `StartingPosition`
-
- 6 to 12 characters.
-
- Pattern: `(LATEST|TRIM_HORIZON|AT_TIMESTAMP)+`.
-
- Changing this replaces the resource.*/
+    /// `StartingPosition`
+    ///
+    /// 6 to 12 characters.
+    ///
+    /// Pattern: `(LATEST|TRIM_HORIZON|AT_TIMESTAMP)+`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "StartingPosition",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub starting_position: Option<Value<String>>,
-    /** `StartingPositionTimestamp`
-
- Changing this replaces the resource.*/
+    /// `StartingPositionTimestamp`
+    ///
+    /// Changing this replaces the resource.
     #[serde(
         rename = "StartingPositionTimestamp",
         default,
@@ -240,19 +240,19 @@ pub struct EventSourceMapping {
     pub starting_position_timestamp: Option<Value<f64>>,
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
-    pub tags: Option<List<event_source_mapping::Tag>>,
-    /** `Topics`
-
- 1 to 1 items.
-
- Each: 1 to 249 characters.
-
- Each: Pattern: `^[^.]([a-zA-Z0-9\-_.]+)`.*/
+    pub tags: Option<List<Tag>>,
+    /// `Topics`
+    ///
+    /// 1 to 1 items.
+    ///
+    /// Each: 1 to 249 characters.
+    ///
+    /// Each: Pattern: `^[^.]([a-zA-Z0-9\-_.]+)`.
     #[serde(rename = "Topics", default, skip_serializing_if = "Option::is_none")]
     pub topics: Option<List<String>>,
-    /** `TumblingWindowInSeconds`
-
- 0 to 900.*/
+    /// `TumblingWindowInSeconds`
+    ///
+    /// 0 to 900.
     #[serde(
         rename = "TumblingWindowInSeconds",
         default,
@@ -325,7 +325,11 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct AmazonManagedKafkaEventSourceConfig {
-        #[doc = " `ConsumerGroupId`\n\n 1 to 200 characters.\n\n Pattern: `[a-zA-Z0-9-\\/*:_+=.@-]*`."]
+        /// `ConsumerGroupId`
+        ///
+        /// 1 to 200 characters.
+        ///
+        /// Pattern: `[a-zA-Z0-9-\/*:_+=.@-]*`.
         #[serde(
             rename = "ConsumerGroupId",
             default,
@@ -344,9 +348,9 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct SchemaRegistryConfig {
-        /** `AccessConfigs`
-
- At most 2 items.*/
+        /// `AccessConfigs`
+        ///
+        /// At most 2 items.
         #[serde(
             rename = "AccessConfigs",
             default,
@@ -360,16 +364,20 @@ pub mod event_source_mapping {
             skip_serializing_if = "Option::is_none"
         )]
         pub event_record_format: Option<Value<EventRecordFormat>>,
-        #[doc = " `SchemaRegistryURI`\n\n 1 to 10000 characters.\n\n Pattern: `[a-zA-Z0-9-/*:_+=.@-]*`."]
+        /// `SchemaRegistryURI`
+        ///
+        /// 1 to 10000 characters.
+        ///
+        /// Pattern: `[a-zA-Z0-9-/*:_+=.@-]*`.
         #[serde(
             rename = "SchemaRegistryURI",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub schema_registry_uri: Option<Value<String>>,
-        /** `SchemaValidationConfigs`
-
- 1 to 2 items.*/
+        /// `SchemaValidationConfigs`
+        ///
+        /// 1 to 2 items.
         #[serde(
             rename = "SchemaValidationConfigs",
             default,
@@ -384,11 +392,11 @@ pub mod event_source_mapping {
         /// `Type`
         #[serde(rename = "Type", default, skip_serializing_if = "Option::is_none")]
         pub r#type: Option<Value<Type>>,
-        /** `URI`
-
- 1 to 10000 characters.
-
- Pattern: `arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)`.*/
+        /// `URI`
+        ///
+        /// 1 to 10000 characters.
+        ///
+        /// Pattern: `arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)`.
         #[serde(rename = "URI", default, skip_serializing_if = "Option::is_none")]
         pub uri: Option<Value<String>>,
     }
@@ -412,13 +420,13 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct OnFailure {
-        /** `Destination`
-
- Refers to what `Destination` accepts.
-
- 12 to 1024 characters.
-
- Pattern: `^$|kafka://([^.]([a-zA-Z0-9\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)`.*/
+        /// `Destination`
+        ///
+        /// Refers to what `Destination` accepts.
+        ///
+        /// 12 to 1024 characters.
+        ///
+        /// Pattern: `^$|kafka://([^.]([a-zA-Z0-9\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)`.
         #[serde(
             rename = "Destination",
             default,
@@ -430,22 +438,22 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct DocumentDbEventSourceConfig {
-        /** `CollectionName`
-
- 1 to 57 characters.
-
- Pattern: `^(^(?!(system\x2e)))(^[_a-zA-Z0-9])([^$]*)$`.*/
+        /// `CollectionName`
+        ///
+        /// 1 to 57 characters.
+        ///
+        /// Pattern: `^(^(?!(system\x2e)))(^[_a-zA-Z0-9])([^$]*)$`.
         #[serde(
             rename = "CollectionName",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub collection_name: Option<Value<String>>,
-        /** `DatabaseName`
-
- 1 to 63 characters.
-
- Pattern: `^[^ /\.$\x22]*$`.*/
+        /// `DatabaseName`
+        ///
+        /// 1 to 63 characters.
+        ///
+        /// Pattern: `^[^ /\.$\x22]*$`.
         #[serde(
             rename = "DatabaseName",
             default,
@@ -464,9 +472,9 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct FilterCriteria {
-        /** `Filters`
-
- 1 to 20 items.*/
+        /// `Filters`
+        ///
+        /// 1 to 20 items.
         #[serde(rename = "Filters", default, skip_serializing_if = "Option::is_none")]
         pub filters: Option<List<Filter>>,
     }
@@ -474,9 +482,9 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct Filter {
-        /** `Pattern`
-
- At most 4096 characters.*/
+        /// `Pattern`
+        ///
+        /// At most 4096 characters.
         #[serde(rename = "Pattern", default, skip_serializing_if = "Option::is_none")]
         pub pattern: Option<Value<String>>,
     }
@@ -496,9 +504,9 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct MetricsConfig {
-        /** `Metrics`
-
- 0 to 3 items.*/
+        /// `Metrics`
+        ///
+        /// 0 to 3 items.
         #[serde(rename = "Metrics", default, skip_serializing_if = "Option::is_none")]
         pub metrics: Option<List<Metrics>>,
     }
@@ -506,29 +514,29 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct ProvisionedPollerConfig {
-        /** `MaximumPollers`
-
- 1 to 10000.*/
+        /// `MaximumPollers`
+        ///
+        /// 1 to 10000.
         #[serde(
             rename = "MaximumPollers",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub maximum_pollers: Option<Value<i64>>,
-        /** `MinimumPollers`
-
- 1 to 200.*/
+        /// `MinimumPollers`
+        ///
+        /// 1 to 200.
         #[serde(
             rename = "MinimumPollers",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub minimum_pollers: Option<Value<i64>>,
-        /** `PollerGroupName`
-
- At most 128 characters.
-
- Pattern: `^[a-zA-Z0-9-_]*$`.*/
+        /// `PollerGroupName`
+        ///
+        /// At most 128 characters.
+        ///
+        /// Pattern: `^[a-zA-Z0-9-_]*$`.
         #[serde(
             rename = "PollerGroupName",
             default,
@@ -540,9 +548,9 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct ScalingConfig {
-        /** `MaximumConcurrency`
-
- 2 to 1000.*/
+        /// `MaximumConcurrency`
+        ///
+        /// 2 to 1000.
         #[serde(
             rename = "MaximumConcurrency",
             default,
@@ -562,13 +570,13 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct Endpoints {
-        /** `KafkaBootstrapServers`
-
- 1 to 10 items.
-
- Each: 1 to 300 characters.
-
- Each: Pattern: `^(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\-]*[a-zA-Z0-9])\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\-]*[A-Za-z0-9]):[0-9]{1,5}`.*/
+        /// `KafkaBootstrapServers`
+        ///
+        /// 1 to 10 items.
+        ///
+        /// Each: 1 to 300 characters.
+        ///
+        /// Each: Pattern: `^(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\-]*[a-zA-Z0-9])\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\-]*[A-Za-z0-9]):[0-9]{1,5}`.
         #[serde(
             rename = "KafkaBootstrapServers",
             default,
@@ -580,7 +588,11 @@ pub mod event_source_mapping {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct SelfManagedKafkaEventSourceConfig {
-        #[doc = " `ConsumerGroupId`\n\n 1 to 200 characters.\n\n Pattern: `[a-zA-Z0-9-\\/*:_+=.@-]*`."]
+        /// `ConsumerGroupId`
+        ///
+        /// 1 to 200 characters.
+        ///
+        /// Pattern: `[a-zA-Z0-9-\/*:_+=.@-]*`.
         #[serde(
             rename = "ConsumerGroupId",
             default,
@@ -609,35 +621,13 @@ pub mod event_source_mapping {
         /// `Type`
         #[serde(rename = "Type", default, skip_serializing_if = "Option::is_none")]
         pub r#type: Option<Value<SourceAccessConfigurationType>>,
-        #[doc = " `URI`\n\n 1 to 200 characters.\n\n Pattern: `[a-zA-Z0-9-\\/*:_+=.@-]*`."]
+        /// `URI`
+        ///
+        /// 1 to 200 characters.
+        ///
+        /// Pattern: `[a-zA-Z0-9-\/*:_+=.@-]*`.
         #[serde(rename = "URI", default, skip_serializing_if = "Option::is_none")]
         pub uri: Option<Value<String>>,
-    }
-    /// `AWS::Lambda::EventSourceMapping.Tag`
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Tag {
-        /** `Key`
-
- Required.
-
- 1 to 128 characters.*/
-        #[serde(rename = "Key")]
-        pub key: Value<String>,
-        /** `Value`
-
- At most 256 characters.*/
-        #[serde(rename = "Value", default, skip_serializing_if = "Option::is_none")]
-        pub value: Option<Value<String>>,
-    }
-    impl Tag {
-        /// With what is required, and nothing else.
-        pub fn new(key: impl Into<Value<String>>) -> Self {
-            Self {
-                key: key.into(),
-                value: None,
-            }
-        }
     }
     /// Values of `Type`.
     #[allow(non_camel_case_types)]
@@ -881,8 +871,8 @@ pub mod event_source_mapping {
         SchemaRegistryAccessConfig, SchemaValidationConfig, DestinationConfig, OnFailure,
         DocumentDbEventSourceConfig, FilterCriteria, Filter, LoggingConfig,
         MetricsConfig, ProvisionedPollerConfig, ScalingConfig, SelfManagedEventSource,
-        Endpoints, SelfManagedKafkaEventSourceConfig, SourceAccessConfiguration, Tag,
-        Type, EventRecordFormat, Attribute, FullDocument, FunctionResponseTypes,
+        Endpoints, SelfManagedKafkaEventSourceConfig, SourceAccessConfiguration, Type,
+        EventRecordFormat, Attribute, FullDocument, FunctionResponseTypes,
         SystemLogLevel, Metrics, ConsumptionMode, SourceAccessConfigurationType,
     );
     crate::value::boxed_literals!();
@@ -1125,7 +1115,7 @@ pub mod event_source_mapping {
                 name: "Tags",
                 required: false,
                 shape: crate::shape::Shape::List {
-                    item: &crate::shape::Shape::Object(&SHAPE_OF_TAG),
+                    item: &crate::shape::Shape::Object(&crate::resource::TAG_SHAPE),
                     minimum: None,
                     maximum: None,
                     unique: true,
@@ -1552,42 +1542,16 @@ pub mod event_source_mapping {
         dependent_required: &[],
         dependent_excluded: &[],
     };
-    static SHAPE_OF_TAG: crate::shape::Object = crate::shape::Object {
-        properties: &[
-            crate::shape::Property {
-                name: "Key",
-                required: true,
-                shape: crate::shape::Shape::Text(crate::shape::Text {
-                    minimum: Some(1u64),
-                    maximum: Some(128u64),
-                    pattern: None,
-                }),
-            },
-            crate::shape::Property {
-                name: "Value",
-                required: false,
-                shape: crate::shape::Shape::Text(crate::shape::Text {
-                    minimum: None,
-                    maximum: Some(256u64),
-                    pattern: None,
-                }),
-            },
-        ],
-        required_xor: &[],
-        required_or: &[],
-        dependent_required: &[],
-        dependent_excluded: &[],
-    };
 }
-/** `AWS::Lambda::Function`
-
- Property types are in [`function`].*/
+/// `AWS::Lambda::Function`
+///
+/// Property types are in [`function`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Function {
-    /** `Architectures`
-
- 1 to 1 items.*/
+    /// `Architectures`
+    ///
+    /// 1 to 1 items.
     #[serde(rename = "Architectures", default, skip_serializing_if = "Option::is_none")]
     pub architectures: Option<List<function::Architectures>>,
     /// `CapacityProviderConfig`
@@ -1597,18 +1561,18 @@ pub struct Function {
         skip_serializing_if = "Option::is_none"
     )]
     pub capacity_provider_config: Option<Value<function::CapacityProviderConfig>>,
-    /** `Code`
-
- Required.*/
+    /// `Code`
+    ///
+    /// Required.
     #[serde(rename = "Code")]
     pub code: Value<function::Code>,
-    /** `CodeSigningConfigArn`
-
- Refers to `AWS::Lambda::CodeSigningConfig.Arn`.
-
- At most 200 characters.
-
- Pattern: `arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:code-signing-config:csc-[a-z0-9]{17}`.*/
+    /// `CodeSigningConfigArn`
+    ///
+    /// Refers to `AWS::Lambda::CodeSigningConfig.Arn`.
+    ///
+    /// At most 200 characters.
+    ///
+    /// Pattern: `arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:code-signing-config:csc-[a-z0-9]{17}`.
     #[serde(
         rename = "CodeSigningConfigArn",
         default,
@@ -1624,14 +1588,14 @@ pub struct Function {
         skip_serializing_if = "Option::is_none"
     )]
     pub dead_letter_config: Option<Value<function::DeadLetterConfig>>,
-    /** `Description`
-
- At most 256 characters.*/
+    /// `Description`
+    ///
+    /// At most 256 characters.
     #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Value<String>>,
-    /** `DurableConfig`
-
- Changing this replaces the resource in some cases.*/
+    /// `DurableConfig`
+    ///
+    /// Changing this replaces the resource in some cases.
     #[serde(rename = "DurableConfig", default, skip_serializing_if = "Option::is_none")]
     pub durable_config: Option<Value<function::DurableConfig>>,
     /// `Environment`
@@ -1644,22 +1608,22 @@ pub struct Function {
         skip_serializing_if = "Option::is_none"
     )]
     pub ephemeral_storage: Option<Value<function::EphemeralStorage>>,
-    /** `FileSystemConfigs`
-
- 0 to 1 items.*/
+    /// `FileSystemConfigs`
+    ///
+    /// 0 to 1 items.
     #[serde(
         rename = "FileSystemConfigs",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub file_system_configs: Option<List<function::FileSystemConfig>>,
-    /** `FunctionName`
-
- At least 1 characters.
-
- Pattern: `^([a-zA-Z0-9_-]{1,64}|arn:[a-zA-Z0-9-]+:lambda:[a-zA-Z0-9-]+:\d{12}:function:[a-zA-Z0-9_-]{1,64})$`.
-
- Changing this replaces the resource.*/
+    /// `FunctionName`
+    ///
+    /// At least 1 characters.
+    ///
+    /// Pattern: `^([a-zA-Z0-9_-]{1,64}|arn:[a-zA-Z0-9-]+:lambda:[a-zA-Z0-9-]+:\d{12}:function:[a-zA-Z0-9_-]{1,64})$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "FunctionName", default, skip_serializing_if = "Option::is_none")]
     pub function_name: Option<Value<String>>,
     /// `FunctionScalingConfig`
@@ -1669,52 +1633,52 @@ pub struct Function {
         skip_serializing_if = "Option::is_none"
     )]
     pub function_scaling_config: Option<Value<function::FunctionScalingConfig>>,
-    /** `Handler`
-
- At most 128 characters.
-
- Pattern: `^[^\s]+$`.*/
+    /// `Handler`
+    ///
+    /// At most 128 characters.
+    ///
+    /// Pattern: `^[^\s]+$`.
     #[serde(rename = "Handler", default, skip_serializing_if = "Option::is_none")]
     pub handler: Option<Value<String>>,
     /// `ImageConfig`
     #[serde(rename = "ImageConfig", default, skip_serializing_if = "Option::is_none")]
     pub image_config: Option<Value<function::ImageConfig>>,
-    /** `KmsKeyArn`
-
- Refers to `AWS::KMS::Key.Arn`.
-
- At most 10000 characters.
-
- Pattern: `^(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()$`.*/
+    /// `KmsKeyArn`
+    ///
+    /// Refers to `AWS::KMS::Key.Arn`.
+    ///
+    /// At most 10000 characters.
+    ///
+    /// Pattern: `^(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()$`.
     #[serde(rename = "KmsKeyArn", default, skip_serializing_if = "Option::is_none")]
     pub kms_key_arn: Option<Value<crate::resources::kms::KeyArn>>,
-    /** `Layers`
-
- At most 5 items.
-
- Each: Refers to `AWS::Lambda::LayerVersion.Arn`.
-
- Each: At least 1 characters.
-
- Each: Pattern: `^(arn:[a-zA-Z0-9-]+:lambda:[a-zA-Z0-9-]+:\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+|arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+)$`.*/
+    /// `Layers`
+    ///
+    /// At most 5 items.
+    ///
+    /// Each: Refers to `AWS::Lambda::LayerVersion.Arn`.
+    ///
+    /// Each: At least 1 characters.
+    ///
+    /// Each: Pattern: `^(arn:[a-zA-Z0-9-]+:lambda:[a-zA-Z0-9-]+:\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+|arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+)$`.
     #[serde(rename = "Layers", default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<List<crate::resources::lambda::LayerVersionArn>>,
     /// `LoggingConfig`
     #[serde(rename = "LoggingConfig", default, skip_serializing_if = "Option::is_none")]
     pub logging_config: Option<Value<function::LoggingConfig>>,
-    /** `MemorySize`
-
- 128 to 32768.*/
+    /// `MemorySize`
+    ///
+    /// 128 to 32768.
     #[serde(rename = "MemorySize", default, skip_serializing_if = "Option::is_none")]
     pub memory_size: Option<Value<i64>>,
-    /** `PackageType`
-
- Changing this replaces the resource.*/
+    /// `PackageType`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "PackageType", default, skip_serializing_if = "Option::is_none")]
     pub package_type: Option<Value<function::PackageType>>,
-    /** `PublishToLatestPublished`
-
- Cannot be read back.*/
+    /// `PublishToLatestPublished`
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "PublishToLatestPublished",
         default,
@@ -1724,24 +1688,24 @@ pub struct Function {
     /// `RecursiveLoop`
     #[serde(rename = "RecursiveLoop", default, skip_serializing_if = "Option::is_none")]
     pub recursive_loop: Option<Value<function::RecursiveLoop>>,
-    /** `ReservedConcurrentExecutions`
-
- At least 0.*/
+    /// `ReservedConcurrentExecutions`
+    ///
+    /// At least 0.
     #[serde(
         rename = "ReservedConcurrentExecutions",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub reserved_concurrent_executions: Option<Value<i64>>,
-    /** `Role`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.
-
- At most 10000 characters.
-
- Pattern: `^arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$`.*/
+    /// `Role`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::IAM::Role.Arn`.
+    ///
+    /// At most 10000 characters.
+    ///
+    /// Pattern: `^arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$`.
     #[serde(rename = "Role")]
     pub role: Value<crate::resources::iam::RoleArn>,
     /// `Runtime`
@@ -1754,22 +1718,22 @@ pub struct Function {
         skip_serializing_if = "Option::is_none"
     )]
     pub runtime_management_config: Option<Value<function::RuntimeManagementConfig>>,
-    /** `SnapStart`
-
- Cannot be read back.*/
+    /// `SnapStart`
+    ///
+    /// Cannot be read back.
     #[serde(rename = "SnapStart", default, skip_serializing_if = "Option::is_none")]
     pub snap_start: Option<Value<function::SnapStart>>,
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
-    pub tags: Option<List<function::Tag>>,
-    /** `TenancyConfig`
-
- Changing this replaces the resource.*/
+    pub tags: Option<List<Tag>>,
+    /// `TenancyConfig`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "TenancyConfig", default, skip_serializing_if = "Option::is_none")]
     pub tenancy_config: Option<Value<function::TenancyConfig>>,
-    /** `Timeout`
-
- 1 to 5400.*/
+    /// `Timeout`
+    ///
+    /// 1 to 5400.
     #[serde(rename = "Timeout", default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Value<i64>>,
     /// `TracingConfig`
@@ -1854,9 +1818,9 @@ pub mod function {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct CapacityProviderConfig {
-        /** `LambdaManagedInstancesCapacityProviderConfig`
-
- Required.*/
+        /// `LambdaManagedInstancesCapacityProviderConfig`
+        ///
+        /// Required.
         #[serde(rename = "LambdaManagedInstancesCapacityProviderConfig")]
         pub lambda_managed_instances_capacity_provider_config: Value<
             LambdaManagedInstancesCapacityProviderConfig,
@@ -1879,27 +1843,27 @@ pub mod function {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct LambdaManagedInstancesCapacityProviderConfig {
-        /** `CapacityProviderArn`
-
- Required.
-
- 1 to 140 characters.
-
- Pattern: `^arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:capacity-provider:[a-zA-Z0-9-_]+$`.*/
+        /// `CapacityProviderArn`
+        ///
+        /// Required.
+        ///
+        /// 1 to 140 characters.
+        ///
+        /// Pattern: `^arn:aws[a-zA-Z-]*:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:capacity-provider:[a-zA-Z0-9-_]+$`.
         #[serde(rename = "CapacityProviderArn")]
         pub capacity_provider_arn: Value<String>,
-        /** `ExecutionEnvironmentMemoryGiBPerVCpu`
-
- 2 to 8.*/
+        /// `ExecutionEnvironmentMemoryGiBPerVCpu`
+        ///
+        /// 2 to 8.
         #[serde(
             rename = "ExecutionEnvironmentMemoryGiBPerVCpu",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub execution_environment_memory_gi_b_per_v_cpu: Option<Value<f64>>,
-        /** `PerExecutionEnvironmentMaxConcurrency`
-
- 1 to 1600.*/
+        /// `PerExecutionEnvironmentMaxConcurrency`
+        ///
+        /// 1 to 1600.
         #[serde(
             rename = "PerExecutionEnvironmentMaxConcurrency",
             default,
@@ -1921,65 +1885,65 @@ pub mod function {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct Code {
-        /** `ImageUri`
-
- Cannot be read back.*/
+        /// `ImageUri`
+        ///
+        /// Cannot be read back.
         #[serde(rename = "ImageUri", default, skip_serializing_if = "Option::is_none")]
         pub image_uri: Option<Value<String>>,
-        /** `S3Bucket`
-
- Refers to `AWS::S3::Bucket.Name`.
-
- 3 to 63 characters.
-
- Pattern: `^[0-9A-Za-z\.\-_]*(?<!\.)$`.
-
- Cannot be read back.*/
+        /// `S3Bucket`
+        ///
+        /// Refers to `AWS::S3::Bucket.Name`.
+        ///
+        /// 3 to 63 characters.
+        ///
+        /// Pattern: `^[0-9A-Za-z\.\-_]*(?<!\.)$`.
+        ///
+        /// Cannot be read back.
         #[serde(rename = "S3Bucket", default, skip_serializing_if = "Option::is_none")]
         pub s3_bucket: Option<Value<crate::resources::s3::BucketName>>,
-        /** `S3Key`
-
- 1 to 1024 characters.
-
- Cannot be read back.*/
+        /// `S3Key`
+        ///
+        /// 1 to 1024 characters.
+        ///
+        /// Cannot be read back.
         #[serde(rename = "S3Key", default, skip_serializing_if = "Option::is_none")]
         pub s3_key: Option<Value<String>>,
-        /** `S3ObjectStorageMode`
-
- Cannot be read back.*/
+        /// `S3ObjectStorageMode`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "S3ObjectStorageMode",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub s3_object_storage_mode: Option<Value<S3ObjectStorageMode>>,
-        /** `S3ObjectVersion`
-
- 1 to 1024 characters.
-
- Cannot be read back.*/
+        /// `S3ObjectVersion`
+        ///
+        /// 1 to 1024 characters.
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "S3ObjectVersion",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub s3_object_version: Option<Value<String>>,
-        /** `SourceKMSKeyArn`
-
- At most 10000 characters.
-
- Pattern: `^(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()$`.
-
- Cannot be read back.*/
+        /// `SourceKMSKeyArn`
+        ///
+        /// At most 10000 characters.
+        ///
+        /// Pattern: `^(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()$`.
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "SourceKMSKeyArn",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub source_kms_key_arn: Option<Value<String>>,
-        /** `ZipFile`
-
- Cannot be read back.*/
+        /// `ZipFile`
+        ///
+        /// Cannot be read back.
         #[serde(rename = "ZipFile", default, skip_serializing_if = "Option::is_none")]
         pub zip_file: Option<Value<String>>,
     }
@@ -1987,13 +1951,13 @@ pub mod function {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct DeadLetterConfig {
-        /** `TargetArn`
-
- Refers to what `TargetArn` accepts.
-
- At most 10000 characters.
-
- Pattern: `^(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()$`.*/
+        /// `TargetArn`
+        ///
+        /// Refers to what `TargetArn` accepts.
+        ///
+        /// At most 10000 characters.
+        ///
+        /// Pattern: `^(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()$`.
         #[serde(rename = "TargetArn", default, skip_serializing_if = "Option::is_none")]
         pub target_arn: Option<Value<TargetArn>>,
     }
@@ -2001,27 +1965,27 @@ pub mod function {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct DurableConfig {
-        /** `ExecutionTimeout`
-
- Required.
-
- 1 to 31622400.*/
+        /// `ExecutionTimeout`
+        ///
+        /// Required.
+        ///
+        /// 1 to 31622400.
         #[serde(rename = "ExecutionTimeout")]
         pub execution_timeout: Value<i64>,
-        /** `KMSKeyArn`
-
- Refers to `AWS::KMS::Key.Arn`.
-
- At most 10000 characters.
-
- Pattern: `^(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()$`.*/
+        /// `KMSKeyArn`
+        ///
+        /// Refers to `AWS::KMS::Key.Arn`.
+        ///
+        /// At most 10000 characters.
+        ///
+        /// Pattern: `^(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()$`.
         #[serde(rename = "KMSKeyArn", default, skip_serializing_if = "Option::is_none")]
         pub kms_key_arn: Option<Value<crate::resources::kms::KeyArn>>,
-        /** `RetentionPeriodInDays`
-
- 1 to 90.
-
- Default: `14`.*/
+        /// `RetentionPeriodInDays`
+        ///
+        /// 1 to 90.
+        ///
+        /// Default: `14`.
         #[serde(
             rename = "RetentionPeriodInDays",
             default,
@@ -2051,11 +2015,11 @@ pub mod function {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct EphemeralStorage {
-        /** `Size`
-
- Required.
-
- 512 to 32768.*/
+        /// `Size`
+        ///
+        /// Required.
+        ///
+        /// 512 to 32768.
         #[serde(rename = "Size")]
         pub size: Value<i64>,
     }
@@ -2069,24 +2033,24 @@ pub mod function {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct FileSystemConfig {
-        /** `Arn`
-
- Required.
-
- Refers to `AWS::EFS::AccessPoint.Arn`.
-
- At most 200 characters.
-
- Pattern: `^arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}$`.*/
+        /// `Arn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::EFS::AccessPoint.Arn`.
+        ///
+        /// At most 200 characters.
+        ///
+        /// Pattern: `^arn:aws[a-zA-Z-]*:elasticfilesystem:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:access-point/fsap-[a-f0-9]{17}$|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}/access-point/fsap-[0-9a-f]{17,40}$`.
         #[serde(rename = "Arn")]
         pub arn: Value<crate::resources::efs::AccessPointArn>,
-        /** `LocalMountPath`
-
- Required.
-
- At most 160 characters.
-
- Pattern: `^/mnt/[a-zA-Z0-9-_.]+$`.*/
+        /// `LocalMountPath`
+        ///
+        /// Required.
+        ///
+        /// At most 160 characters.
+        ///
+        /// Pattern: `^/mnt/[a-zA-Z0-9-_.]+$`.
         #[serde(rename = "LocalMountPath")]
         pub local_mount_path: Value<String>,
         /// `S3FilesConfig`
@@ -2126,18 +2090,18 @@ pub mod function {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct FunctionScalingConfig {
-        /** `MaxExecutionEnvironments`
-
- 0 to 15000.*/
+        /// `MaxExecutionEnvironments`
+        ///
+        /// 0 to 15000.
         #[serde(
             rename = "MaxExecutionEnvironments",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub max_execution_environments: Option<Value<i64>>,
-        /** `MinExecutionEnvironments`
-
- 0 to 15000.*/
+        /// `MinExecutionEnvironments`
+        ///
+        /// 0 to 15000.
         #[serde(
             rename = "MinExecutionEnvironments",
             default,
@@ -2149,19 +2113,19 @@ pub mod function {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct ImageConfig {
-        /** `Command`
-
- 0 to 1500 items.*/
+        /// `Command`
+        ///
+        /// 0 to 1500 items.
         #[serde(rename = "Command", default, skip_serializing_if = "Option::is_none")]
         pub command: Option<List<String>>,
-        /** `EntryPoint`
-
- 0 to 1500 items.*/
+        /// `EntryPoint`
+        ///
+        /// 0 to 1500 items.
         #[serde(rename = "EntryPoint", default, skip_serializing_if = "Option::is_none")]
         pub entry_point: Option<List<String>>,
-        /** `WorkingDirectory`
-
- At most 1000 characters.*/
+        /// `WorkingDirectory`
+        ///
+        /// At most 1000 characters.
         #[serde(
             rename = "WorkingDirectory",
             default,
@@ -2183,13 +2147,13 @@ pub mod function {
         /// `LogFormat`
         #[serde(rename = "LogFormat", default, skip_serializing_if = "Option::is_none")]
         pub log_format: Option<Value<LogFormat>>,
-        /** `LogGroup`
-
- Refers to `AWS::Logs::LogGroup.Name`.
-
- 1 to 512 characters.
-
- Pattern: `[\.\-_/#A-Za-z0-9]+`.*/
+        /// `LogGroup`
+        ///
+        /// Refers to `AWS::Logs::LogGroup.Name`.
+        ///
+        /// 1 to 512 characters.
+        ///
+        /// Pattern: `[\.\-_/#A-Za-z0-9]+`.
         #[serde(rename = "LogGroup", default, skip_serializing_if = "Option::is_none")]
         pub log_group: Option<Value<crate::resources::logs::LogGroupName>>,
         /// `SystemLogLevel`
@@ -2211,9 +2175,9 @@ pub mod function {
             skip_serializing_if = "Option::is_none"
         )]
         pub runtime_version_arn: Option<Value<String>>,
-        /** `UpdateRuntimeOn`
-
- Required.*/
+        /// `UpdateRuntimeOn`
+        ///
+        /// Required.
         #[serde(rename = "UpdateRuntimeOn")]
         pub update_runtime_on: Value<UpdateRuntimeOn>,
     }
@@ -2230,11 +2194,11 @@ pub mod function {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct SnapStart {
-        /** `ApplyOn`
-
- Required.
-
- Cannot be read back.*/
+        /// `ApplyOn`
+        ///
+        /// Required.
+        ///
+        /// Cannot be read back.
         #[serde(rename = "ApplyOn")]
         pub apply_on: Value<ApplyOn>,
     }
@@ -2244,39 +2208,13 @@ pub mod function {
             Self { apply_on: apply_on.into() }
         }
     }
-    /// `AWS::Lambda::Function.Tag`
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub struct Tag {
-        /** `Key`
-
- Required.
-
- 1 to 128 characters.*/
-        #[serde(rename = "Key")]
-        pub key: Value<String>,
-        /** `Value`
-
- At most 256 characters.*/
-        #[serde(rename = "Value", default, skip_serializing_if = "Option::is_none")]
-        pub value: Option<Value<String>>,
-    }
-    impl Tag {
-        /// With what is required, and nothing else.
-        pub fn new(key: impl Into<Value<String>>) -> Self {
-            Self {
-                key: key.into(),
-                value: None,
-            }
-        }
-    }
     /// `AWS::Lambda::Function.TenancyConfig`
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct TenancyConfig {
-        /** `TenantIsolationMode`
-
- Required.*/
+        /// `TenantIsolationMode`
+        ///
+        /// Required.
         #[serde(rename = "TenantIsolationMode")]
         pub tenant_isolation_mode: Value<TenantIsolationMode>,
     }
@@ -2309,30 +2247,30 @@ pub mod function {
             skip_serializing_if = "Option::is_none"
         )]
         pub ipv6_allowed_for_dual_stack: Option<Value<bool>>,
-        /** `SecurityGroupIds`
-
- 0 to 5 items.
-
- Each: Refers to `AWS::EC2::SecurityGroup.Id`.
-
- Each: At most 1024 characters.
-
- Each: Pattern: `^sg-[0-9a-zA-Z]*$`.*/
+        /// `SecurityGroupIds`
+        ///
+        /// 0 to 5 items.
+        ///
+        /// Each: Refers to `AWS::EC2::SecurityGroup.Id`.
+        ///
+        /// Each: At most 1024 characters.
+        ///
+        /// Each: Pattern: `^sg-[0-9a-zA-Z]*$`.
         #[serde(
             rename = "SecurityGroupIds",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub security_group_ids: Option<List<crate::resources::ec2::SecurityGroupId>>,
-        /** `SubnetIds`
-
- 0 to 16 items.
-
- Each: Refers to `AWS::EC2::Subnet.Id`.
-
- Each: At most 1024 characters.
-
- Each: Pattern: `^subnet-[0-9a-z]*$`.*/
+        /// `SubnetIds`
+        ///
+        /// 0 to 16 items.
+        ///
+        /// Each: Refers to `AWS::EC2::Subnet.Id`.
+        ///
+        /// Each: At most 1024 characters.
+        ///
+        /// Each: Pattern: `^subnet-[0-9a-z]*$`.
         #[serde(rename = "SubnetIds", default, skip_serializing_if = "Option::is_none")]
         pub subnet_ids: Option<List<crate::resources::ec2::SubnetId>>,
     }
@@ -2769,7 +2707,7 @@ pub mod function {
         CapacityProviderConfig, LambdaManagedInstancesCapacityProviderConfig, Code,
         DeadLetterConfig, DurableConfig, Environment, EphemeralStorage, FileSystemConfig,
         S3FilesConfig, FunctionScalingConfig, ImageConfig, LoggingConfig,
-        RuntimeManagementConfig, SnapStart, Tag, TenancyConfig, TracingConfig, VpcConfig,
+        RuntimeManagementConfig, SnapStart, TenancyConfig, TracingConfig, VpcConfig,
         Architectures, S3ObjectStorageMode, DirectS3Read, ApplicationLogLevel, LogFormat,
         SystemLogLevel, PackageType, RecursiveLoop, Runtime, UpdateRuntimeOn, ApplyOn,
         TenantIsolationMode, Mode,
@@ -3086,7 +3024,7 @@ pub mod function {
                 name: "Tags",
                 required: false,
                 shape: crate::shape::Shape::List {
-                    item: &crate::shape::Shape::Object(&SHAPE_OF_TAG),
+                    item: &crate::shape::Shape::Object(&crate::resource::TAG_SHAPE),
                     minimum: None,
                     maximum: None,
                     unique: true,
@@ -3513,32 +3451,6 @@ pub mod function {
                     values: ApplyOn::VALUES,
                     case_sensitive: true,
                 },
-            },
-        ],
-        required_xor: &[],
-        required_or: &[],
-        dependent_required: &[],
-        dependent_excluded: &[],
-    };
-    static SHAPE_OF_TAG: crate::shape::Object = crate::shape::Object {
-        properties: &[
-            crate::shape::Property {
-                name: "Key",
-                required: true,
-                shape: crate::shape::Shape::Text(crate::shape::Text {
-                    minimum: Some(1u64),
-                    maximum: Some(128u64),
-                    pattern: None,
-                }),
-            },
-            crate::shape::Property {
-                name: "Value",
-                required: false,
-                shape: crate::shape::Shape::Text(crate::shape::Text {
-                    minimum: None,
-                    maximum: Some(256u64),
-                    pattern: None,
-                }),
             },
         ],
         required_xor: &[],

@@ -19,15 +19,15 @@ crate::reference::kinds! {
     " `AWS::Logs::MetricFilter.FilterName`"] MetricFilterFilterName =
     "AWS::Logs::MetricFilter.FilterName"
 }
-/** `AWS::Logs::LogGroup`
-
- Property types are in [`log_group`].*/
+/// `AWS::Logs::LogGroup`
+///
+/// Property types are in [`log_group`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct LogGroup {
-    /** `BearerTokenAuthenticationEnabled`
-
- Default: `false`.*/
+    /// `BearerTokenAuthenticationEnabled`
+    ///
+    /// Default: `false`.
     #[serde(
         rename = "BearerTokenAuthenticationEnabled",
         default,
@@ -41,9 +41,9 @@ pub struct LogGroup {
         skip_serializing_if = "Option::is_none"
     )]
     pub data_protection_policy: Option<Value<serde_json::Value>>,
-    /** `DeletionProtectionEnabled`
-
- Default: `false`.*/
+    /// `DeletionProtectionEnabled`
+    ///
+    /// Default: `false`.
     #[serde(
         rename = "DeletionProtectionEnabled",
         default,
@@ -57,27 +57,27 @@ pub struct LogGroup {
         skip_serializing_if = "Option::is_none"
     )]
     pub field_index_policies: Option<List<serde_json::Value>>,
-    /** `KmsKeyId`
-
- Refers to what `KmsKeyId` accepts.
-
- At most 256 characters.
-
- Pattern: `^arn:[a-z0-9-]+:kms:[a-z0-9-]+:\d{12}:(key|alias)/.+\Z`.*/
+    /// `KmsKeyId`
+    ///
+    /// Refers to what `KmsKeyId` accepts.
+    ///
+    /// At most 256 characters.
+    ///
+    /// Pattern: `^arn:[a-z0-9-]+:kms:[a-z0-9-]+:\d{12}:(key|alias)/.+\Z`.
     #[serde(rename = "KmsKeyId", default, skip_serializing_if = "Option::is_none")]
     pub kms_key_id: Option<Value<log_group::KmsKeyId>>,
-    /** `LogGroupClass`
-
- Default: `"STANDARD"`.*/
+    /// `LogGroupClass`
+    ///
+    /// Default: `"STANDARD"`.
     #[serde(rename = "LogGroupClass", default, skip_serializing_if = "Option::is_none")]
     pub log_group_class: Option<Value<log_group::LogGroupClass>>,
-    /** `LogGroupName`
-
- 1 to 512 characters.
-
- Pattern: `^[.\-_/#A-Za-z0-9]{1,512}\Z`.
-
- Changing this replaces the resource.*/
+    /// `LogGroupName`
+    ///
+    /// 1 to 512 characters.
+    ///
+    /// Pattern: `^[.\-_/#A-Za-z0-9]{1,512}\Z`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "LogGroupName", default, skip_serializing_if = "Option::is_none")]
     pub log_group_name: Option<Value<String>>,
     /// `ResourcePolicyDocument`
@@ -87,9 +87,9 @@ pub struct LogGroup {
         skip_serializing_if = "Option::is_none"
     )]
     pub resource_policy_document: Option<Value<serde_json::Value>>,
-    /** `RetentionInDays`
-
- One of `1`, `3`, `5`, `7`, `14`, `30`, `60`, `90`, `120`, `150`, `180`, `365`, `400`, `545`, `731`, `1096`, `1827`, `2192`, `2557`, `2922`, `3288`, `3653`.*/
+    /// `RetentionInDays`
+    ///
+    /// One of `1`, `3`, `5`, `7`, `14`, `30`, `60`, `90`, `120`, `150`, `180`, `365`, `400`, `545`, `731`, `1096`, `1827`, `2192`, `2557`, `2922`, `3288`, `3653`.
     #[serde(
         rename = "RetentionInDays",
         default,
@@ -318,32 +318,32 @@ pub mod log_group {
         dependent_excluded: &[],
     };
 }
-/** `AWS::Logs::LogStream`
-
- Property types are in [`log_stream`].*/
+/// `AWS::Logs::LogStream`
+///
+/// Property types are in [`log_stream`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogStream {
-    /** `LogGroupName`
-
- Required.
-
- Refers to `AWS::Logs::LogGroup.Name`.
-
- 1 to 512 characters.
-
- Pattern: `^[\.\-_/#A-Za-z0-9]+$`.
-
- Changing this replaces the resource.*/
+    /// `LogGroupName`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::Logs::LogGroup.Name`.
+    ///
+    /// 1 to 512 characters.
+    ///
+    /// Pattern: `^[\.\-_/#A-Za-z0-9]+$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "LogGroupName")]
     pub log_group_name: Value<crate::resources::logs::LogGroupName>,
-    /** `LogStreamName`
-
- 1 to 512 characters.
-
- Pattern: `^[^:*]*$`.
-
- Changing this replaces the resource.*/
+    /// `LogStreamName`
+    ///
+    /// 1 to 512 characters.
+    ///
+    /// Pattern: `^[^:*]*$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "LogStreamName", default, skip_serializing_if = "Option::is_none")]
     pub log_stream_name: Option<Value<String>>,
 }
@@ -415,9 +415,9 @@ pub mod log_stream {
         dependent_excluded: &[],
     };
 }
-/** `AWS::Logs::MetricFilter`
-
- Property types are in [`metric_filter`].*/
+/// `AWS::Logs::MetricFilter`
+///
+/// Property types are in [`metric_filter`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricFilter {
@@ -435,49 +435,49 @@ pub struct MetricFilter {
         skip_serializing_if = "Option::is_none"
     )]
     pub emit_system_field_dimensions: Option<List<String>>,
-    /** `FieldSelectionCriteria`
-
- At most 2000 characters.*/
+    /// `FieldSelectionCriteria`
+    ///
+    /// At most 2000 characters.
     #[serde(
         rename = "FieldSelectionCriteria",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub field_selection_criteria: Option<Value<String>>,
-    /** `FilterName`
-
- 1 to 512 characters.
-
- Pattern: `^[^:*]{1,512}`.
-
- Changing this replaces the resource.*/
+    /// `FilterName`
+    ///
+    /// 1 to 512 characters.
+    ///
+    /// Pattern: `^[^:*]{1,512}`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "FilterName", default, skip_serializing_if = "Option::is_none")]
     pub filter_name: Option<Value<String>>,
-    /** `FilterPattern`
-
- Required.
-
- At most 1024 characters.*/
+    /// `FilterPattern`
+    ///
+    /// Required.
+    ///
+    /// At most 1024 characters.
     #[serde(rename = "FilterPattern")]
     pub filter_pattern: Value<String>,
-    /** `LogGroupName`
-
- Required.
-
- Refers to `AWS::Logs::LogGroup.Name`.
-
- 1 to 512 characters.
-
- Pattern: `^[.\-_/#A-Za-z0-9]{1,512}`.
-
- Changing this replaces the resource.*/
+    /// `LogGroupName`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::Logs::LogGroup.Name`.
+    ///
+    /// 1 to 512 characters.
+    ///
+    /// Pattern: `^[.\-_/#A-Za-z0-9]{1,512}`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "LogGroupName")]
     pub log_group_name: Value<crate::resources::logs::LogGroupName>,
-    /** `MetricTransformations`
-
- Required.
-
- 1 to 1 items.*/
+    /// `MetricTransformations`
+    ///
+    /// Required.
+    ///
+    /// 1 to 1 items.
     #[serde(rename = "MetricTransformations")]
     pub metric_transformations: List<metric_filter::MetricTransformation>,
 }
@@ -524,36 +524,36 @@ pub mod metric_filter {
             skip_serializing_if = "Option::is_none"
         )]
         pub default_value: Option<Value<f64>>,
-        /** `Dimensions`
-
- 1 to 3 items.*/
+        /// `Dimensions`
+        ///
+        /// 1 to 3 items.
         #[serde(rename = "Dimensions", default, skip_serializing_if = "Option::is_none")]
         pub dimensions: Option<List<Dimension>>,
-        /** `MetricName`
-
- Required.
-
- 1 to 255 characters.
-
- Pattern: `^((?![:*$])[\x00-\x7F]){1,255}`.*/
+        /// `MetricName`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
+        ///
+        /// Pattern: `^((?![:*$])[\x00-\x7F]){1,255}`.
         #[serde(rename = "MetricName")]
         pub metric_name: Value<String>,
-        /** `MetricNamespace`
-
- Required.
-
- 1 to 256 characters.
-
- Pattern: `^[0-9a-zA-Z\.\-_\/#]{1,256}`.*/
+        /// `MetricNamespace`
+        ///
+        /// Required.
+        ///
+        /// 1 to 256 characters.
+        ///
+        /// Pattern: `^[0-9a-zA-Z\.\-_\/#]{1,256}`.
         #[serde(rename = "MetricNamespace")]
         pub metric_namespace: Value<String>,
-        /** `MetricValue`
-
- Required.
-
- 1 to 100 characters.
-
- Pattern: `^([+-]?([0-9]*\.?[0-9]*)|(\$.*))$`.*/
+        /// `MetricValue`
+        ///
+        /// Required.
+        ///
+        /// 1 to 100 characters.
+        ///
+        /// Pattern: `^([+-]?([0-9]*\.?[0-9]*)|(\$.*))$`.
         #[serde(rename = "MetricValue")]
         pub metric_value: Value<String>,
         /// `Unit`
@@ -581,18 +581,18 @@ pub mod metric_filter {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct Dimension {
-        /** `Key`
-
- Required.
-
- 1 to 255 characters.*/
+        /// `Key`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
         #[serde(rename = "Key")]
         pub key: Value<String>,
-        /** `Value`
-
- Required.
-
- 1 to 255 characters.*/
+        /// `Value`
+        ///
+        /// Required.
+        ///
+        /// 1 to 255 characters.
         #[serde(rename = "Value")]
         pub value: Value<String>,
     }

@@ -47,9 +47,9 @@ crate::reference::kinds! {
     BucketRegionalDomainName = "AWS::S3::Bucket.RegionalDomainName", #[doc =
     " `AWS::S3::Bucket.WebsiteURL`"] BucketWebsiteUrl = "AWS::S3::Bucket.WebsiteURL"
 }
-/** `AWS::S3::Bucket`
-
- Property types are in [`bucket`].*/
+/// `AWS::S3::Bucket`
+///
+/// Property types are in [`bucket`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Bucket {
@@ -63,9 +63,9 @@ pub struct Bucket {
         skip_serializing_if = "Option::is_none"
     )]
     pub accelerate_configuration: Option<Value<bucket::AccelerateConfiguration>>,
-    /** `AccessControl`
-
- Cannot be read back.*/
+    /// `AccessControl`
+    ///
+    /// Cannot be read back.
     #[serde(rename = "AccessControl", default, skip_serializing_if = "Option::is_none")]
     pub access_control: Option<Value<bucket::AccessControl>>,
     /// `AnalyticsConfigurations`
@@ -82,31 +82,31 @@ pub struct Bucket {
         skip_serializing_if = "Option::is_none"
     )]
     pub bucket_encryption: Option<Value<bucket::BucketEncryption>>,
-    /** `BucketName`
-
- At most 63 characters.
-
- Pattern: `^([a-z0-9][a-z0-9.-]*[a-z0-9])?$`.
-
- Changing this replaces the resource.*/
+    /// `BucketName`
+    ///
+    /// At most 63 characters.
+    ///
+    /// Pattern: `^([a-z0-9][a-z0-9.-]*[a-z0-9])?$`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "BucketName", default, skip_serializing_if = "Option::is_none")]
     pub bucket_name: Option<Value<String>>,
-    /** `BucketNamePrefix`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `BucketNamePrefix`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "BucketNamePrefix",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub bucket_name_prefix: Option<Value<String>>,
-    /** `BucketNamespace`
-
- Changing this replaces the resource.
-
- Cannot be read back.*/
+    /// `BucketNamespace`
+    ///
+    /// Changing this replaces the resource.
+    ///
+    /// Cannot be read back.
     #[serde(
         rename = "BucketNamespace",
         default,
@@ -361,9 +361,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct AccelerateConfiguration {
-        /** `AccelerationStatus`
-
- Required.*/
+        /// `AccelerationStatus`
+        ///
+        /// Required.
         #[serde(rename = "AccelerationStatus")]
         pub acceleration_status: Value<AccelerationStatus>,
     }
@@ -379,17 +379,17 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct AnalyticsConfiguration {
-        /** `Id`
-
- Required.*/
+        /// `Id`
+        ///
+        /// Required.
         #[serde(rename = "Id")]
         pub id: Value<String>,
         /// `Prefix`
         #[serde(rename = "Prefix", default, skip_serializing_if = "Option::is_none")]
         pub prefix: Option<Value<String>>,
-        /** `StorageClassAnalysis`
-
- Required.*/
+        /// `StorageClassAnalysis`
+        ///
+        /// Required.
         #[serde(rename = "StorageClassAnalysis")]
         pub storage_class_analysis: Value<StorageClassAnalysis>,
         /// `TagFilters`
@@ -422,14 +422,14 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct DataExport {
-        /** `Destination`
-
- Required.*/
+        /// `Destination`
+        ///
+        /// Required.
         #[serde(rename = "Destination")]
         pub destination: Value<Destination>,
-        /** `OutputSchemaVersion`
-
- Required.*/
+        /// `OutputSchemaVersion`
+        ///
+        /// Required.
         #[serde(rename = "OutputSchemaVersion")]
         pub output_schema_version: Value<OutputSchemaVersion>,
     }
@@ -456,16 +456,16 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub bucket_account_id: Option<Value<String>>,
-        /** `BucketArn`
-
- Required.
-
- Refers to `AWS::S3::Bucket.Arn`.*/
+        /// `BucketArn`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::S3::Bucket.Arn`.
         #[serde(rename = "BucketArn")]
         pub bucket_arn: Value<crate::resources::s3::BucketArn>,
-        /** `Format`
-
- Required.*/
+        /// `Format`
+        ///
+        /// Required.
         #[serde(rename = "Format")]
         pub format: Value<Format>,
         /// `Prefix`
@@ -490,14 +490,14 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct TagFilter {
-        /** `Key`
-
- Required.*/
+        /// `Key`
+        ///
+        /// Required.
         #[serde(rename = "Key")]
         pub key: Value<String>,
-        /** `Value`
-
- Required.*/
+        /// `Value`
+        ///
+        /// Required.
         #[serde(rename = "Value")]
         pub value: Value<String>,
     }
@@ -517,9 +517,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct BucketEncryption {
-        /** `ServerSideEncryptionConfiguration`
-
- Required.*/
+        /// `ServerSideEncryptionConfiguration`
+        ///
+        /// Required.
         #[serde(rename = "ServerSideEncryptionConfiguration")]
         pub server_side_encryption_configuration: List<ServerSideEncryptionRule>,
     }
@@ -580,18 +580,18 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct ServerSideEncryptionByDefault {
-        /** `KMSMasterKeyID`
-
- Refers to what `KmsMasterKeyId` accepts.*/
+        /// `KMSMasterKeyID`
+        ///
+        /// Refers to what `KmsMasterKeyId` accepts.
         #[serde(
             rename = "KMSMasterKeyID",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub kms_master_key_id: Option<Value<KmsMasterKeyId>>,
-        /** `SSEAlgorithm`
-
- Required.*/
+        /// `SSEAlgorithm`
+        ///
+        /// Required.
         #[serde(rename = "SSEAlgorithm")]
         pub sse_algorithm: Value<SseAlgorithm>,
     }
@@ -608,9 +608,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct CorsConfiguration {
-        /** `CorsRules`
-
- Required.*/
+        /// `CorsRules`
+        ///
+        /// Required.
         #[serde(rename = "CorsRules")]
         pub cors_rules: List<CorsRule>,
     }
@@ -633,14 +633,14 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub allowed_headers: Option<List<String>>,
-        /** `AllowedMethods`
-
- Required.*/
+        /// `AllowedMethods`
+        ///
+        /// Required.
         #[serde(rename = "AllowedMethods")]
         pub allowed_methods: List<AllowedMethods>,
-        /** `AllowedOrigins`
-
- Required.*/
+        /// `AllowedOrigins`
+        ///
+        /// Required.
         #[serde(rename = "AllowedOrigins")]
         pub allowed_origins: List<String>,
         /// `ExposedHeaders`
@@ -650,14 +650,14 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub exposed_headers: Option<List<String>>,
-        /** `Id`
-
- At most 255 characters.*/
+        /// `Id`
+        ///
+        /// At most 255 characters.
         #[serde(rename = "Id", default, skip_serializing_if = "Option::is_none")]
         pub id: Option<Value<String>>,
-        /** `MaxAge`
-
- At least 0.*/
+        /// `MaxAge`
+        ///
+        /// At least 0.
         #[serde(rename = "MaxAge", default, skip_serializing_if = "Option::is_none")]
         pub max_age: Option<Value<i64>>,
     }
@@ -681,25 +681,25 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct IntelligentTieringConfiguration {
-        /** `Id`
-
- Required.*/
+        /// `Id`
+        ///
+        /// Required.
         #[serde(rename = "Id")]
         pub id: Value<String>,
         /// `Prefix`
         #[serde(rename = "Prefix", default, skip_serializing_if = "Option::is_none")]
         pub prefix: Option<Value<String>>,
-        /** `Status`
-
- Required.*/
+        /// `Status`
+        ///
+        /// Required.
         #[serde(rename = "Status")]
         pub status: Value<Status>,
         /// `TagFilters`
         #[serde(rename = "TagFilters", default, skip_serializing_if = "Option::is_none")]
         pub tag_filters: Option<List<TagFilter>>,
-        /** `Tierings`
-
- Required.*/
+        /// `Tierings`
+        ///
+        /// Required.
         #[serde(rename = "Tierings")]
         pub tierings: List<Tiering>,
     }
@@ -723,14 +723,14 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct Tiering {
-        /** `AccessTier`
-
- Required.*/
+        /// `AccessTier`
+        ///
+        /// Required.
         #[serde(rename = "AccessTier")]
         pub access_tier: Value<AccessTier>,
-        /** `Days`
-
- Required.*/
+        /// `Days`
+        ///
+        /// Required.
         #[serde(rename = "Days")]
         pub days: Value<i64>,
     }
@@ -750,24 +750,24 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct InventoryConfiguration {
-        /** `Destination`
-
- Required.*/
+        /// `Destination`
+        ///
+        /// Required.
         #[serde(rename = "Destination")]
         pub destination: Value<Destination>,
-        /** `Enabled`
-
- Required.*/
+        /// `Enabled`
+        ///
+        /// Required.
         #[serde(rename = "Enabled")]
         pub enabled: Value<bool>,
-        /** `Id`
-
- Required.*/
+        /// `Id`
+        ///
+        /// Required.
         #[serde(rename = "Id")]
         pub id: Value<String>,
-        /** `IncludedObjectVersions`
-
- Required.*/
+        /// `IncludedObjectVersions`
+        ///
+        /// Required.
         #[serde(rename = "IncludedObjectVersions")]
         pub included_object_versions: Value<IncludedObjectVersions>,
         /// `OptionalFields`
@@ -780,9 +780,9 @@ pub mod bucket {
         /// `Prefix`
         #[serde(rename = "Prefix", default, skip_serializing_if = "Option::is_none")]
         pub prefix: Option<Value<String>>,
-        /** `ScheduleFrequency`
-
- Required.*/
+        /// `ScheduleFrequency`
+        ///
+        /// Required.
         #[serde(rename = "ScheduleFrequency")]
         pub schedule_frequency: Value<ScheduleFrequency>,
     }
@@ -810,9 +810,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct LifecycleConfiguration {
-        /** `Rules`
-
- Required.*/
+        /// `Rules`
+        ///
+        /// Required.
         #[serde(rename = "Rules")]
         pub rules: List<Rule>,
         /// `TransitionDefaultMinimumObjectSize`
@@ -847,9 +847,9 @@ pub mod bucket {
         pub abort_incomplete_multipart_upload: Option<
             Value<AbortIncompleteMultipartUpload>,
         >,
-        /** `ExpirationDate`
-
- Pattern: `^(\d{4})-(0[0-9]|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-4]):([0-5]\d):([0-6]\d)((\.\d{3})?)Z$`.*/
+        /// `ExpirationDate`
+        ///
+        /// Pattern: `^(\d{4})-(0[0-9]|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-4]):([0-5]\d):([0-6]\d)((\.\d{3})?)Z$`.
         #[serde(
             rename = "ExpirationDate",
             default,
@@ -863,18 +863,18 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub expiration_in_days: Option<Value<i64>>,
-        /** `ExpiredObjectDeleteMarker`
-
- Cannot be read back.*/
+        /// `ExpiredObjectDeleteMarker`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "ExpiredObjectDeleteMarker",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub expired_object_delete_marker: Option<Value<bool>>,
-        /** `Id`
-
- At most 255 characters.*/
+        /// `Id`
+        ///
+        /// At most 255 characters.
         #[serde(rename = "Id", default, skip_serializing_if = "Option::is_none")]
         pub id: Option<Value<String>>,
         /// `NoncurrentVersionExpiration`
@@ -884,18 +884,18 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub noncurrent_version_expiration: Option<Value<NoncurrentVersionExpiration>>,
-        /** `NoncurrentVersionExpirationInDays`
-
- Cannot be read back.*/
+        /// `NoncurrentVersionExpirationInDays`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "NoncurrentVersionExpirationInDays",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub noncurrent_version_expiration_in_days: Option<Value<i64>>,
-        /** `NoncurrentVersionTransition`
-
- Cannot be read back.*/
+        /// `NoncurrentVersionTransition`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "NoncurrentVersionTransition",
             default,
@@ -909,22 +909,22 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub noncurrent_version_transitions: Option<List<NoncurrentVersionTransition>>,
-        /** `ObjectSizeGreaterThan`
-
- At most 20 characters.
-
- Pattern: `[0-9]+`.*/
+        /// `ObjectSizeGreaterThan`
+        ///
+        /// At most 20 characters.
+        ///
+        /// Pattern: `[0-9]+`.
         #[serde(
             rename = "ObjectSizeGreaterThan",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub object_size_greater_than: Option<Value<String>>,
-        /** `ObjectSizeLessThan`
-
- At most 20 characters.
-
- Pattern: `[0-9]+`.*/
+        /// `ObjectSizeLessThan`
+        ///
+        /// At most 20 characters.
+        ///
+        /// Pattern: `[0-9]+`.
         #[serde(
             rename = "ObjectSizeLessThan",
             default,
@@ -934,17 +934,17 @@ pub mod bucket {
         /// `Prefix`
         #[serde(rename = "Prefix", default, skip_serializing_if = "Option::is_none")]
         pub prefix: Option<Value<String>>,
-        /** `Status`
-
- Required.*/
+        /// `Status`
+        ///
+        /// Required.
         #[serde(rename = "Status")]
         pub status: Value<RuleStatus>,
         /// `TagFilters`
         #[serde(rename = "TagFilters", default, skip_serializing_if = "Option::is_none")]
         pub tag_filters: Option<List<TagFilter>>,
-        /** `Transition`
-
- Cannot be read back.*/
+        /// `Transition`
+        ///
+        /// Cannot be read back.
         #[serde(rename = "Transition", default, skip_serializing_if = "Option::is_none")]
         pub transition: Option<Value<Transition>>,
         /// `Transitions`
@@ -982,11 +982,11 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct AbortIncompleteMultipartUpload {
-        /** `DaysAfterInitiation`
-
- Required.
-
- At least 0.*/
+        /// `DaysAfterInitiation`
+        ///
+        /// Required.
+        ///
+        /// At least 0.
         #[serde(rename = "DaysAfterInitiation")]
         pub days_after_initiation: Value<i64>,
     }
@@ -1009,9 +1009,9 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub newer_noncurrent_versions: Option<Value<i64>>,
-        /** `NoncurrentDays`
-
- Required.*/
+        /// `NoncurrentDays`
+        ///
+        /// Required.
         #[serde(rename = "NoncurrentDays")]
         pub noncurrent_days: Value<i64>,
     }
@@ -1035,14 +1035,14 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub newer_noncurrent_versions: Option<Value<i64>>,
-        /** `StorageClass`
-
- Required.*/
+        /// `StorageClass`
+        ///
+        /// Required.
         #[serde(rename = "StorageClass")]
         pub storage_class: Value<StorageClass>,
-        /** `TransitionInDays`
-
- Required.*/
+        /// `TransitionInDays`
+        ///
+        /// Required.
         #[serde(rename = "TransitionInDays")]
         pub transition_in_days: Value<i64>,
     }
@@ -1063,14 +1063,14 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct Transition {
-        /** `StorageClass`
-
- Required.*/
+        /// `StorageClass`
+        ///
+        /// Required.
         #[serde(rename = "StorageClass")]
         pub storage_class: Value<StorageClass>,
-        /** `TransitionDate`
-
- Pattern: `^(\d{4})-(0[0-9]|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-4]):([0-5]\d):([0-6]\d)((\.\d{3})?)Z$`.*/
+        /// `TransitionDate`
+        ///
+        /// Pattern: `^(\d{4})-(0[0-9]|1[0-2])-([0-2]\d|3[01])T([01]\d|2[0-4]):([0-5]\d):([0-6]\d)((\.\d{3})?)Z$`.
         #[serde(
             rename = "TransitionDate",
             default,
@@ -1099,9 +1099,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     pub struct LoggingConfiguration {
-        /** `DestinationBucketName`
-
- Refers to `AWS::S3::Bucket.Name`.*/
+        /// `DestinationBucketName`
+        ///
+        /// Refers to `AWS::S3::Bucket.Name`.
         #[serde(
             rename = "DestinationBucketName",
             default,
@@ -1172,9 +1172,9 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub inventory_table_configuration: Option<Value<InventoryTableConfiguration>>,
-        /** `JournalTableConfiguration`
-
- Required.*/
+        /// `JournalTableConfiguration`
+        ///
+        /// Required.
         #[serde(rename = "JournalTableConfiguration")]
         pub journal_table_configuration: Value<JournalTableConfiguration>,
     }
@@ -1194,14 +1194,14 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct AnnotationTableConfiguration {
-        /** `ConfigurationState`
-
- Required.*/
+        /// `ConfigurationState`
+        ///
+        /// Required.
         #[serde(rename = "ConfigurationState")]
         pub configuration_state: Value<ConfigurationState>,
-        /** `EncryptionConfiguration`
-
- Cannot be read back.*/
+        /// `EncryptionConfiguration`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "EncryptionConfiguration",
             default,
@@ -1228,14 +1228,14 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct MetadataTableEncryptionConfiguration {
-        /** `KmsKeyArn`
-
- Refers to `AWS::KMS::Key.Arn`.*/
+        /// `KmsKeyArn`
+        ///
+        /// Refers to `AWS::KMS::Key.Arn`.
         #[serde(rename = "KmsKeyArn", default, skip_serializing_if = "Option::is_none")]
         pub kms_key_arn: Option<Value<crate::resources::kms::KeyArn>>,
-        /** `SseAlgorithm`
-
- Required.*/
+        /// `SseAlgorithm`
+        ///
+        /// Required.
         #[serde(rename = "SseAlgorithm")]
         pub sse_algorithm: Value<MetadataTableEncryptionConfigurationSseAlgorithm>,
     }
@@ -1256,14 +1256,14 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct InventoryTableConfiguration {
-        /** `ConfigurationState`
-
- Required.*/
+        /// `ConfigurationState`
+        ///
+        /// Required.
         #[serde(rename = "ConfigurationState")]
         pub configuration_state: Value<ConfigurationState>,
-        /** `EncryptionConfiguration`
-
- Cannot be read back.*/
+        /// `EncryptionConfiguration`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "EncryptionConfiguration",
             default,
@@ -1286,9 +1286,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct JournalTableConfiguration {
-        /** `EncryptionConfiguration`
-
- Cannot be read back.*/
+        /// `EncryptionConfiguration`
+        ///
+        /// Cannot be read back.
         #[serde(
             rename = "EncryptionConfiguration",
             default,
@@ -1297,9 +1297,9 @@ pub mod bucket {
         pub encryption_configuration: Option<
             Value<MetadataTableEncryptionConfiguration>,
         >,
-        /** `RecordExpiration`
-
- Required.*/
+        /// `RecordExpiration`
+        ///
+        /// Required.
         #[serde(rename = "RecordExpiration")]
         pub record_expiration: Value<RecordExpiration>,
     }
@@ -1319,9 +1319,9 @@ pub mod bucket {
         /// `Days`
         #[serde(rename = "Days", default, skip_serializing_if = "Option::is_none")]
         pub days: Option<Value<i64>>,
-        /** `Expiration`
-
- Required.*/
+        /// `Expiration`
+        ///
+        /// Required.
         #[serde(rename = "Expiration")]
         pub expiration: Value<Expiration>,
     }
@@ -1338,9 +1338,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct MetadataTableConfiguration {
-        /** `S3TablesDestination`
-
- Required.*/
+        /// `S3TablesDestination`
+        ///
+        /// Required.
         #[serde(rename = "S3TablesDestination")]
         pub s3_tables_destination: Value<S3TablesDestination>,
     }
@@ -1358,14 +1358,14 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct S3TablesDestination {
-        /** `TableBucketArn`
-
- Required.*/
+        /// `TableBucketArn`
+        ///
+        /// Required.
         #[serde(rename = "TableBucketArn")]
         pub table_bucket_arn: Value<String>,
-        /** `TableName`
-
- Required.*/
+        /// `TableName`
+        ///
+        /// Required.
         #[serde(rename = "TableName")]
         pub table_name: Value<String>,
     }
@@ -1392,9 +1392,9 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub access_point_arn: Option<Value<String>>,
-        /** `Id`
-
- Required.*/
+        /// `Id`
+        ///
+        /// Required.
         #[serde(rename = "Id")]
         pub id: Value<String>,
         /// `Prefix`
@@ -1452,11 +1452,11 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct EventBridgeConfiguration {
-        /** `EventBridgeEnabled`
-
- Required.
-
- Default: `"true"`.*/
+        /// `EventBridgeEnabled`
+        ///
+        /// Required.
+        ///
+        /// Default: `"true"`.
         #[serde(rename = "EventBridgeEnabled")]
         pub event_bridge_enabled: Value<bool>,
     }
@@ -1472,19 +1472,19 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct LambdaConfiguration {
-        /** `Event`
-
- Required.*/
+        /// `Event`
+        ///
+        /// Required.
         #[serde(rename = "Event")]
         pub event: Value<String>,
         /// `Filter`
         #[serde(rename = "Filter", default, skip_serializing_if = "Option::is_none")]
         pub filter: Option<Value<NotificationFilter>>,
-        /** `Function`
-
- Required.
-
- Refers to `AWS::Lambda::Function.Arn`.*/
+        /// `Function`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::Lambda::Function.Arn`.
         #[serde(rename = "Function")]
         pub function: Value<crate::resources::lambda::FunctionArn>,
     }
@@ -1505,9 +1505,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct NotificationFilter {
-        /** `S3Key`
-
- Required.*/
+        /// `S3Key`
+        ///
+        /// Required.
         #[serde(rename = "S3Key")]
         pub s3_key: Value<S3KeyFilter>,
     }
@@ -1521,9 +1521,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct S3KeyFilter {
-        /** `Rules`
-
- Required.*/
+        /// `Rules`
+        ///
+        /// Required.
         #[serde(rename = "Rules")]
         pub rules: List<FilterRule>,
     }
@@ -1537,16 +1537,16 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct FilterRule {
-        /** `Name`
-
- Required.
-
- At most 1024 characters.*/
+        /// `Name`
+        ///
+        /// Required.
+        ///
+        /// At most 1024 characters.
         #[serde(rename = "Name")]
         pub name: Value<String>,
-        /** `Value`
-
- Required.*/
+        /// `Value`
+        ///
+        /// Required.
         #[serde(rename = "Value")]
         pub value: Value<String>,
     }
@@ -1566,19 +1566,19 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct QueueConfiguration {
-        /** `Event`
-
- Required.*/
+        /// `Event`
+        ///
+        /// Required.
         #[serde(rename = "Event")]
         pub event: Value<String>,
         /// `Filter`
         #[serde(rename = "Filter", default, skip_serializing_if = "Option::is_none")]
         pub filter: Option<Value<NotificationFilter>>,
-        /** `Queue`
-
- Required.
-
- Refers to `AWS::SQS::Queue.Arn`.*/
+        /// `Queue`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::SQS::Queue.Arn`.
         #[serde(rename = "Queue")]
         pub queue: Value<crate::resources::sqs::QueueArn>,
     }
@@ -1599,19 +1599,19 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct TopicConfiguration {
-        /** `Event`
-
- Required.*/
+        /// `Event`
+        ///
+        /// Required.
         #[serde(rename = "Event")]
         pub event: Value<String>,
         /// `Filter`
         #[serde(rename = "Filter", default, skip_serializing_if = "Option::is_none")]
         pub filter: Option<Value<NotificationFilter>>,
-        /** `Topic`
-
- Required.
-
- Refers to `AWS::SNS::Topic.Arn`.*/
+        /// `Topic`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::SNS::Topic.Arn`.
         #[serde(rename = "Topic")]
         pub topic: Value<crate::resources::sns::TopicArn>,
     }
@@ -1691,9 +1691,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct OwnershipControls {
-        /** `Rules`
-
- Required.*/
+        /// `Rules`
+        ///
+        /// Required.
         #[serde(rename = "Rules")]
         pub rules: List<OwnershipControlsRule>,
     }
@@ -1752,16 +1752,16 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct ReplicationConfiguration {
-        /** `Role`
-
- Required.
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `Role`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(rename = "Role")]
         pub role: Value<crate::resources::iam::RoleArn>,
-        /** `Rules`
-
- Required.*/
+        /// `Rules`
+        ///
+        /// Required.
         #[serde(rename = "Rules")]
         pub rules: List<ReplicationRule>,
     }
@@ -1788,24 +1788,24 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub delete_marker_replication: Option<Value<DeleteMarkerReplication>>,
-        /** `Destination`
-
- Required.*/
+        /// `Destination`
+        ///
+        /// Required.
         #[serde(rename = "Destination")]
         pub destination: Value<ReplicationDestination>,
         /// `Filter`
         #[serde(rename = "Filter", default, skip_serializing_if = "Option::is_none")]
         pub filter: Option<Value<ReplicationRuleFilter>>,
-        /** `Id`
-
- At most 255 characters.*/
+        /// `Id`
+        ///
+        /// At most 255 characters.
         #[serde(rename = "Id", default, skip_serializing_if = "Option::is_none")]
         pub id: Option<Value<String>>,
-        /** `Prefix`
-
- At most 1024 characters.
-
- Cannot be read back.*/
+        /// `Prefix`
+        ///
+        /// At most 1024 characters.
+        ///
+        /// Cannot be read back.
         #[serde(rename = "Prefix", default, skip_serializing_if = "Option::is_none")]
         pub prefix: Option<Value<String>>,
         /// `Priority`
@@ -1818,9 +1818,9 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub source_selection_criteria: Option<Value<SourceSelectionCriteria>>,
-        /** `Status`
-
- Required.*/
+        /// `Status`
+        ///
+        /// Required.
         #[serde(rename = "Status")]
         pub status: Value<Status>,
     }
@@ -1864,11 +1864,11 @@ pub mod bucket {
         /// `Account`
         #[serde(rename = "Account", default, skip_serializing_if = "Option::is_none")]
         pub account: Option<Value<String>>,
-        /** `Bucket`
-
- Required.
-
- Refers to `AWS::S3::Bucket.Arn`.*/
+        /// `Bucket`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::S3::Bucket.Arn`.
         #[serde(rename = "Bucket")]
         pub bucket: Value<crate::resources::s3::BucketArn>,
         /// `EncryptionConfiguration`
@@ -1914,9 +1914,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct AccessControlTranslation {
-        /** `Owner`
-
- Required.*/
+        /// `Owner`
+        ///
+        /// Required.
         #[serde(rename = "Owner")]
         pub owner: Value<Owner>,
     }
@@ -1930,11 +1930,11 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct EncryptionConfiguration {
-        /** `ReplicaKmsKeyID`
-
- Required.
-
- Refers to `AWS::KMS::Key.Arn`.*/
+        /// `ReplicaKmsKeyID`
+        ///
+        /// Required.
+        ///
+        /// Refers to `AWS::KMS::Key.Arn`.
         #[serde(rename = "ReplicaKmsKeyID")]
         pub replica_kms_key_id: Value<crate::resources::kms::KeyArn>,
     }
@@ -1959,9 +1959,9 @@ pub mod bucket {
             skip_serializing_if = "Option::is_none"
         )]
         pub event_threshold: Option<Value<ReplicationTimeValue>>,
-        /** `Status`
-
- Required.*/
+        /// `Status`
+        ///
+        /// Required.
         #[serde(rename = "Status")]
         pub status: Value<Status>,
     }
@@ -1978,9 +1978,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct ReplicationTimeValue {
-        /** `Minutes`
-
- Required.*/
+        /// `Minutes`
+        ///
+        /// Required.
         #[serde(rename = "Minutes")]
         pub minutes: Value<i64>,
     }
@@ -1994,14 +1994,14 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct ReplicationTime {
-        /** `Status`
-
- Required.*/
+        /// `Status`
+        ///
+        /// Required.
         #[serde(rename = "Status")]
         pub status: Value<Status>,
-        /** `Time`
-
- Required.*/
+        /// `Time`
+        ///
+        /// Required.
         #[serde(rename = "Time")]
         pub time: Value<ReplicationTimeValue>,
     }
@@ -2065,9 +2065,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct ReplicaModifications {
-        /** `Status`
-
- Required.*/
+        /// `Status`
+        ///
+        /// Required.
         #[serde(rename = "Status")]
         pub status: Value<ReplicaModificationsStatus>,
     }
@@ -2081,9 +2081,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct SseKmsEncryptedObjects {
-        /** `Status`
-
- Required.*/
+        /// `Status`
+        ///
+        /// Required.
         #[serde(rename = "Status")]
         pub status: Value<Status>,
     }
@@ -2097,11 +2097,11 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct VersioningConfiguration {
-        /** `Status`
-
- Required.
-
- Default: `"Suspended"`.*/
+        /// `Status`
+        ///
+        /// Required.
+        ///
+        /// Default: `"Suspended"`.
         #[serde(rename = "Status")]
         pub status: Value<VersioningConfigurationStatus>,
     }
@@ -2148,9 +2148,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct RedirectAllRequestsTo {
-        /** `HostName`
-
- Required.*/
+        /// `HostName`
+        ///
+        /// Required.
         #[serde(rename = "HostName")]
         pub host_name: Value<String>,
         /// `Protocol`
@@ -2170,9 +2170,9 @@ pub mod bucket {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct RoutingRule {
-        /** `RedirectRule`
-
- Required.*/
+        /// `RedirectRule`
+        ///
+        /// Required.
         #[serde(rename = "RedirectRule")]
         pub redirect_rule: Value<RedirectRule>,
         /// `RoutingRuleCondition`
@@ -5209,24 +5209,24 @@ pub mod bucket {
         dependent_excluded: &[],
     };
 }
-/** `AWS::S3::BucketPolicy`
-
- Property types are in [`bucket_policy`].*/
+/// `AWS::S3::BucketPolicy`
+///
+/// Property types are in [`bucket_policy`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BucketPolicy {
-    /** `Bucket`
-
- Required.
-
- Refers to `AWS::S3::Bucket.Name`.
-
- Changing this replaces the resource.*/
+    /// `Bucket`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::S3::Bucket.Name`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "Bucket")]
     pub bucket: Value<crate::resources::s3::BucketName>,
-    /** `PolicyDocument`
-
- Required.*/
+    /// `PolicyDocument`
+    ///
+    /// Required.
     #[serde(rename = "PolicyDocument")]
     pub policy_document: Value<crate::policy::Document>,
 }

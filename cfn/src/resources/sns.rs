@@ -18,18 +18,18 @@ crate::reference::kinds! {
     "AWS::SNS::Topic.Arn", #[doc = " `AWS::SNS::TopicPolicy.Id`"] TopicPolicyId =
     "AWS::SNS::TopicPolicy.Id"
 }
-/** `AWS::SNS::Subscription`
-
- Property types are in [`subscription`].*/
+/// `AWS::SNS::Subscription`
+///
+/// Property types are in [`subscription`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscription {
     /// `DeliveryPolicy`
     #[serde(rename = "DeliveryPolicy", default, skip_serializing_if = "Option::is_none")]
     pub delivery_policy: Option<Value<serde_json::Value>>,
-    /** `Endpoint`
-
- Changing this replaces the resource.*/
+    /// `Endpoint`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "Endpoint", default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Value<String>>,
     /// `FilterPolicy`
@@ -42,11 +42,11 @@ pub struct Subscription {
         skip_serializing_if = "Option::is_none"
     )]
     pub filter_policy_scope: Option<Value<String>>,
-    /** `Protocol`
-
- Required.
-
- Changing this replaces the resource.*/
+    /// `Protocol`
+    ///
+    /// Required.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "Protocol")]
     pub protocol: Value<String>,
     /// `RawMessageDelivery`
@@ -59,32 +59,32 @@ pub struct Subscription {
     /// `RedrivePolicy`
     #[serde(rename = "RedrivePolicy", default, skip_serializing_if = "Option::is_none")]
     pub redrive_policy: Option<Value<serde_json::Value>>,
-    /** `Region`
-
- Changing this replaces the resource in some cases.
-
- Cannot be read back.*/
+    /// `Region`
+    ///
+    /// Changing this replaces the resource in some cases.
+    ///
+    /// Cannot be read back.
     #[serde(rename = "Region", default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Value<String>>,
     /// `ReplayPolicy`
     #[serde(rename = "ReplayPolicy", default, skip_serializing_if = "Option::is_none")]
     pub replay_policy: Option<Value<serde_json::Value>>,
-    /** `SubscriptionRoleArn`
-
- Refers to `AWS::IAM::Role.Arn`.*/
+    /// `SubscriptionRoleArn`
+    ///
+    /// Refers to `AWS::IAM::Role.Arn`.
     #[serde(
         rename = "SubscriptionRoleArn",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub subscription_role_arn: Option<Value<crate::resources::iam::RoleArn>>,
-    /** `TopicArn`
-
- Required.
-
- Refers to `AWS::SNS::Topic.Arn`.
-
- Changing this replaces the resource.*/
+    /// `TopicArn`
+    ///
+    /// Required.
+    ///
+    /// Refers to `AWS::SNS::Topic.Arn`.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "TopicArn")]
     pub topic_arn: Value<crate::resources::sns::TopicArn>,
 }
@@ -235,9 +235,9 @@ pub mod subscription {
         dependent_excluded: &[],
     };
 }
-/** `AWS::SNS::Topic`
-
- Property types are in [`topic`].*/
+/// `AWS::SNS::Topic`
+///
+/// Property types are in [`topic`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Topic {
@@ -275,19 +275,19 @@ pub struct Topic {
         skip_serializing_if = "Option::is_none"
     )]
     pub fifo_throughput_scope: Option<Value<String>>,
-    /** `FifoTopic`
-
- Changing this replaces the resource.*/
+    /// `FifoTopic`
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "FifoTopic", default, skip_serializing_if = "Option::is_none")]
     pub fifo_topic: Option<Value<bool>>,
-    /** `KmsMasterKeyId`
-
- Refers to what `KmsMasterKeyId` accepts.*/
+    /// `KmsMasterKeyId`
+    ///
+    /// Refers to what `KmsMasterKeyId` accepts.
     #[serde(rename = "KmsMasterKeyId", default, skip_serializing_if = "Option::is_none")]
     pub kms_master_key_id: Option<Value<topic::KmsMasterKeyId>>,
-    /** `MaximumMessageSize`
-
- 1024 to 1048576.*/
+    /// `MaximumMessageSize`
+    ///
+    /// 1024 to 1048576.
     #[serde(
         rename = "MaximumMessageSize",
         default,
@@ -307,11 +307,11 @@ pub struct Topic {
     /// `Tags`
     #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<List<Tag>>,
-    /** `TopicName`
-
- At most 256 characters.
-
- Changing this replaces the resource.*/
+    /// `TopicName`
+    ///
+    /// At most 256 characters.
+    ///
+    /// Changing this replaces the resource.
     #[serde(rename = "TopicName", default, skip_serializing_if = "Option::is_none")]
     pub topic_name: Option<Value<String>>,
     /// `TracingConfig`
@@ -338,23 +338,23 @@ pub mod topic {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct LoggingConfig {
-        /** `FailureFeedbackRoleArn`
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `FailureFeedbackRoleArn`
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(
             rename = "FailureFeedbackRoleArn",
             default,
             skip_serializing_if = "Option::is_none"
         )]
         pub failure_feedback_role_arn: Option<Value<crate::resources::iam::RoleArn>>,
-        /** `Protocol`
-
- Required.*/
+        /// `Protocol`
+        ///
+        /// Required.
         #[serde(rename = "Protocol")]
         pub protocol: Value<Protocol>,
-        /** `SuccessFeedbackRoleArn`
-
- Refers to `AWS::IAM::Role.Arn`.*/
+        /// `SuccessFeedbackRoleArn`
+        ///
+        /// Refers to `AWS::IAM::Role.Arn`.
         #[serde(
             rename = "SuccessFeedbackRoleArn",
             default,
@@ -384,16 +384,16 @@ pub mod topic {
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub struct Subscription {
-        /** `Endpoint`
-
- Required.
-
- Refers to what `Endpoint` accepts.*/
+        /// `Endpoint`
+        ///
+        /// Required.
+        ///
+        /// Refers to what `Endpoint` accepts.
         #[serde(rename = "Endpoint")]
         pub endpoint: Value<Endpoint>,
-        /** `Protocol`
-
- Required.*/
+        /// `Protocol`
+        ///
+        /// Required.
         #[serde(rename = "Protocol")]
         pub protocol: Value<String>,
     }
@@ -687,22 +687,22 @@ pub mod topic {
         dependent_excluded: &[],
     };
 }
-/** `AWS::SNS::TopicPolicy`
-
- Property types are in [`topic_policy`].*/
+/// `AWS::SNS::TopicPolicy`
+///
+/// Property types are in [`topic_policy`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicPolicy {
-    /** `PolicyDocument`
-
- Required.*/
+    /// `PolicyDocument`
+    ///
+    /// Required.
     #[serde(rename = "PolicyDocument")]
     pub policy_document: Value<crate::policy::Document>,
-    /** `Topics`
-
- Required.
-
- Each: Refers to `AWS::SNS::Topic.Arn`.*/
+    /// `Topics`
+    ///
+    /// Required.
+    ///
+    /// Each: Refers to `AWS::SNS::Topic.Arn`.
     #[serde(rename = "Topics")]
     pub topics: List<crate::resources::sns::TopicArn>,
 }
