@@ -1,2 +1,135 @@
-//! The project's command line.
-fn main() {}
+//! The project's command line: `cargo xtask`.
+//!
+//! One file per subcommand. What is light runs in this process (`synth`, `rule`, `codegen`); what is heavy
+//! to compile (the broker, an MQTT client) is built and run as a program of its own, so that
+//! `cargo xtask synth` compiles neither.
+//!
+//! Layout: the subcommands; then `workspace` (folders), `program` (building and becoming programs),
+//! `tools` (outside programs), `style` (colours).
+
+mod codegen;
+mod local;
+mod program;
+mod publish;
+mod rule;
+mod simulate;
+mod style;
+mod synth;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::{ExitCode, Termination};
+
+use clap::{Parser, Subcommand};
+
+/// Real-time sensor backend on AWS: its infrastructure, its local run, its tests.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write the CloudFormation templates of a stage
+    Synth(synth::Arguments),
+    /// Run a stage's template on this machine until Ctrl-C
+    Local(local::Arguments),
+    /// Send one message to the local run
+    Publish(publish::Arguments),
+    /// Send what a fleet of simulated sensors says
+    Simulate(simulate::Arguments),
+    /// Show what a topic rule emits for a message
+    Rule(rule::Arguments),
+    /// Generate the resource types from the registry schemas
+    Codegen(codegen::Arguments),
+    /// Run every check that CI runs
+    Test(test::Arguments),
+}
+
+/// What the exit code tells.
+enum Exit {
+    /// 0: done.
+    Done,
+    /// 1: it failed, and standard error says why. (2 is a wrong flag, from the flag parser.)
+    Failed,
+    /// 3: the rule does not fire for the message.
+    NotFired,
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        ExitCode::from(match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::NotFired => 3,
+        })
+    }
+}
+
+fn main() -> Exit {
+    let done = match Arguments::parse().command {
+        Command::Synth(arguments) => synth::run(arguments),
+        Command::Local(arguments) => local::run(arguments),
+        Command::Publish(arguments) => publish::run(arguments),
+        Command::Simulate(arguments) => simulate::run(arguments),
+        Command::Rule(arguments) => rule::run(arguments),
+        Command::Codegen(arguments) => codegen::run(arguments),
+        Command::Test(arguments) => test::run(arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("{}: {error:#}", style::stderr().bad("error"));
+        Exit::Failed
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_line_is_in_sentence_case_without_a_full_stop() {
+        for command in Arguments::command().get_subcommands() {
+            let about = command
+                .get_about()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let helps = command
+                .get_arguments()
+                .filter(|argument| argument.get_id() != "help");
+            let helps = helps.map(|argument| {
+                argument
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default()
+            });
+            for line in std::iter::once(about).chain(helps) {
+                let name = command.get_name();
+                let mut letters = line.chars();
+                assert!(
+                    letters.next().is_some_and(char::is_uppercase),
+                    "{name}: {line:?}"
+                );
+                assert!(
+                    letters.next().is_some_and(|c| !c.is_uppercase()),
+                    "{name}: {line:?}"
+                );
+                assert!(!line.ends_with('.'), "{name}: {line:?}");
+            }
+        }
+    }
+}

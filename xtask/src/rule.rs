@@ -1,0 +1,146 @@
+//! `cargo xtask rule`: what a topic rule emits for a message, without anything running.
+
+use std::collections::hash_map::RandomState;
+use std::fs;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{Write, stdout};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use iot_sql::{Context, Message, Outcome, Rule, SqlVersion};
+
+use crate::Exit;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Statement of the rule, such as "SELECT * FROM 'topic/sensors/+' WHERE temperature > 50"
+    #[arg(long, value_name = "SQL")]
+    sql: String,
+    /// Topic that the message is published to
+    #[arg(long, value_name = "TOPIC")]
+    topic: String,
+    /// Payload of the message
+    #[arg(long, value_name = "JSON", required_unless_present = "payload_file")]
+    payload: Option<String>,
+    /// File with the payload, taken byte for byte
+    #[arg(long, value_name = "FILE", conflicts_with = "payload")]
+    payload_file: Option<PathBuf>,
+    /// Version of the SQL engine
+    #[arg(long, value_name = "VERSION", default_value = "2016-03-23")]
+    sql_version: String,
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Arguments {
+        sql,
+        topic,
+        payload,
+        payload_file,
+        sql_version,
+    } = arguments;
+    let version: SqlVersion = sql_version.parse().context("--sql-version")?;
+    let payload = match (payload, payload_file) {
+        (Some(payload), _) => payload.into_bytes(),
+        (None, Some(file)) => {
+            fs::read(&file).with_context(|| format!("--payload-file: read {}", file.display()))?
+        }
+        (None, None) => bail!("expected --payload or --payload-file"),
+    };
+    if let Some(wildcard) = topic.chars().find(|c| matches!(c, '+' | '#')) {
+        bail!("--topic: got `{wildcard}` in `{topic}`, expected the topic of one message");
+    }
+    let rule = Rule::compile(&sql, version).context("--sql")?;
+    if let Some(filter) = rule.topic_filter()
+        && !filter.matches(&topic)
+    {
+        eprintln!(
+            "the rule does not fire: its FROM '{}' does not match {topic}",
+            filter.as_str()
+        );
+        return Ok(Exit::NotFired);
+    }
+    let message = Message {
+        topic: &topic,
+        payload: &payload,
+        timestamp_ms: SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64,
+        client_id: None,
+        ..Message::default()
+    };
+    match rule.evaluate(&message, &Here) {
+        Outcome::Fired(output) => {
+            print(output.bytes()).context("write the result")?;
+            Ok(Exit::Done)
+        }
+        Outcome::NotFired => {
+            eprintln!("the rule does not fire: its WHERE is not true for this message");
+            Ok(Exit::NotFired)
+        }
+        Outcome::Failed(error) => Err(error.into()),
+    }
+}
+
+/// Text gets a line end, which a terminal and a pipe want; anything else stays as it is.
+fn print(bytes: &[u8]) -> std::io::Result<()> {
+    let mut output = stdout().lock();
+    output.write_all(bytes)?;
+    if std::str::from_utf8(bytes).is_ok() {
+        output.write_all(b"\n")?;
+    }
+    output.flush()
+}
+
+/// What a statement can ask for beside the message.
+struct Here;
+
+impl Context for Here {
+    fn random(&self) -> f64 {
+        (bits() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn new_uuid(&self) -> String {
+        let (high, low) = (bits(), bits());
+        // Version 4, variant 1 of RFC 9562.
+        let high = (high & !0xf000) | 0x4000;
+        let low = (low & !(0b11 << 62)) | (0b10 << 62);
+        format!(
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            high >> 32,
+            (high >> 16) & 0xffff,
+            high & 0xffff,
+            low >> 48,
+            low & 0xffff_ffff_ffff
+        )
+    }
+
+    fn account_id(&self) -> &str {
+        // The account of AWS's own examples.
+        "123456789012"
+    }
+}
+
+/// 64 random bits: the standard library seeds every hasher anew.
+fn bits() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_uuid_is_of_version_4_and_never_the_same() {
+        let uuid = Here.new_uuid();
+        let parts: Vec<_> = uuid.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12], "{uuid}");
+        assert_eq!(&uuid[14..15], "4", "{uuid}");
+        assert!(matches!(&uuid[19..20], "8" | "9" | "a" | "b"), "{uuid}");
+        assert_ne!(uuid, Here.new_uuid());
+    }
+
+    #[test]
+    fn random_stays_below_one() {
+        assert!((0..100).all(|_| (0.0..1.0).contains(&Here.random())));
+    }
+}

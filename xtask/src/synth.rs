@@ -1,0 +1,87 @@
+//! `cargo xtask synth`: the templates of a stage as files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use stack::Stage;
+
+use crate::{Exit, workspace};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Stage to synthesise: dev or prod
+    #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
+    stage: Stage,
+    /// Folder for the templates [default: target/synth/<stage>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the paths as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Arguments { stage, out, json } = arguments;
+    let folder = match out {
+        Some(folder) => folder,
+        None => default_folder(stage)?,
+    };
+    let written = write(stage, &folder)?;
+    if json {
+        let written: Vec<_> = written
+            .iter()
+            .map(
+                |Written {
+                     stack,
+                     template,
+                     sources,
+                 }| {
+                    json!({ "stack": stack, "template": template, "sources": sources })
+                },
+            )
+            .collect();
+        println!("{}", json!(written));
+    } else {
+        for Written { template, .. } in &written {
+            println!("{}", workspace::shown(template));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Files of one stack.
+pub(crate) struct Written {
+    pub(crate) stack: String,
+    pub(crate) template: PathBuf,
+    /// Logical ID → file and line of the `define` call.
+    pub(crate) sources: PathBuf,
+}
+
+pub(crate) fn default_folder(stage: Stage) -> anyhow::Result<PathBuf> {
+    Ok(workspace::target()?.join("synth").join(stage.to_string()))
+}
+
+/// Synthesises a stage into a folder, the stacks in the order in which they are deployed.
+pub(crate) fn write(stage: Stage, folder: &Path) -> anyhow::Result<Vec<Written>> {
+    let stacks =
+        stack::synth(stage).with_context(|| format!("stage {stage} does not synthesise"))?;
+    fs::create_dir_all(folder).with_context(|| format!("make the folder {}", folder.display()))?;
+    stacks
+        .into_iter()
+        .map(|stack| {
+            let template = folder.join(format!("{}.template.json", stack.name));
+            let sources = folder.join(format!("{}.sources.json", stack.name));
+            for (path, text) in [(&template, &stack.template), (&sources, &stack.sources)] {
+                fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+            }
+            Ok(Written {
+                stack: stack.name,
+                template,
+                sources,
+            })
+        })
+        .collect()
+}
