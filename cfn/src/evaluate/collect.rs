@@ -58,6 +58,7 @@ impl Policies {
         for resource in resolved.resources.values() {
             collector.attached(resource);
         }
+        collector.topics_without_policy();
         if collector.problems.is_empty() {
             Ok(collector.policies)
         } else {
@@ -334,6 +335,29 @@ impl Collector<'_> {
                 ));
             }
             _ => {}
+        }
+    }
+
+    /// SNS gives a topic without a policy one that lets its own account use it, services that act
+    /// for the account included (its `AWS:SourceOwner` is `aws:SourceAccount` here).
+    fn topics_without_policy(&mut self) {
+        let account = &self.resolved.context.account_id;
+        for topic in self.resolved.of_type("AWS::SNS::Topic") {
+            if self.policies.resources.contains_key(&topic.physical_id) {
+                continue;
+            }
+            let allow = |key: &str| {
+                json!({
+                    "Effect": "Allow", "Principal": "*", "Action": "sns:*",
+                    "Resource": topic.physical_id, "Condition": { "StringEquals": { key: account } },
+                })
+            };
+            let document = json!({
+                "Version": "2012-10-17",
+                "Statement": [allow("aws:SourceAccount"), allow("aws:PrincipalAccount")],
+            });
+            let arn = topic.physical_id.clone();
+            self.on(&topic.logical_id, "default policy", [arn], Some(document));
         }
     }
 

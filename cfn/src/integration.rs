@@ -1,0 +1,329 @@
+//! Which calls the resources' settings imply, and whether the template's policies admit exactly them.
+//!
+//! A topic rule with a Kinesis action will call `kinesis:PutRecord` on that stream as that role;
+//! an event source mapping will read its stream as its function's role; and so on. [`calls`] lists
+//! them for a resolved template, [`check`] holds them against the policies, and the local run makes
+//! the same calls before every hop.
+//!
+//! Not here: what programs call by themselves (except `elasticache:Connect`, which follows from the
+//! cache's users), and the calls that deploy the template.
+//!
+//! Layout: `calls` derives them, one function per resource type.
+
+mod calls;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::evaluate::{By, Effect, Keys, ManagedPolicies, Policies, Statement};
+use crate::resolve::{Problem, Resolved};
+
+/// A call to AWS that a resource's settings imply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Logical ID of the resource whose settings imply it.
+    pub from: String,
+    /// The setting, such as `TopicRulePayload.Actions.0.Kinesis`.
+    pub path: String,
+    /// Who calls.
+    pub caller: Caller,
+    /// Such as `kinesis:PutRecord`.
+    pub action: String,
+    /// The ARN of what is acted on; `*` where the action has no resource-level permission.
+    /// What is only known at run time (an object's key) is an example.
+    pub resource: String,
+    /// Condition keys of the call.
+    pub context: Keys,
+    /// Whether the integration fails without it. Others may be granted, need not be.
+    pub required: bool,
+}
+
+/// Who makes a [`Call`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A role that a service assumes.
+    Role {
+        /// Logical ID; for a role that is not of this template its ARN or name.
+        role: String,
+        /// The service that assumes it, such as `iot.amazonaws.com`.
+        service: String,
+        /// Condition keys that the service sends when it assumes the role.
+        trust: Keys,
+    },
+    /// A service for itself, admitted by the resource's own policy.
+    Service(String),
+}
+
+impl Call {
+    /// Asks the policies: first whether the role can be assumed, then whether the call is allowed.
+    ///
+    /// `session` names the role's session in the error.
+    ///
+    /// # Errors
+    /// The text of the error that AWS would give.
+    pub fn decide(&self, policies: &Policies, session: &str) -> Result<By, String> {
+        self.decide_on(policies, session, &self.resource)
+    }
+
+    /// The same for a resource that is known better by now, such as the object that is written.
+    ///
+    /// # Errors
+    /// The text of the error that AWS would give.
+    pub fn decide_on(
+        &self,
+        policies: &Policies,
+        session: &str,
+        resource: &str,
+    ) -> Result<By, String> {
+        use crate::evaluate::Decision;
+        let context = self.context.clone();
+        let (request, decision) = match &self.caller {
+            Caller::Role { role, service, trust } => {
+                let (request, decision) = policies.may_assume(role, service, trust.clone());
+                if let Some(denial) = decision.denial(&request) {
+                    return Err(denial);
+                }
+                policies.role_may(role, session, &self.action, resource, context)
+            }
+            Caller::Service(service) => {
+                policies.service_may(service, &self.action, resource, context)
+            }
+        };
+        match decision {
+            Decision::Allowed(by) => Ok(by),
+            _ => Err(decision.denial(&request).unwrap_or_default()),
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Caller::Role { role, .. } => write!(f, "role {role}"),
+            Caller::Service(service) => f.write_str(service),
+        }
+    }
+}
+
+/// All calls that a template's settings imply, in the template's order.
+pub fn calls(resolved: &Resolved) -> Vec<Call> {
+    calls::Calls::of(resolved).calls
+}
+
+/// Something about permissions that should be otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// What kind of thing it is.
+    pub kind: FindingKind,
+    /// Logical ID of the resource to change.
+    pub logical_id: String,
+    /// What is wrong, with what to do.
+    pub message: String,
+}
+
+/// The kinds of [`Finding`], the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FindingKind {
+    /// A policy is not understood; nothing else was checked.
+    Unreadable,
+    /// A setting whose calls are not known here.
+    Unknown,
+    /// A role does not trust the service that uses it.
+    Untrusted,
+    /// A call is not allowed.
+    Missing,
+    /// A grant is wider than the calls need.
+    Wildcard,
+    /// A grant is for nothing.
+    Unused,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.logical_id, self.message)
+    }
+}
+
+/// Holds a template's policies against the calls that it implies.
+///
+/// The findings are sorted by kind, then by logical ID.
+pub fn check(resolved: &Resolved, managed: &ManagedPolicies) -> Vec<Finding> {
+    let policies = match Policies::collect(resolved, managed) {
+        Ok(policies) => policies,
+        Err(problems) => return problems.into_iter().map(Finding::unreadable).collect(),
+    };
+    let calls::Calls { calls, unknown, open_roles, .. } = calls::Calls::of(resolved);
+    let mut findings: Vec<Finding> = unknown
+        .into_iter()
+        .map(|problem| Finding { kind: FindingKind::Unknown, ..Finding::unreadable(problem) })
+        .collect();
+    for call in &calls {
+        findings.extend(missing(resolved, &policies, call));
+    }
+    for role in policies.roles.values() {
+        if open_roles.contains(&role.logical_id) {
+            continue;
+        }
+        let own: Vec<&Call> = calls
+            .iter()
+            .filter(|call| matches!(&call.caller, Caller::Role { role: id, .. } if *id == role.logical_id))
+            .collect();
+        for policy in &role.identity {
+            for (index, statement) in policy.statements.iter().enumerate() {
+                findings.extend(needless(&role.logical_id, &policy.by(index), statement, &own));
+            }
+        }
+    }
+    findings.sort();
+    findings.dedup();
+    findings
+}
+
+impl Finding {
+    fn unreadable(problem: Problem) -> Finding {
+        let message = match problem.path.as_str() {
+            "" => problem.message,
+            path => format!("{path}: {}", problem.message),
+        };
+        Finding { kind: FindingKind::Unreadable, logical_id: problem.logical_id, message }
+    }
+}
+
+fn missing(resolved: &Resolved, policies: &Policies, call: &Call) -> Option<Finding> {
+    if !call.required {
+        return None;
+    }
+    let Call { from, path, action, resource, .. } = call;
+    let finding = |kind, logical_id: &str, message| {
+        Some(Finding { kind, logical_id: logical_id.to_owned(), message })
+    };
+    if let Caller::Role { role, service, trust } = &call.caller {
+        if policies.role(role).is_none() {
+            return finding(
+                FindingKind::Unknown,
+                from,
+                format!("{path}: role `{role}` is not in this template, so what it may do is not known"),
+            );
+        }
+        let (_, decision) = policies.may_assume(role, service, trust.clone());
+        if !decision.is_allowed() {
+            return finding(
+                FindingKind::Untrusted,
+                role,
+                format!(
+                    "cannot be assumed by {service} for {from} ({path}): its AssumeRolePolicyDocument must allow sts:AssumeRole to it with {}",
+                    keys(trust)
+                ),
+            );
+        }
+    }
+    let denial = call.decide(policies, from).err()?;
+    let (holder, fix) = match &call.caller {
+        Caller::Role { role, .. } => {
+            (role.clone(), format!("add {action} on {resource} to a policy of {role}"))
+        }
+        Caller::Service(service) => {
+            let target = resolved
+                .resources
+                .values()
+                .find(|it| it.arn() == Some(resource))
+                .map_or(from.clone(), |it| it.logical_id.clone());
+            let fix = format!("allow {action} to {service} in the policy of {target}");
+            (target, fix)
+        }
+    };
+    finding(FindingKind::Missing, &holder, format!("{denial}; {from} needs it ({path}): {fix}"))
+}
+
+fn keys(keys: &Keys) -> String {
+    let texts: Vec<String> =
+        keys.iter().map(|(name, values)| format!("{name} = {}", values.join(", "))).collect();
+    texts.join(" and ")
+}
+
+/// What of a statement no call needs, or could be narrower.
+fn needless(role: &str, by: &By, statement: &Statement, calls: &[&Call]) -> Vec<Finding> {
+    let place = if by.logical_id == role {
+        format!("{} statement {}", by.path, by.statement)
+    } else {
+        by.to_string()
+    };
+    let finding = |kind, message| Finding {
+        kind,
+        logical_id: role.to_owned(),
+        message: format!("{place}: {message}"),
+    };
+    if statement.effect == Effect::Deny {
+        return Vec::new();
+    }
+    if statement.not_actions || statement.not_resources {
+        let element = if statement.not_actions { "NotAction" } else { "NotResource" };
+        return vec![finding(
+            FindingKind::Wildcard,
+            format!("allows by {element} more than anybody can read: name what is needed"),
+        )];
+    }
+    let covered: Vec<&&Call> = calls
+        .iter()
+        .filter(|call| {
+            statement.covers_action(&call.action)
+                && statement.covers_resource(&call.resource, &call.context)
+        })
+        .collect();
+    let mut findings = Vec::new();
+    for action in &statement.actions {
+        let used: BTreeSet<&str> = covered
+            .iter()
+            .filter(|call| one(action).covers_action(&call.action))
+            .map(|call| call.action.as_str())
+            .collect();
+        if used.is_empty() {
+            findings.push(finding(
+                FindingKind::Unused,
+                format!("allows {action} on {}, which nothing in this template needs: remove it", statement.resources.join(", ")),
+            ));
+        } else if action.contains(['*', '?']) {
+            let names: Vec<&str> = used.into_iter().collect();
+            findings.push(finding(
+                FindingKind::Wildcard,
+                format!("allows {action}: name what is needed, {}", names.join(", ")),
+            ));
+        }
+    }
+    for resource in &statement.resources {
+        let only = Statement { resources: vec![resource.clone()], ..statement.clone() };
+        let used: Vec<&&&Call> =
+            covered.iter().filter(|call| only.covers_resource(&call.resource, &call.context)).collect();
+        if used.is_empty() && !covered.is_empty() {
+            findings.push(finding(
+                FindingKind::Unused,
+                format!("means {resource}, which nothing in this template needs: remove it"),
+            ));
+        }
+        let narrower: BTreeSet<&str> =
+            used.iter().filter(|call| call.resource != "*").map(|call| call.resource.as_str()).collect();
+        if resource == "*" && !narrower.is_empty() {
+            let names: Vec<&str> = narrower.into_iter().collect();
+            findings.push(finding(
+                FindingKind::Wildcard,
+                format!("means every resource: name what is needed, {}", names.join(", ")),
+            ));
+        }
+    }
+    findings
+}
+
+/// A statement with one action, to ask what it covers.
+fn one(action: &str) -> Statement {
+    Statement {
+        sid: None,
+        effect: Effect::Allow,
+        principals: Vec::new(),
+        actions: vec![action.to_owned()],
+        not_actions: false,
+        resources: Vec::new(),
+        not_resources: false,
+        conditions: Vec::new(),
+        variables: true,
+    }
+}
