@@ -28,6 +28,7 @@ pub mod document;
 pub mod resolve;
 pub mod evaluate;
 pub mod network;
+pub mod integration;
 
 pub use policy::Statement;
 pub use problem::{Problem, Problems};
