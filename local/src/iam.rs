@@ -1,28 +1,31 @@
 //! Permissions: may this role do this here?
+//!
+//! Every hop asks the one evaluator, [`cfn::evaluate`], with the calls that [`cfn::integration`] derives
+//! from the template. A decision is made once and kept, because policies do not change while a
+//! template runs.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use cfn::evaluate::Policies;
+use cfn::integration::Call;
 
 use crate::status::Status;
 
 /// Decisions kept, so that a caller with ever new resources cannot fill the memory.
 const MAX_CACHED: usize = 4_096;
 
-/// A call that a policy does not allow, in AWS's words.
+/// A call that a policy does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "User: {principal} is not authorized to perform: {action} on resource: {resource} {reason}"
-)]
+#[error("{message}")]
 pub struct Denied {
-    /// ARN of the role's session.
-    pub principal: String,
     /// Such as `kinesis:PutRecord`.
     pub action: String,
     /// ARN of what it should have been done to.
     pub resource: String,
-    /// "because …"
-    pub reason: String,
+    /// AWS's words, with role, action and resource.
+    pub message: String,
 }
 
 type Decide = dyn Fn(&str, &str) -> Result<(), String> + Send + Sync;
@@ -34,7 +37,7 @@ pub struct Authorizer {
 }
 
 struct Inner {
-    principal: String,
+    caller: String,
     decide: Box<Decide>,
     status: Arc<Status>,
     decisions: Mutex<HashMap<(String, String), Decision>>,
@@ -46,16 +49,41 @@ struct Decision {
 }
 
 impl Authorizer {
-    /// An authorizer of a principal (the ARN of an assumed role); `decide` gets action and resource
-    /// and says why not.
+    /// An authorizer of what the settings of one resource imply: `calls` are the
+    /// [`cfn::integration`] calls from it. Another action is asked for as the first call's caller.
+    pub fn of(
+        logical_id: &str,
+        calls: Vec<Call>,
+        policies: Arc<Policies>,
+        status: Arc<Status>,
+    ) -> Authorizer {
+        let session = logical_id.to_owned();
+        Authorizer::new(logical_id, status, move |action, resource| {
+            let same = calls
+                .iter()
+                .find(|call| call.action.eq_ignore_ascii_case(action));
+            let Some(call) = same.or(calls.first()) else {
+                return Err(format!(
+                    "{session} is not authorized to perform: {action} on resource: {resource} because it has no role"
+                ));
+            };
+            let call = Call {
+                action: action.to_owned(),
+                ..call.clone()
+            };
+            call.decide_on(&policies, &session, resource).map(drop)
+        })
+    }
+
+    /// An authorizer for a caller; `decide` gets action and resource and says, in AWS's words, why not.
     pub fn new(
-        principal: impl Into<String>,
+        caller: impl Into<String>,
         status: Arc<Status>,
         decide: impl Fn(&str, &str) -> Result<(), String> + Send + Sync + 'static,
     ) -> Authorizer {
         Authorizer {
             inner: Arc::new(Inner {
-                principal: principal.into(),
+                caller: caller.into(),
                 decide: Box::new(decide),
                 status,
                 decisions: Mutex::default(),
@@ -68,6 +96,24 @@ impl Authorizer {
     /// # Errors
     /// The denial.
     pub fn authorize(&self, action: &str, resource: &str) -> Result<(), Denied> {
+        self.decide(action, resource, |decision| {
+            if let Err(denied) = &decision.result {
+                decision.denials += 1;
+                self.inner.status.denials.increment();
+                if decision.denials == 1 {
+                    tracing::error!(caller = self.inner.caller, "AccessDenied: {denied}");
+                }
+            }
+            decision.result.clone()
+        })
+    }
+
+    /// Whether the role may do this to that, without counting it as a call.
+    pub fn allows(&self, action: &str, resource: &str) -> bool {
+        self.decide(action, resource, |decision| decision.result.is_ok())
+    }
+
+    fn decide<T>(&self, action: &str, resource: &str, then: impl FnOnce(&mut Decision) -> T) -> T {
         let mut decisions = self
             .inner
             .decisions
@@ -77,28 +123,14 @@ impl Authorizer {
         if decisions.len() >= MAX_CACHED && !decisions.contains_key(&key) {
             decisions.clear();
         }
-        let decision = decisions.entry(key).or_insert_with(|| Decision {
-            result: (self.inner.decide)(action, resource).map_err(|reason| Denied {
-                principal: self.inner.principal.clone(),
+        then(decisions.entry(key).or_insert_with(|| Decision {
+            result: (self.inner.decide)(action, resource).map_err(|message| Denied {
                 action: action.to_owned(),
                 resource: resource.to_owned(),
-                reason,
+                message,
             }),
             denials: 0,
-        });
-        if let Err(denied) = &decision.result {
-            decision.denials += 1;
-            self.inner.status.denials.increment();
-            if decision.denials == 1 {
-                tracing::error!("{denied}");
-            }
-        }
-        decision.result.clone()
-    }
-
-    /// ARN of the role's session.
-    pub fn principal(&self) -> &str {
-        &self.inner.principal
+        }))
     }
 
     /// Denials so far with their counts, for the end of a run.
@@ -123,7 +155,37 @@ impl Authorizer {
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authorizer")
-            .field("principal", &self.inner.principal)
+            .field("caller", &self.inner.caller)
             .finish_non_exhaustive()
+    }
+}
+
+/// Calls that one hop makes for every message, decided once: allowed, a check costs nothing.
+#[derive(Clone, Debug)]
+pub struct Permission {
+    authorizer: Authorizer,
+    denied: Option<(String, String)>,
+}
+
+impl Permission {
+    /// Decides about all calls, each an action and the ARN of its resource; the first that is
+    /// denied is what [`check`](Self::check) tells.
+    pub fn new(authorizer: Authorizer, calls: &[(String, String)]) -> Permission {
+        let denied = calls
+            .iter()
+            .find(|(action, resource)| !authorizer.allows(action, resource))
+            .cloned();
+        Permission { authorizer, denied }
+    }
+
+    /// Whether all calls are allowed; counts a denial.
+    ///
+    /// # Errors
+    /// The denial.
+    pub fn check(&self) -> Result<(), Denied> {
+        match &self.denied {
+            None => Ok(()),
+            Some((action, resource)) => self.authorizer.authorize(action, resource),
+        }
     }
 }

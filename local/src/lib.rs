@@ -11,5 +11,7 @@
 //! [`iam`] decides about every hop; [`status`] counts.
 
 pub mod iam;
+pub mod iot;
 pub mod kinesis;
+pub mod mqtt;
 pub mod status;

@@ -20,9 +20,9 @@ pub fn now_ms() -> u64 {
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
-    pub fn increment(&self) {
-        self.add(1);
+    /// One more; says how many that makes.
+    pub fn increment(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// So many more.
@@ -51,6 +51,12 @@ pub struct Status {
     pub action_retries: Counter,
     /// Failures that no error action took, or whose error action failed as well.
     pub failures_lost: Counter,
+    /// Messages to subscribers that were dropped because the subscriber reads too slowly.
+    pub deliveries_dropped: Counter,
+    /// Messages by Basic Ingest to a rule that does not exist or is disabled.
+    pub rules_not_found: Counter,
+    /// Messages that a rule's SQL failed on.
+    pub sql_failures: Counter,
     /// Connections that the broker closed because of what the client sent.
     pub clients_refused: Counter,
     /// Records put into streams.

@@ -1,0 +1,374 @@
+//! IoT Core's rules engine: every topic rule that a message concerns evaluates its SQL and carries
+//! out its actions.
+//!
+//! A rule's actions run one after the other in the template's order, and one that fails does not
+//! keep the next from running. What cannot be put for a reason that may pass is tried again with
+//! growing pauses; then the failures of one message go to the rule's error action together, in
+//! AWS's shape. (AWS IoT Core Developer Guide, "Rules for AWS IoT" and "Error handling (error action)".)
+//! Failures of the SQL itself do not reach the error action, as on AWS: they are logged and counted.
+//!
+//! # Differs from AWS
+//! - A publisher's PUBACK waits until the actions have ended or the error action has the message; on
+//!   AWS it waits until the rules engine has the message.
+//! - The order in which messages of one connection reach a stream is the order of publishing; AWS
+//!   promises none.
+//! - Basic Ingest does not look at the rule's FROM filter; AWS does not say whether it does.
+//! - Without a `PartitionKey` every record gets a random one; AWS does not say what it uses.
+
+mod action;
+mod message;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
+use iot_sql::{BasicIngest, Context, Message, MqttProperties, Outcome, SqlVersion};
+use uuid::Uuid;
+
+pub use action::{Action, Sink, SinkError};
+pub use message::{Properties, Publish};
+
+use crate::status::Status;
+
+/// An `AWS::IoT::TopicRule`, its actions' targets already found.
+#[derive(Debug)]
+pub struct RuleConfig {
+    /// Logical ID in the template.
+    pub logical_id: String,
+    /// `RuleName`
+    pub name: String,
+    /// `TopicRulePayload.Sql`
+    pub sql: String,
+    /// `TopicRulePayload.AwsIotSqlVersion`
+    pub version: SqlVersion,
+    /// `TopicRulePayload.RuleDisabled`
+    pub disabled: bool,
+    /// `TopicRulePayload.Actions`, those that are emulated, with their place in the list.
+    pub actions: Vec<(usize, Action)>,
+    /// `TopicRulePayload.ErrorAction`
+    pub error_action: Option<Action>,
+}
+
+/// A rule that cannot run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleError {
+    /// Logical ID of the rule.
+    pub logical_id: String,
+    /// Place below `TopicRulePayload`.
+    pub property: String,
+    /// What is wrong, with position and caret.
+    pub message: String,
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}.Properties.TopicRulePayload.{}: {}",
+            self.logical_id, self.property, self.message
+        )
+    }
+}
+
+impl std::error::Error for RuleError {}
+
+/// The rules of a template; shared by `Arc`.
+#[derive(Debug)]
+pub struct RuleEngine {
+    rules: Vec<Rule>,
+    by_name: HashMap<String, usize>,
+    environment: Environment,
+    status: Arc<Status>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    logical_id: String,
+    name: String,
+    sql: iot_sql::Rule,
+    disabled: bool,
+    actions: Vec<action::Compiled>,
+    error_action: Option<action::Compiled>,
+    /// Whether the statement or a template asks for the trace ID, which costs a random number.
+    traced: bool,
+    any_batch_mode: bool,
+}
+
+/// What SQL can ask that does not come with the message.
+#[derive(Debug)]
+struct Environment {
+    account_id: String,
+}
+
+impl Context for Environment {
+    fn random(&self) -> f64 {
+        // 53 random bits, as many as a double holds.
+        let (high, _) = Uuid::new_v4().as_u64_pair();
+        (high >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn new_uuid(&self) -> String {
+        Uuid::new_v4().to_string()
+    }
+
+    fn account_id(&self) -> &str {
+        &self.account_id
+    }
+}
+
+/// What the error action gets.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorMessage<'a> {
+    rule_name: &'a str,
+    topic: &'a str,
+    cloudwatch_trace_id: &'a str,
+    client_id: &'a str,
+    base64_original_payload: String,
+    failures: &'a [action::Failure],
+}
+
+impl RuleEngine {
+    /// Compiles all rules.
+    ///
+    /// # Errors
+    /// Everything that is wrong in any of them.
+    pub fn new(
+        rules: Vec<RuleConfig>,
+        account_id: &str,
+        status: Arc<Status>,
+    ) -> Result<Arc<RuleEngine>, Vec<RuleError>> {
+        let mut errors = Vec::new();
+        let mut compiled = Vec::new();
+        for config in rules {
+            match Rule::compile(config) {
+                Ok(rule) => compiled.push(rule),
+                Err(error) => errors.extend(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let by_name = compiled
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| (rule.name.clone(), index))
+            .collect();
+        Ok(Arc::new(RuleEngine {
+            rules: compiled,
+            by_name,
+            environment: Environment {
+                account_id: account_id.to_owned(),
+            },
+            status,
+        }))
+    }
+
+    /// Takes a message: returns when the actions of every rule that it concerns have ended, or
+    /// their error actions have.
+    pub async fn accept(&self, publish: &Publish) {
+        if let Some(ingest) = BasicIngest::parse(&publish.topic) {
+            match self
+                .by_name
+                .get(ingest.rule)
+                .map(|index| &self.rules[*index])
+            {
+                Some(rule) if !rule.disabled => self.run(rule, publish).await,
+                _ => {
+                    self.status.rules_not_found.increment();
+                    tracing::warn!(
+                        topic = publish.topic,
+                        "RuleNotFound: no enabled rule is named {:?}",
+                        ingest.rule
+                    );
+                }
+            }
+            return;
+        }
+        for rule in &self.rules {
+            if !rule.disabled
+                && rule
+                    .sql
+                    .topic_filter()
+                    .is_some_and(|filter| filter.matches(&publish.topic))
+            {
+                self.run(rule, publish).await;
+            }
+        }
+    }
+
+    async fn run(&self, rule: &Rule, publish: &Publish) {
+        let trace_id = rule.traced.then(|| Uuid::new_v4().to_string());
+        let user = publish
+            .properties
+            .as_ref()
+            .map_or_else(Vec::new, |properties| {
+                properties
+                    .user
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value.as_str()))
+                    .collect()
+            });
+        let message = message(publish, &user, trace_id.as_deref());
+        let output = match rule.sql.evaluate(&message, &self.environment) {
+            Outcome::NotFired => return,
+            Outcome::Fired(output) => output,
+            Outcome::Failed(error) => {
+                self.status.sql_failures.increment();
+                tracing::error!(rule = rule.logical_id, topic = publish.topic, "{error}");
+                return;
+            }
+        };
+        self.status.rules_fired.increment();
+        let elements = rule
+            .any_batch_mode
+            .then(|| output.elements())
+            .flatten()
+            .map(|elements| {
+                elements
+                    .into_iter()
+                    .map(Bytes::copy_from_slice)
+                    .collect::<Vec<_>>()
+            });
+        let output = Bytes::from(output.into_bytes().into_owned());
+        let mut failures = Vec::new();
+        for action in &rule.actions {
+            let result = action
+                .run(
+                    &output,
+                    elements.clone(),
+                    &message,
+                    &self.environment,
+                    &self.status,
+                )
+                .await;
+            failures.extend(result.err());
+        }
+        if !failures.is_empty() {
+            self.report(rule, publish, &message, &failures).await;
+        }
+    }
+
+    async fn report(
+        &self,
+        rule: &Rule,
+        publish: &Publish,
+        message: &Message<'_>,
+        failures: &[action::Failure],
+    ) {
+        for failure in failures {
+            tracing::warn!(rule = rule.logical_id, "{}", failure.message());
+        }
+        let Some(error_action) = &rule.error_action else {
+            self.lost(rule, publish, "the rule has no error action");
+            return;
+        };
+        let trace_id = message
+            .trace_id
+            .map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+        let error = serde_json::to_vec(&ErrorMessage {
+            rule_name: &rule.name,
+            topic: &publish.topic,
+            cloudwatch_trace_id: &trace_id,
+            client_id: &publish.client_id,
+            base64_original_payload: BASE64_STANDARD.encode(&publish.payload),
+            failures,
+        });
+        let error = match error {
+            Ok(error) => Bytes::from(error),
+            Err(error) => return self.lost(rule, publish, &error.to_string()),
+        };
+        let result = error_action
+            .run(&error, None, message, &self.environment, &self.status)
+            .await;
+        if let Err(failure) = result {
+            self.lost(rule, publish, failure.message());
+        }
+    }
+
+    fn lost(&self, rule: &Rule, publish: &Publish, why: &str) {
+        self.status.failures_lost.increment();
+        tracing::error!(
+            rule = rule.logical_id,
+            topic = publish.topic,
+            "message discarded: {why}"
+        );
+    }
+}
+
+fn message<'a>(
+    publish: &'a Publish,
+    user: &'a [(&'a str, &'a str)],
+    trace_id: Option<&'a str>,
+) -> Message<'a> {
+    Message {
+        topic: &publish.topic,
+        payload: &publish.payload,
+        timestamp_ms: publish.received,
+        client_id: Some(&publish.client_id),
+        principal: None,
+        source_ip: Some(&publish.source_ip),
+        trace_id,
+        mqtt: publish
+            .properties
+            .as_ref()
+            .map(|properties| MqttProperties {
+                is_utf8: properties.payload_format.map(|format| format == 1),
+                content_type: properties.content_type.as_deref(),
+                response_topic: properties.response_topic.as_deref(),
+                correlation_data: properties.correlation_data.as_deref(),
+                user,
+            }),
+    }
+}
+
+impl Rule {
+    fn compile(config: RuleConfig) -> Result<Rule, Vec<RuleError>> {
+        let sql = iot_sql::Rule::compile(&config.sql, config.version).map_err(|error| {
+            vec![RuleError {
+                logical_id: config.logical_id.clone(),
+                property: "Sql".to_owned(),
+                message: error.to_string(),
+            }]
+        })?;
+        let mut texts = vec![config.sql.clone()];
+        let mut errors = Vec::new();
+        let mut actions = Vec::new();
+        let mut any_batch_mode = false;
+        let mut compile = |action: Action, property: &str| {
+            match &action {
+                Action::Kinesis { partition_key, .. } => texts.extend(partition_key.clone()),
+                Action::Firehose { batch_mode, .. } | Action::CloudwatchLogs { batch_mode, .. } => {
+                    any_batch_mode |= batch_mode;
+                }
+            }
+            action::Compiled::new(action, &sql, property, &config.logical_id)
+                .map_err(|error| errors.push(error))
+                .ok()
+        };
+        for (index, action) in config.actions {
+            actions.extend(compile(action, &format!("Actions.{index}")));
+        }
+        let error_action = config
+            .error_action
+            .and_then(|action| compile(action, "ErrorAction"));
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let traced = texts
+            .iter()
+            .any(|text| text.to_ascii_lowercase().contains("traceid"));
+        Ok(Rule {
+            logical_id: config.logical_id,
+            name: config.name,
+            sql,
+            disabled: config.disabled,
+            actions,
+            error_action,
+            traced,
+            any_batch_mode,
+        })
+    }
+}

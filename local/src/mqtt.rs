@@ -1,0 +1,78 @@
+//! IoT Core's message broker: MQTT 3.1.1 and MQTT 5 on one port, QoS 0 and 1.
+//!
+//! The first packet says which version a client speaks. A PUBLISH of QoS 1 is acknowledged after the
+//! rules have accepted the message, so whoever publishes faster than the rules can take is held
+//! back by its own connection; messages of one connection keep their order into the stream.
+//! What AWS ends a connection for ends it here: QoS 2, a payload above 128 KB, a topic above
+//! 256 bytes or seven slashes, a topic that begins with `$` (Basic Ingest excepted), more than eight
+//! filters in a SUBSCRIBE. (AWS IoT Core Developer Guide, "MQTT"; AWS General Reference, "AWS IoT
+//! Core endpoints and quotas".)
+//!
+//! # Differs from AWS
+//! - No TLS, no authentication, no IoT policies: everybody may publish everything.
+//! - A session ends with its connection: a client that asks for a persistent one is told that there
+//!   is none, and gets no messages for the time when it was away.
+//! - No shared subscriptions, no device shadows, no jobs, no lifecycle events.
+//! - A subscriber that reads too slowly loses messages after 1,024 waiting ones; they are counted.
+//! - Connections are not limited to 100 publishes a second, and client IDs to one CONNECT a second.
+//! - `#` does not match the parent level, as AWS documents it and MQTT does not.
+
+mod broker;
+mod codec;
+mod connection;
+mod topic;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use broker::Broker;
+
+/// Bytes of a payload at most.
+pub const MAX_PAYLOAD_BYTES: usize = 128 * 1024;
+/// Topic filters in one SUBSCRIBE at most.
+pub const MAX_FILTERS: usize = 8;
+/// Subscriptions of one connection at most.
+pub const MAX_SUBSCRIPTIONS: usize = 50;
+/// Unacknowledged messages of QoS 1 in either direction at most.
+pub const RECEIVE_MAXIMUM: u16 = 100;
+/// Topic aliases that a client may use at most.
+pub const TOPIC_ALIAS_MAXIMUM: u16 = 8;
+
+/// Serves clients until `stopping` is cancelled. Returns when every connection has finished the
+/// message that it was at.
+pub async fn serve(listener: TcpListener, broker: Arc<Broker>, stopping: CancellationToken) {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stopping.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => {
+                connections.spawn(connection::run(
+                    socket,
+                    peer,
+                    Arc::clone(&broker),
+                    stopping.clone(),
+                ));
+            }
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                // Out of file descriptors: give connections time to end.
+                if error.kind() != io::ErrorKind::ConnectionAborted {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
