@@ -1,0 +1,202 @@
+//! The one connection to the cache, kept over invocations.
+//!
+//! Between invocations Lambda freezes the process, so the connection may have died without anybody
+//! noticing. The script is idempotent: whatever went wrong, sending it again is right.
+
+use std::time::{Duration, SystemTime};
+
+use contract::timing;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind};
+use thiserror::Error;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use crate::batch::Group;
+use crate::script::{Counted, Limits, Script};
+
+/// Time to connect, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time for an answer: a batch of 10,000 devices takes a small server well below a second.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A connection unused for so long is not tried: what stands between function and cache may have
+/// forgotten it without a word, and waiting for [`RESPONSE_TIMEOUT`] is dearer than connecting anew.
+/// AWS's stateful network devices forget after 350 seconds:
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html>.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Waiting times between attempts double from the first to the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// The cache did not take the batch in time. As far as anybody can tell nothing has changed.
+#[derive(Debug, Error)]
+#[error("the cache did not answer in time after {attempts} attempts; last: {last}")]
+pub struct Unavailable {
+    /// How often it was tried.
+    pub attempts: u32,
+    /// What was wrong last.
+    pub last: String,
+}
+
+/// The connection and the script.
+#[derive(Debug)]
+pub struct Cache {
+    client: Client,
+    script: Script,
+    connection: Option<MultiplexedConnection>,
+    used: SystemTime,
+}
+
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("{0}")]
+    Redis(#[from] RedisError),
+    #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
+    Connect,
+    #[error("no answer within {} s", RESPONSE_TIMEOUT.as_secs())]
+    Answer,
+}
+
+impl Cache {
+    /// Nothing is connected before the first batch.
+    pub fn new(client: Client) -> Self {
+        Self::with_limits(client, Limits::default())
+    }
+
+    /// With other limits than the contract's.
+    pub fn with_limits(client: Client, limits: Limits) -> Self {
+        let script = Script::new(limits);
+        Self {
+            client,
+            script,
+            connection: None,
+            used: SystemTime::UNIX_EPOCH,
+        }
+    }
+
+    /// Counts the groups and announces what changed, in one atomic step and, unless something fails,
+    /// one round trip. Tries again until the deadline.
+    ///
+    /// When an attempt succeeded but its answer was lost, the numbers are those of the repetition:
+    /// everything is a duplicate.
+    ///
+    /// # Errors
+    /// When the deadline passed first.
+    pub async fn count(
+        &mut self,
+        groups: Vec<Group>,
+        deadline: Instant,
+    ) -> Result<Counted, Unavailable> {
+        let command = self.script.command(groups);
+        let mut wait = BACKOFF.0;
+        let mut unavailable = Unavailable {
+            attempts: 0,
+            last: "the deadline had passed".to_owned(),
+        };
+        loop {
+            unavailable.attempts += 1;
+            let kept = self.connection_is_kept();
+            let failure = match timeout_at(deadline, self.attempt(&command)).await {
+                Ok(Ok(counted)) => return Ok(counted),
+                Ok(Err(failure)) => failure,
+                Err(_) => {
+                    self.connection = None;
+                    return Err(unavailable);
+                }
+            };
+            self.connection = None;
+            unavailable.last = failure.to_string();
+            if kept {
+                // It did not outlive the freeze; that says nothing about the cache.
+                debug!(error = %failure, "the connection was dead, connecting anew");
+                continue;
+            }
+            warn!(error = %failure, attempt = unavailable.attempts, "the cache did not take the batch");
+            let next = Instant::now() + wait;
+            if next >= deadline {
+                return Err(unavailable);
+            }
+            sleep_until(next).await;
+            wait = (wait * 2).min(BACKOFF.1);
+        }
+    }
+
+    fn connection_is_kept(&mut self) -> bool {
+        // The wall clock, since the other one may stand still in the freezer.
+        if self.used.elapsed().is_ok_and(|idle| idle > IDLE_TIMEOUT) {
+            self.connection = None;
+        }
+        self.connection.is_some()
+    }
+
+    async fn attempt(&mut self, command: &Cmd) -> Result<Counted, Failure> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(connect(&self.client).await?),
+        };
+        let counted = match send(connection, command).await {
+            Err(Failure::Redis(error))
+                if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) =>
+            {
+                // A new server, or one that was restarted or told to forget.
+                send::<String>(connection, &self.script.load()).await?;
+                send(connection, command).await?
+            }
+            answer => answer?,
+        };
+        self.used = SystemTime::now();
+        Ok(counted)
+    }
+}
+
+/// Until when a batch may wait for the cache, for an invocation that Lambda ends in `remaining`.
+///
+/// The margin is what the answer needs; a function timeout set too short for it still gets half of
+/// its time.
+pub fn patience(remaining: Duration) -> Duration {
+    remaining
+        .saturating_sub(timing::FUNCTION_DEADLINE_MARGIN)
+        .max(remaining / 2)
+}
+
+async fn connect(client: &Client) -> Result<MultiplexedConnection, Failure> {
+    // Timeouts are ours: the client's own are too short for a large batch.
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None);
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    Ok(timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .map_err(|_| Failure::Connect)??)
+}
+
+async fn send<T: redis::FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    command: &Cmd,
+) -> Result<T, Failure> {
+    Ok(timeout(RESPONSE_TIMEOUT, command.query_async(connection))
+        .await
+        .map_err(|_| Failure::Answer)??)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_ends_before_the_deadline() {
+        let check = |remaining: f64, expected: f64| {
+            let patience = patience(Duration::from_secs_f64(remaining)).as_secs_f64();
+            assert!(
+                (patience - expected).abs() < 1e-6,
+                "{remaining}: {patience}"
+            );
+        };
+        check(30.0, 27.0);
+        check(6.0, 3.0);
+        check(2.0, 1.0);
+        check(0.0, 0.0);
+    }
+}

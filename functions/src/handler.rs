@@ -1,0 +1,125 @@
+//! One invocation: a batch in, the sequence numbers to retry out.
+
+use std::convert::Infallible;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lambda_events::event::streams::KinesisEventResponse;
+use lambda_runtime::{Context, LambdaEvent};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::batch::Batch;
+use crate::cache::{Cache, patience};
+use crate::metrics::{self, Outcome};
+use crate::script::Counted;
+
+/// The function with what it keeps from one invocation to the next.
+#[derive(Debug)]
+pub struct Function {
+    cache: Mutex<Cache>,
+    metrics: fn(&str),
+}
+
+impl Function {
+    /// Nothing is connected before the first batch; `metrics` gets a line for every batch, see
+    /// [`metrics::line`].
+    pub fn new(cache: Cache, metrics: fn(&str)) -> Self {
+        Self {
+            cache: Mutex::new(cache),
+            metrics,
+        }
+    }
+
+    /// Counts a batch.
+    ///
+    /// The response holds every record that cannot be taken.
+    /// Lambda takes the lowest of them as its checkpoint and sends it again together with everything
+    /// behind it, which then are duplicates; the record is rejected each time, until the mapping's
+    /// retries are used up and the batch goes to the failure bucket.
+    /// When the cache stays away, the response holds the first record alone: the whole batch is retried
+    /// in one piece. An error would be retried too, but with the batch cut in two for nothing.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
+    ///
+    /// # Errors
+    /// None: a body that is no Kinesis event fails before it comes here.
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<Batch>,
+    ) -> Result<KinesisEventResponse, Infallible> {
+        let LambdaEvent {
+            payload: mut batch,
+            context,
+            ..
+        } = event;
+        for rejected in &batch.rejected {
+            warn!(
+                device = rejected.device,
+                sequence_number = rejected.sequence_number,
+                reason = %rejected.reason,
+                request_id = context.request_id,
+                "record rejected",
+            );
+        }
+        let mut response = KinesisEventResponse::default();
+        let mut outcome = Outcome {
+            records: batch.records as u64,
+            rejected: batch.rejected.len() as u64,
+            ..Outcome::default()
+        };
+        let groups = std::mem::take(&mut batch.groups);
+        let counted = if groups.is_empty() {
+            Ok(Counted::default())
+        } else {
+            let deadline = Instant::now() + patience(remaining(&context));
+            self.cache.lock().await.count(groups, deadline).await
+        };
+        match counted {
+            Ok(counted) => {
+                outcome.new = counted.new;
+                outcome.duplicates = counted.duplicates + batch.repeated as u64;
+                outcome.devices = counted.devices;
+                outcome.evicted = counted.evicted;
+                response.set_failures(
+                    batch
+                        .rejected
+                        .into_iter()
+                        .map(|record| record.sequence_number),
+                );
+            }
+            Err(unavailable) => {
+                error!(error = %unavailable, request_id = context.request_id, "batch given back");
+                outcome.cache_unavailable = true;
+                response.set_failures(batch.first);
+            }
+        }
+        outcome.milliseconds = batch.started.elapsed().as_secs_f64() * 1000.0;
+        info!(
+            records = outcome.records,
+            new = outcome.new,
+            duplicates = outcome.duplicates,
+            failed = response.batch_item_failures.len(),
+            devices = outcome.devices,
+            evicted = outcome.evicted,
+            milliseconds = outcome.milliseconds,
+            request_id = context.request_id,
+            "batch",
+        );
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis() as u64;
+        let function = &context.env_config.function_name;
+        (self.metrics)(&metrics::line(&outcome, function, &context.request_id, now));
+        Ok(response)
+    }
+}
+
+/// Time until Lambda ends the invocation.
+fn remaining(context: &Context) -> Duration {
+    let deadline = UNIX_EPOCH + Duration::from_millis(context.deadline);
+    deadline
+        .duration_since(SystemTime::now())
+        .unwrap_or_default()
+}

@@ -1,0 +1,174 @@
+//! The one step in the cache: `batch.lua`, with the contract's names in front of it.
+
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use contract::{redis as names, timing};
+use redis::{Cmd, FromRedisValue, ParsingError, Value};
+
+use crate::batch::Group;
+use crate::record;
+
+/// How much the cache may hold, and an announcement carry.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Devices kept at most.
+    pub devices: usize,
+    /// Bytes of their latest messages kept at most.
+    pub device_bytes: usize,
+    /// Bytes of messages in an announcement at most; names are not counted.
+    pub announcement_bytes: usize,
+}
+
+/// The contract's.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            devices: names::MAX_DEVICES,
+            device_bytes: names::MAX_DEVICE_BYTES,
+            announcement_bytes: names::MAX_ANNOUNCEMENT_BYTES,
+        }
+    }
+}
+
+/// The script and its hash, under which the server keeps it.
+#[derive(Debug)]
+pub struct Script {
+    text: String,
+    hash: String,
+}
+
+impl Script {
+    /// The script with the contract's names and these limits.
+    pub fn new(limits: Limits) -> Self {
+        let text = constants(limits) + include_str!("batch.lua");
+        let hash = redis::Script::new(&text).get_hash().to_owned();
+        Self { text, hash }
+    }
+
+    /// The command that runs the script on these groups: one, whatever their number.
+    pub fn command(&self, groups: Vec<Group>) -> Cmd {
+        let bytes = groups
+            .iter()
+            .map(|group| group.payload.len() + group.sequences.len() + 512)
+            .sum();
+        let mut command = Cmd::with_capacity(4 + 8 * groups.len(), bytes);
+        // No keys are declared: which ones it touches, the script learns as it runs. That is fine
+        // without cluster mode, which the template's cache does not use.
+        command.arg("EVALSHA").arg(&self.hash).arg(0).arg(random());
+        let mut message = Vec::new();
+        for group in groups {
+            message.clear();
+            record::write_message(&mut message, &group.device, &group.payload, group.at);
+            command
+                .arg(&group.mark_key)
+                .arg(&group.device)
+                .arg(group.records)
+                .arg(&group.sequences)
+                .arg(&group.last)
+                .arg(group.at)
+                .arg(&group.latest)
+                .arg(&message);
+        }
+        command
+    }
+
+    /// The command that makes the server know the script.
+    pub fn load(&self) -> Cmd {
+        let mut command = redis::cmd("SCRIPT");
+        command.arg("LOAD").arg(&self.text);
+        command
+    }
+}
+
+/// What the script answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Records counted.
+    pub new: u64,
+    /// Records that had been counted before.
+    pub duplicates: u64,
+    /// Devices that changed.
+    pub devices: u64,
+    /// Devices forgotten to stay below the limits.
+    pub evicted: u64,
+    /// Number of the new state, zero if nothing changed.
+    pub seq: u64,
+}
+
+impl FromRedisValue for Counted {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let [new, duplicates, devices, evicted, seq] = FromRedisValue::from_redis_value(value)?;
+        Ok(Self {
+            new,
+            duplicates,
+            devices,
+            evicted,
+            seq,
+        })
+    }
+}
+
+/// The table `C` that `batch.lua` speaks of.
+fn constants(limits: Limits) -> String {
+    let mut lua = String::from("local C = {\n");
+    let texts = [
+        ("count", names::COUNT),
+        ("latest", names::LATEST),
+        ("seq", names::SEQ),
+        ("epoch", names::EPOCH),
+        ("devices", names::DEVICES),
+        ("device_prefix", names::DEVICE_PREFIX),
+        ("device_count", names::field::COUNT),
+        ("device_latest", names::field::LATEST),
+        ("device_at", names::field::AT),
+        ("device_sequence", names::field::SEQUENCE),
+        ("ledger", names::LEDGER),
+        ("ledger_at", names::ledger::AT),
+        ("ledger_sequence", names::ledger::SEQUENCE),
+        ("ledger_bytes", names::ledger::BYTES),
+        ("channel", names::CHANNEL),
+    ];
+    for (name, text) in texts {
+        // Rust's quoting is Lua's for names like these.
+        writeln!(lua, "  {name} = {text:?},").expect("writing to memory");
+    }
+    let numbers = [
+        ("mark_ttl", timing::WATERMARK_TTL.as_secs()),
+        ("max_devices", limits.devices as u64),
+        ("max_device_bytes", limits.device_bytes as u64),
+        ("max_announcement_bytes", limits.announcement_bytes as u64),
+    ];
+    for (name, number) in numbers {
+        writeln!(lua, "  {name} = {number},").expect("writing to memory");
+    }
+    lua + "}\n\n"
+}
+
+/// 128 bits that no other invocation has: the standard library seeds its hash maps from the system's
+/// source of randomness, which is enough for a name that keeps no secret.
+fn random() -> String {
+    let half = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", half(), half())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_part_of_the_script() {
+        let small = Script::new(Limits {
+            devices: 2,
+            ..Limits::default()
+        });
+        assert_ne!(small.hash, Script::new(Limits::default()).hash);
+        assert!(small.text.contains("max_devices = 2,"), "{}", small.text);
+    }
+
+    #[test]
+    fn random_texts_differ() {
+        assert_ne!(random(), random());
+        assert_eq!(random().len(), 32);
+    }
+}

@@ -1,0 +1,11 @@
+//! The function against a real Redis server.
+//!
+//! Layout: [`server`] the server, [`events`] what Lambda sends, [`counting`] what the script does,
+//! [`delivery`] how often Lambda delivers, [`outage`] what the connection survives, [`program`] the binary.
+
+mod counting;
+mod delivery;
+mod events;
+mod outage;
+mod program;
+mod server;
