@@ -1,1 +1,114 @@
 //! The sensor backend's infrastructure as constructs.
+//!
+//! A construct is `Props` (handles from others, explicit) → `define(template, props)` → a struct of the
+//! handles that others may need. None reaches into a sibling, and nothing here calls AWS.
+//!
+//! Layout, in reading order: [`config`] holds what differs between the stages, [`parameters`] what the
+//! deployment fills in; then the constructs from the network inwards:
+//! [`network`], [`ingest`], [`archive`], [`cache`], [`processing`], [`dashboard`], [`alarms`]; and
+//! [`artifacts`], the stack that comes first.
+
+pub mod alarms;
+pub mod archive;
+pub mod artifacts;
+mod bucket;
+pub mod cache;
+pub mod config;
+pub mod dashboard;
+pub mod ingest;
+pub mod network;
+pub mod parameters;
+pub mod processing;
+
+use cfn::{Problems, Template};
+pub use config::{Arch, Config, Stage};
+
+/// An emitted stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Synthesized {
+    /// The stack's name in the account and region.
+    pub name: String,
+    /// The template in JSON, ending in a newline.
+    pub template: String,
+    /// Logical ID → file and line that defined it, in JSON.
+    pub sources: String,
+}
+
+/// Emits both stacks of a stage, in the order of their deployment.
+pub fn synth(stage: Stage) -> Result<Vec<Synthesized>, Problems> {
+    let config = stage.config();
+    let stacks = [(artifacts_stack_name(stage), artifacts_template(stage)), (stack_name(stage), template(&config))];
+    stacks
+        .into_iter()
+        .map(|(name, template)| {
+            let cfn::Synthesized { template, sources } = template.synth()?;
+            Ok(Synthesized { name, template, sources })
+        })
+        .collect()
+}
+
+/// Name of the stack that holds the artifacts.
+pub fn artifacts_stack_name(stage: Stage) -> String {
+    format!("sensors-{stage}-artifacts")
+}
+
+/// Name of the stack that holds everything else.
+pub fn stack_name(stage: Stage) -> String {
+    format!("sensors-{stage}")
+}
+
+fn artifacts_template(stage: Stage) -> Template {
+    let mut template = Template::new(format!("Sensors, stage {stage}: artifacts of the deployment"));
+    artifacts::define(&mut template);
+    template
+}
+
+/// The main stack of a configuration. Public, so that a test or another team can emit its own.
+pub fn template(config: &Config) -> Template {
+    let mut template = Template::new(format!("Sensors, stage {}: MQTT to dashboard, and the archive", config.stage));
+    let parameters = parameters::define(&mut template);
+    let network = network::define(&mut template, &network::Props { config: &config.network });
+    let cache = cache::define(&mut template, &cache::Props { config: &config.cache, network: &network });
+    let archive = archive::define(&mut template, &archive::Props { config: &config.archive, log_retention: config.log_retention });
+    let stream = ingest::define(
+        &mut template,
+        &ingest::Props { config: &config.stream, delivery_stream: archive.delivery_stream, log_retention: config.log_retention },
+    );
+    let processing = processing::define(
+        &mut template,
+        &processing::Props {
+            config: &config.processing,
+            arch: config.arch,
+            network: &network,
+            cache: &cache,
+            stream: stream.stream,
+            parameters: &parameters,
+            log_retention: config.log_retention,
+        },
+    );
+    let dashboard = dashboard::define(
+        &mut template,
+        &dashboard::Props {
+            config: &config.dashboard,
+            arch: config.arch,
+            network: &network,
+            cache: &cache,
+            parameters: &parameters,
+            log_retention: config.log_retention,
+        },
+    );
+    alarms::define(
+        &mut template,
+        &alarms::Props {
+            cache: cache.replication_group,
+            nodes: config.cache.nodes,
+            stream: stream.stream,
+            rule_errors: stream.errors,
+            delivery_stream: archive.delivery_stream,
+            function: processing.function,
+            environment: dashboard.environment,
+            parameters: &parameters,
+        },
+    );
+    template
+}

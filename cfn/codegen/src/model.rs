@@ -581,6 +581,8 @@ fn scalar_type(node: &Json) -> Scalar {
             "boolean" => Scalar::Boolean,
             _ => Scalar::Other,
         },
+        // Text or a number of any kind is text; text or an object is a document.
+        Json::Array(types) if types.iter().any(|name| name == "string") && types.iter().any(|name| name == "number" || name == "integer") => Scalar::Text,
         Json::Null if node.get("enum").or_else(|| node.get("const")).or_else(|| node.get("enumCaseInsensitive")).is_some() => Scalar::Text,
         Json::Null if node.get("pattern").is_some() => Scalar::Text,
         Json::Null => {

@@ -2009,7 +2009,7 @@ pub mod function {
     pub struct Environment {
         /// `Variables`
         #[serde(rename = "Variables", default, skip_serializing_if = "Option::is_none")]
-        pub variables: Option<Map<serde_json::Value>>,
+        pub variables: Option<Map<String>>,
     }
     /// `AWS::Lambda::Function.EphemeralStorage`
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -3234,7 +3234,13 @@ pub mod function {
             crate::shape::Property {
                 name: "Variables",
                 required: false,
-                shape: crate::shape::Shape::Map(&crate::shape::Shape::Json),
+                shape: crate::shape::Shape::Map(
+                    &crate::shape::Shape::Text(crate::shape::Text {
+                        minimum: None,
+                        maximum: None,
+                        pattern: None,
+                    }),
+                ),
             },
         ],
         required_xor: &[],

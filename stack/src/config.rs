@@ -1,0 +1,250 @@
+//! What differs between the stages, as values.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A deployment of its own: its stacks are named after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The cheapest sensible.
+    Dev,
+    /// Highly available.
+    Prod,
+}
+
+impl Stage {
+    /// All stages; each is snapshotted.
+    pub const ALL: [Stage; 2] = [Stage::Dev, Stage::Prod];
+
+    /// The stage's configuration.
+    pub fn config(self) -> Config {
+        match self {
+            Stage::Dev => Config {
+                stage: self,
+                arch: Arch::Arm64,
+                log_retention: LogRetention::Week,
+                network: Network { allowed_cidrs: &["0.0.0.0/0"], nat_gateways: false },
+                stream: Stream { mode: StreamMode::Provisioned { shards: 1 }, retention_hours: 24 },
+                archive: Archive { expiration_days: Some(90) },
+                cache: Cache { node_type: "cache.t4g.micro", nodes: 1, snapshot_retention_days: 1, keep_snapshot: false },
+                processing: Processing { memory_mb: 128, batch_size: 100, batching_window_seconds: 1, parallelization_factor: 1 },
+                dashboard: Dashboard { instance_types: InstanceTypes::Small, min_instances: 1, max_instances: 2, public_instances: true },
+            },
+            Stage::Prod => Config {
+                stage: self,
+                arch: Arch::Arm64,
+                log_retention: LogRetention::Quarter,
+                network: Network { allowed_cidrs: &["0.0.0.0/0"], nat_gateways: true },
+                stream: Stream { mode: StreamMode::OnDemand, retention_hours: 168 },
+                archive: Archive { expiration_days: None },
+                cache: Cache { node_type: "cache.t4g.small", nodes: 2, snapshot_retention_days: 7, keep_snapshot: true },
+                processing: Processing { memory_mb: 256, batch_size: 1000, batching_window_seconds: 1, parallelization_factor: 2 },
+                dashboard: Dashboard { instance_types: InstanceTypes::Medium, min_instances: 2, max_instances: 4, public_instances: false },
+            },
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Stage::Dev => "dev",
+            Stage::Prod => "prod",
+        })
+    }
+}
+
+impl FromStr for Stage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Stage::ALL
+            .into_iter()
+            .find(|stage| stage.to_string() == text)
+            .ok_or_else(|| format!("got stage `{text}`, expected `dev` or `prod`"))
+    }
+}
+
+/// Everything that a stage chooses.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which stage.
+    pub stage: Stage,
+    /// The processors of function and web UI.
+    pub arch: Arch,
+    /// How long logs are kept.
+    pub log_retention: LogRetention,
+    /// Network.
+    pub network: Network,
+    /// Kinesis stream.
+    pub stream: Stream,
+    /// Archive of every message.
+    pub archive: Archive,
+    /// Cache of the live state.
+    pub cache: Cache,
+    /// Function and event source mapping.
+    pub processing: Processing,
+    /// Web UI.
+    pub dashboard: Dashboard,
+}
+
+/// A processor architecture; build target, function and instance types follow from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    /// Graviton: cheaper for the same work.
+    Arm64,
+    /// Intel and AMD.
+    X86_64,
+}
+
+impl Arch {
+    /// Rust's target triple.
+    pub const fn target(self) -> &'static str {
+        match self {
+            Arch::Arm64 => "aarch64-unknown-linux-gnu",
+            Arch::X86_64 => "x86_64-unknown-linux-gnu",
+        }
+    }
+
+    /// Beanstalk's name, as in `aws:ec2:instances` `SupportedArchitectures`.
+    pub const fn beanstalk(self) -> &'static str {
+        match self {
+            Arch::Arm64 => "arm64",
+            Arch::X86_64 => "x86_64",
+        }
+    }
+}
+
+/// How long logs are kept; CloudWatch takes certain numbers of days only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogRetention {
+    /// 7 days.
+    Week,
+    /// 90 days.
+    Quarter,
+}
+
+impl LogRetention {
+    /// The number of days.
+    pub const fn days(self) -> u32 {
+        match self {
+            LogRetention::Week => 7,
+            LogRetention::Quarter => 90,
+        }
+    }
+}
+
+/// Who may reach the dashboard, and how instances reach out.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Address ranges that may open the dashboard.
+    pub allowed_cidrs: &'static [&'static str],
+    /// Whether the private subnets reach the internet, through one NAT gateway in each zone
+    /// (about USD 33 a month each).
+    pub nat_gateways: bool,
+}
+
+/// Capacity and retention of the stream.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// Capacity.
+    pub mode: StreamMode,
+    /// 24–8760 hours.
+    pub retention_hours: u32,
+}
+
+/// How the stream's capacity is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamMode {
+    /// So many shards, each 1 MB and 1,000 records a second.
+    Provisioned {
+        /// Number of shards.
+        shards: u32,
+    },
+    /// Kinesis scales by itself.
+    OnDemand,
+}
+
+/// What becomes of the archive.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    /// Objects older than this are deleted; `None` keeps them for good.
+    pub expiration_days: Option<u32>,
+}
+
+/// Size of the cache.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// Such as `cache.t4g.micro`.
+    pub node_type: &'static str,
+    /// 1, or more for replicas with automatic failover over both zones.
+    pub nodes: u32,
+    /// Days that daily snapshots are kept, 1–35.
+    pub snapshot_retention_days: u32,
+    /// Whether a last snapshot is taken when the cache is deleted or replaced.
+    pub keep_snapshot: bool,
+}
+
+/// How records are processed.
+#[derive(Clone, Debug)]
+pub struct Processing {
+    /// Memory of the function, 128–10240 MB; processor time grows with it.
+    pub memory_mb: u32,
+    /// Records of a batch at most, 1–10000.
+    pub batch_size: u32,
+    /// Seconds to wait for a batch to fill, 0–300.
+    pub batching_window_seconds: u32,
+    /// Concurrent batches of a shard, 1–10; order is kept for each partition key.
+    pub parallelization_factor: u32,
+}
+
+/// Instances of the web UI.
+#[derive(Clone, Debug)]
+pub struct Dashboard {
+    /// Their size.
+    pub instance_types: InstanceTypes,
+    /// At least so many.
+    pub min_instances: u32,
+    /// At most so many.
+    pub max_instances: u32,
+    /// Whether they stand in public subnets with addresses of their own, which spares the NAT
+    /// gateways; security groups admit the balancer alone either way.
+    pub public_instances: bool,
+}
+
+/// Size of the web UI's instances; the family follows from the architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceTypes {
+    /// `micro`, else `small`
+    Small,
+    /// `small`, else `medium`
+    Medium,
+}
+
+impl InstanceTypes {
+    /// As `aws:ec2:instances` `InstanceTypes` wants them: the preferred first.
+    pub fn option(self, arch: Arch) -> String {
+        let sizes = match self {
+            InstanceTypes::Small => ["micro", "small"],
+            InstanceTypes::Medium => ["small", "medium"],
+        };
+        let family = match arch {
+            Arch::Arm64 => "t4g",
+            Arch::X86_64 => "t3",
+        };
+        sizes.map(|size| format!("{family}.{size}")).join(",")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_are_read_as_they_are_written() {
+        for stage in Stage::ALL {
+            assert_eq!(stage.to_string().parse(), Ok(stage));
+        }
+        assert_eq!("staging".parse::<Stage>(), Err("got stage `staging`, expected `dev` or `prod`".to_owned()));
+    }
+}
