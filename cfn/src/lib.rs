@@ -29,6 +29,7 @@ pub mod resolve;
 pub mod evaluate;
 pub mod network;
 pub mod integration;
+pub mod access;
 
 pub use policy::Statement;
 pub use problem::{Problem, Problems};
