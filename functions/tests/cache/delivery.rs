@@ -28,6 +28,8 @@ enum Fate {
     AnswerLost,
     /// The same, and the batch is cut in two.
     AnswerLostAndBisected,
+    /// The same, and another poller takes over, which cuts its batches elsewhere.
+    AnswerLostAndMerged,
     /// The function never works, and Lambda sends the batch again.
     NeverStarted,
     /// Lambda gets the answer, and a copy of the batch is still under way.
@@ -39,6 +41,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         4 => Just(Fate::Answered),
         1 => Just(Fate::AnswerLost),
         1 => Just(Fate::AnswerLostAndBisected),
+        1 => Just(Fate::AnswerLostAndMerged),
         1 => Just(Fate::NeverStarted),
         1 => Just(Fate::CopyUnderWay),
     ]
@@ -300,7 +303,15 @@ async fn deliver(
             }
             lane.worked = 0;
         }
+        Fate::AnswerLostAndMerged => {
+            piece.extend(lane.pieces.pop_front().unwrap_or_default());
+            lane.pieces.push_front(piece);
+            lane.worked = 0;
+        }
         Fate::Answered | Fate::CopyUnderWay | Fate::NeverStarted => {
+            if matches!(fate, Fate::CopyUnderWay) {
+                copy(piece.clone());
+            }
             let lowest = piece
                 .iter()
                 .position(|record| failures.contains(&record.sequence));
@@ -311,9 +322,6 @@ async fn deliver(
                 }
                 // Done, or off to the failure bucket.
                 _ => lane.worked = 0,
-            }
-            if matches!(fate, Fate::CopyUnderWay) {
-                copy(piece);
             }
         }
     }
