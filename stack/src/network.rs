@@ -81,13 +81,13 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Network {
                     })
                     .collect(),
             ),
-            ..group("The dashboard's load balancer", vpc, [no_traffic()])
+            ..group("Load balancer of the dashboard", vpc, [no_traffic()])
         },
     );
     let web = template.define(
         "WebSecurityGroup",
         group(
-            "The web UI's instances",
+            "Instances of the web UI",
             vpc,
             [
                 outward("Beanstalk, S3, CloudWatch and packages", "tcp", HTTPS),
@@ -95,8 +95,8 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Network {
             ],
         ),
     );
-    let function = template.define("FunctionSecurityGroup", group("The function", vpc, [no_traffic()]));
-    let cache = template.define("CacheSecurityGroup", group("The cache", vpc, [no_traffic()]));
+    let function = template.define("FunctionSecurityGroup", group("Function", vpc, [no_traffic()]));
+    let cache = template.define("CacheSecurityGroup", group("Cache", vpc, [no_traffic()]));
     connect(template, ["BalancerToWeb", "WebFromBalancer"], "The dashboard", balancer, web, HTTP);
     connect(template, ["FunctionToCache", "CacheFromFunction"], "The function writes the live state", function, cache, CACHE_PORT);
     connect(template, ["WebToCache", "CacheFromWeb"], "The web UI reads the live state", web, cache, CACHE_PORT);

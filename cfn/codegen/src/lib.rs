@@ -12,6 +12,7 @@ pub mod import;
 pub mod kind;
 pub mod model;
 pub mod name;
+pub mod pattern;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -30,15 +31,17 @@ pub struct Report {
     pub written: Vec<String>,
     /// Properties that look like references and accept any text: candidates for an overlay.
     pub untyped: Vec<String>,
+    /// Patterns that the engine does not have, and that therefore check nothing.
+    pub unchecked: Vec<String>,
 }
 
 /// Brings `cfn/src/resources` below `root` up to date, or with `check` only tells whether it is:
 /// a stale file is then an error that names [`COMMAND`].
 pub fn run(root: &Path, check: bool) -> Result<Report> {
     let input = schema::Input::read(&root.join("cfn/schemas"), &root.join("cfn/overlays"))?;
-    let (files, untyped) = generate(&input)?;
+    let Generated { files, untyped, unchecked } = generate(&input)?;
     let folder = root.join("cfn/src/resources");
-    let mut report = Report { written: Vec::new(), untyped };
+    let mut report = Report { written: Vec::new(), untyped, unchecked };
     let mut stale = Vec::new();
     let mut existing: BTreeMap<String, String> = BTreeMap::new();
     if folder.exists() {
@@ -77,8 +80,19 @@ pub fn run(root: &Path, check: bool) -> Result<Report> {
     Ok(report)
 }
 
-/// The generated files by name, and the references that stayed untyped.
-pub fn generate(input: &schema::Input) -> Result<(BTreeMap<String, String>, Vec<String>)> {
+/// What the input becomes.
+#[derive(Debug)]
+pub struct Generated {
+    /// The files by name.
+    pub files: BTreeMap<String, String>,
+    /// See [`Report::untyped`].
+    pub untyped: Vec<String>,
+    /// See [`Report::unchecked`].
+    pub unchecked: Vec<String>,
+}
+
+/// Generates everything, in memory.
+pub fn generate(input: &schema::Input) -> Result<Generated> {
     let kinds = kind::Kinds::new(input);
     let mut resources = Vec::new();
     for schema in input.schemas.values() {
@@ -86,6 +100,10 @@ pub fn generate(input: &schema::Input) -> Result<(BTreeMap<String, String>, Vec<
             .with_context(|| format!("generate {}", schema.type_name))?;
         resources.push(resource);
     }
-    let untyped = resources.iter().flat_map(|resource| resource.untyped.iter().cloned()).collect();
-    Ok((emit::files(&resources, &input.origin)?, untyped))
+    let collect = |list: fn(&model::Resource) -> &Vec<String>| resources.iter().flat_map(list).cloned().collect();
+    Ok(Generated {
+        files: emit::files(&resources, &input.origin)?,
+        untyped: collect(|resource| &resource.untyped),
+        unchecked: collect(|resource| &resource.unchecked),
+    })
 }

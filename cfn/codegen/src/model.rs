@@ -32,6 +32,8 @@ pub struct Resource {
     pub kinds: BTreeSet<String>,
     /// Properties that look like references and accept any text.
     pub untyped: Vec<String>,
+    /// Patterns in a dialect that the engine does not have: they check nothing.
+    pub unchecked: Vec<String>,
     /// Lists of paths and permissions that are kept for the run time.
     pub facts: Facts,
 }
@@ -165,6 +167,7 @@ struct Builder<'a> {
     markers: BTreeMap<String, BTreeSet<String>>,
     named: BTreeSet<String>,
     untyped: Vec<String>,
+    unchecked: Vec<String>,
     /// Inline objects' schemas by the name they got, to tell equal from different ones.
     inline: BTreeMap<String, Json>,
 }
@@ -190,6 +193,7 @@ impl Resource {
             markers: BTreeMap::new(),
             named: BTreeSet::from([reference.clone()]),
             untyped: Vec::new(),
+            unchecked: Vec::new(),
             inline: BTreeMap::new(),
         };
         let name = name::resource(&schema.type_name).to_owned();
@@ -205,6 +209,7 @@ impl Resource {
             reference,
             kinds: builder.named,
             untyped: builder.untyped,
+            unchecked: builder.unchecked,
             facts: Facts::new(schema),
         };
         resource.box_recursion();
@@ -393,10 +398,13 @@ impl Builder<'_> {
             maximum: resolved["maxLength"].as_u64(),
             pattern: resolved["pattern"].as_str().map(str::to_owned),
         };
-        // Some published patterns are in a dialect that the engine does not have: they check nothing.
-        if constraints.pattern.as_deref().is_some_and(|pattern| Regex::new(pattern).is_err() || pattern == ".*") {
-            constraints.pattern = None;
-        }
+        constraints.pattern = constraints.pattern.map(|pattern| crate::pattern::translate(&pattern)).filter(|pattern| {
+            let known = Regex::new(pattern).is_ok();
+            if !known {
+                self.unchecked.push(format!("{}: {path}: {pattern}", self.schema.type_name));
+            }
+            known && pattern != ".*"
+        });
         if constraints.minimum == Some(0) {
             constraints.minimum = None;
         }

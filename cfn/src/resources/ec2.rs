@@ -1820,6 +1820,8 @@ pub struct SecurityGroup {
     ///
     /// At most 255 characters.
     ///
+    /// Pattern: `^([a-z,A-Z,0-9,. _\-:/()#,@\[\]+=&;\{\}!$*])*$`.
+    ///
     /// Changing this replaces the resource.
     #[serde(rename = "GroupDescription")]
     pub group_description: Value<String>,
@@ -2089,7 +2091,7 @@ pub mod security_group {
                 shape: crate::shape::Shape::Text(crate::shape::Text {
                     minimum: None,
                     maximum: Some(255u64),
-                    pattern: None,
+                    pattern: Some("^([a-z,A-Z,0-9,. _\\-:/()#,@\\[\\]+=&;\\{\\}!$*])*$"),
                 }),
             },
             crate::shape::Property {

@@ -2165,7 +2165,7 @@ pub mod delivery_stream {
         ///
         /// 1 to 2048 characters.
         ///
-        /// Pattern: `s3:\/\/.*`.
+        /// Pattern: `s3://.*`.
         #[serde(
             rename = "WarehouseLocation",
             default,
@@ -2643,7 +2643,7 @@ pub mod delivery_stream {
         ///
         /// 256 to 4096 characters.
         ///
-        /// Pattern: `^(?:[A-Za-z0-9+\/]{4})*(?:[A-Za-z0-9+\/]{2}==|[A-Za-z0-9+\/]{3}=)?$`.
+        /// Pattern: `^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$`.
         #[serde(rename = "PrivateKey", default, skip_serializing_if = "Option::is_none")]
         pub private_key: Option<Value<String>>,
         /// `ProcessingConfiguration`
@@ -5549,7 +5549,7 @@ pub mod delivery_stream {
                 shape: crate::shape::Shape::Text(crate::shape::Text {
                     minimum: Some(1u64),
                     maximum: Some(2048u64),
-                    pattern: Some("s3:\\/\\/.*"),
+                    pattern: Some("s3://.*"),
                 }),
             },
         ],
@@ -5984,7 +5984,7 @@ pub mod delivery_stream {
                     minimum: Some(256u64),
                     maximum: Some(4096u64),
                     pattern: Some(
-                        "^(?:[A-Za-z0-9+\\/]{4})*(?:[A-Za-z0-9+\\/]{2}==|[A-Za-z0-9+\\/]{3}=)?$",
+                        "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
                     ),
                 }),
             },

@@ -329,7 +329,7 @@ pub mod event_source_mapping {
         ///
         /// 1 to 200 characters.
         ///
-        /// Pattern: `[a-zA-Z0-9-\/*:_+=.@-]*`.
+        /// Pattern: `[a-zA-Z0-9-/*:_+=.@-]*`.
         #[serde(
             rename = "ConsumerGroupId",
             default,
@@ -592,7 +592,7 @@ pub mod event_source_mapping {
         ///
         /// 1 to 200 characters.
         ///
-        /// Pattern: `[a-zA-Z0-9-\/*:_+=.@-]*`.
+        /// Pattern: `[a-zA-Z0-9-/*:_+=.@-]*`.
         #[serde(
             rename = "ConsumerGroupId",
             default,
@@ -625,7 +625,7 @@ pub mod event_source_mapping {
         ///
         /// 1 to 200 characters.
         ///
-        /// Pattern: `[a-zA-Z0-9-\/*:_+=.@-]*`.
+        /// Pattern: `[a-zA-Z0-9-/*:_+=.@-]*`.
         #[serde(rename = "URI", default, skip_serializing_if = "Option::is_none")]
         pub uri: Option<Value<String>>,
     }
@@ -1157,7 +1157,7 @@ pub mod event_source_mapping {
                 shape: crate::shape::Shape::Text(crate::shape::Text {
                     minimum: Some(1u64),
                     maximum: Some(200u64),
-                    pattern: Some("[a-zA-Z0-9-\\/*:_+=.@-]*"),
+                    pattern: Some("[a-zA-Z0-9-/*:_+=.@-]*"),
                 }),
             },
             crate::shape::Property {
@@ -1495,7 +1495,7 @@ pub mod event_source_mapping {
                 shape: crate::shape::Shape::Text(crate::shape::Text {
                     minimum: Some(1u64),
                     maximum: Some(200u64),
-                    pattern: Some("[a-zA-Z0-9-\\/*:_+=.@-]*"),
+                    pattern: Some("[a-zA-Z0-9-/*:_+=.@-]*"),
                 }),
             },
             crate::shape::Property {
@@ -1533,7 +1533,7 @@ pub mod event_source_mapping {
                 shape: crate::shape::Shape::Text(crate::shape::Text {
                     minimum: Some(1u64),
                     maximum: Some(200u64),
-                    pattern: Some("[a-zA-Z0-9-\\/*:_+=.@-]*"),
+                    pattern: Some("[a-zA-Z0-9-/*:_+=.@-]*"),
                 }),
             },
         ],

@@ -544,7 +544,7 @@ pub mod metric_filter {
         ///
         /// 1 to 256 characters.
         ///
-        /// Pattern: `^[0-9a-zA-Z\.\-_\/#]{1,256}`.
+        /// Pattern: `^[0-9a-zA-Z\.\-_/#]{1,256}`.
         #[serde(rename = "MetricNamespace")]
         pub metric_namespace: Value<String>,
         /// `MetricValue`
@@ -852,7 +852,7 @@ pub mod metric_filter {
                 shape: crate::shape::Shape::Text(crate::shape::Text {
                     minimum: Some(1u64),
                     maximum: Some(256u64),
-                    pattern: Some("^[0-9a-zA-Z\\.\\-_\\/#]{1,256}"),
+                    pattern: Some("^[0-9a-zA-Z\\.\\-_/#]{1,256}"),
                 }),
             },
             crate::shape::Property {
