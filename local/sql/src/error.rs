@@ -68,4 +68,7 @@ pub enum EvaluationError {
     /// A value grew beyond what any rule action takes.
     #[error("evaluation given up: a result grew beyond {0} bytes")]
     TooLarge(usize),
+    /// Arrays and objects nested too deep.
+    #[error("evaluation given up: a result is nested deeper than {0} levels")]
+    TooDeep(u32),
 }

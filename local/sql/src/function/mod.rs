@@ -1,0 +1,313 @@
+//! The functions ("Functions"), found by name when a statement is compiled.
+
+mod encoding;
+mod hash;
+mod message;
+mod numeric;
+mod pattern;
+mod structure;
+mod text;
+
+use std::sync::OnceLock;
+
+use crate::{
+    EvaluationError, SqlVersion,
+    evaluation::Evaluation,
+    expression::Expression,
+    time::{Format, Parse, Zone},
+    value::Value,
+};
+use pattern::{Pattern, Replacement};
+
+/// What a function does with its arguments, whose number is right.
+type Run =
+    for<'e> fn(&Evaluation<'e>, &'e Call, &[Value<'e>]) -> Result<Value<'e>, EvaluationError>;
+
+/// A function of IoT SQL.
+#[derive(Debug)]
+pub(crate) struct Function {
+    name: &'static str,
+    /// Fewest and most arguments; any other number gives Undefined.
+    arguments: (usize, usize),
+    /// The version that brought it.
+    pub(crate) since: SqlVersion,
+    /// Whether the result depends on the arguments alone.
+    pure: bool,
+    prepare: Prepare,
+    run: Run,
+}
+
+/// What of the arguments is compiled with the statement where it is constant.
+#[derive(Clone, Copy, Debug)]
+enum Prepare {
+    Nothing,
+    /// Second argument a regular expression, third a replacement.
+    Pattern,
+    /// First argument a Joda pattern, third a time zone.
+    Format,
+    /// Second argument a pattern of `DateTimeFormatter`.
+    Parse,
+}
+
+impl Function {
+    const fn new(name: &'static str, fewest: usize, most: usize, run: Run) -> Self {
+        let since = SqlVersion::V20151008;
+        Self {
+            name,
+            arguments: (fewest, most),
+            since,
+            pure: true,
+            prepare: Prepare::Nothing,
+            run,
+        }
+    }
+
+    /// Brought by version 2016-03-23.
+    const fn second(mut self) -> Self {
+        self.since = SqlVersion::V20160323;
+        self
+    }
+
+    /// Depends on the message or the context.
+    const fn impure(mut self) -> Self {
+        self.pure = false;
+        self
+    }
+
+    const fn preparing(mut self, prepare: Prepare) -> Self {
+        self.prepare = prepare;
+        self
+    }
+}
+
+/// A function with its arguments, ready to run.
+#[derive(Debug)]
+pub(crate) struct Call {
+    function: &'static Function,
+    arguments: Vec<Expression>,
+    /// Each is set where the argument is constant; the inner None means that it is not valid.
+    pattern: Option<Option<Pattern>>,
+    replacement: Option<Option<Replacement>>,
+    format: Option<Option<Format>>,
+    zone: Option<Option<Zone>>,
+    parse: Option<Option<Parse>>,
+}
+
+impl Call {
+    pub(crate) fn name(&self) -> &'static str {
+        self.function.name
+    }
+
+    pub(crate) fn arguments(&self) -> &[Expression] {
+        &self.arguments
+    }
+
+    /// Whether it gives the same for every message.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.function.pure && self.arguments.iter().all(Expression::is_constant)
+    }
+
+    pub(crate) fn run<'e>(
+        &'e self,
+        evaluation: &Evaluation<'e>,
+        arguments: &[Value<'e>],
+    ) -> Result<Value<'e>, EvaluationError> {
+        (self.function.run)(evaluation, self, arguments)
+    }
+}
+
+/// Functions that call another AWS service, which cannot be done here.
+const EXTERNAL: &[&str] = &[
+    "aws_lambda",
+    "get_dynamodb",
+    "get_registry_data",
+    "get_secret",
+    "get_thing_shadow",
+    "machinelearning_predict",
+];
+
+fn all() -> &'static [&'static [Function]] {
+    static ALL: OnceLock<Vec<&'static [Function]>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        vec![
+            numeric::FUNCTIONS,
+            text::FUNCTIONS,
+            pattern::FUNCTIONS,
+            hash::FUNCTIONS,
+            structure::FUNCTIONS,
+            encoding::FUNCTIONS,
+            message::FUNCTIONS,
+            crate::time::FUNCTIONS,
+        ]
+    })
+}
+
+/// The function of a name in lower case.
+///
+/// # Errors
+/// What to tell who wrote it.
+pub(crate) fn find(name: &str) -> Result<&'static Function, String> {
+    let functions = || all().iter().copied().flatten();
+    if let Some(function) = functions().find(|function| function.name == name) {
+        return Ok(function);
+    }
+    if EXTERNAL.contains(&name) {
+        return Err(format!(
+            "function `{name}` calls another AWS service, which is not there: only functions that need the message alone are evaluated"
+        ));
+    }
+    let known = functions()
+        .map(|function| function.name)
+        .chain(EXTERNAL.iter().copied())
+        .chain(["cast"]);
+    let nearest = known.map(|known| (distance(name, known), known)).min();
+    Err(match nearest {
+        Some((distance, nearest)) if distance <= 1 + name.len() / 4 => {
+            format!("unknown function `{name}`: did you mean `{nearest}`?")
+        }
+        _ => format!(
+            "unknown function `{name}`: IoT SQL has no such function, see AWS's page \"Functions\""
+        ),
+    })
+}
+
+/// Letters to insert, remove or replace between two names.
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    // A name of thousands of letters is near to nothing.
+    for (at, from) in left.bytes().take(64).enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (column, to) in right.bytes().enumerate() {
+            let replaced = diagonal + usize::from(from != to);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default() + left.len().saturating_sub(64)
+}
+
+/// A call of `function`. The wrong number of arguments is Undefined, not an error ("Data types").
+///
+/// # Errors
+/// What to tell who wrote it, where AWS would do something else than is done here.
+pub(crate) fn call(
+    function: &'static Function,
+    mut arguments: Vec<Expression>,
+) -> Result<Expression, String> {
+    let mut function = function;
+    let is_variable = |at: usize| matches!(arguments.get(at), Some(Expression::Variable(_)));
+    match (function.name, arguments.get(1)) {
+        ("decode", Some(Expression::Constant(Value::String(scheme)))) if scheme == "proto" => {
+            return Err("decode of protobuf needs a descriptor from S3, which is not there: only 'base64' is decoded".into());
+        }
+        ("transform", _) if is_variable(0) => {
+            return Err(
+                "the mode of transform is a literal such as \"enrichArray\", not a variable".into(),
+            );
+        }
+        _ => {}
+    }
+    let (fewest, most) = function.arguments;
+    if !(fewest..=most).contains(&arguments.len()) {
+        return Ok(Expression::Constant(Value::Undefined));
+    }
+    if function.name == "encode" && matches!(arguments.first(), Some(Expression::Payload)) {
+        function = &encoding::ENCODE_PAYLOAD;
+        arguments.remove(0);
+    }
+    let constant = |at: usize| match arguments.get(at) {
+        Some(Expression::Constant(Value::String(text))) => Some(&**text),
+        _ => None,
+    };
+    let (mut pattern, mut replacement, mut format, mut zone, mut parse) =
+        (None, None, None, None, None);
+    match function.prepare {
+        Prepare::Nothing => {}
+        Prepare::Pattern => {
+            pattern = constant(1).map(Pattern::prepare).transpose()?;
+            replacement = constant(2).map(Replacement::parse);
+        }
+        Prepare::Format => {
+            format = constant(0).map(Format::parse);
+            zone = constant(2).map(Zone::find);
+        }
+        Prepare::Parse => parse = constant(1).map(Parse::new),
+    }
+    Ok(Expression::Call(
+        Call {
+            function,
+            arguments,
+            pattern,
+            replacement,
+            format,
+            zone,
+            parse,
+        }
+        .into(),
+    ))
+}
+
+impl Call {
+    pub(crate) fn format(&self) -> Option<Option<&Format>> {
+        self.format.as_ref().map(Option::as_ref)
+    }
+
+    pub(crate) fn zone(&self) -> Option<Option<&Zone>> {
+        self.zone.as_ref().map(Option::as_ref)
+    }
+
+    pub(crate) fn parse(&self) -> Option<Option<&Parse>> {
+        self.parse.as_ref().map(Option::as_ref)
+    }
+}
+
+/// For [`crate::time`], which keeps its functions beside what they do.
+pub(crate) const fn formatting(
+    name: &'static str,
+    fewest: usize,
+    most: usize,
+    run: Run,
+) -> Function {
+    Function::new(name, fewest, most, run)
+        .second()
+        .preparing(Prepare::Format)
+}
+
+/// As [`formatting`].
+pub(crate) const fn parsing(name: &'static str, fewest: usize, most: usize, run: Run) -> Function {
+    Function::new(name, fewest, most, run)
+        .second()
+        .preparing(Prepare::Parse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_in_lower_case() {
+        let mut names: Vec<_> = all()
+            .iter()
+            .copied()
+            .flatten()
+            .map(|function| function.name)
+            .collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(names.iter().all(|name| *name == name.to_ascii_lowercase()));
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_by_the_nearest() {
+        assert!(find("lenght").unwrap_err().contains("`length`"));
+        assert!(find("topics").unwrap_err().contains("`topic`"));
+        assert!(find("frobnicate").unwrap_err().contains("no such function"));
+        assert!(
+            find("get_secret")
+                .unwrap_err()
+                .contains("another AWS service")
+        );
+    }
+}

@@ -1,0 +1,247 @@
+//! Regular expressions, in linear time.
+//!
+//! # Differs from AWS
+//! AWS uses Java's regular expressions. Look-around, back references, possessive quantifiers and atomic groups
+//! cannot be matched in linear time: a literal pattern with one of them is refused when the statement is
+//! compiled, one that comes with a message gives Undefined.
+//! `\d`, `\w`, `\s` and `\b` mean Unicode here and ASCII there.
+
+use std::borrow::Cow;
+
+use regex::{Captures, Regex, RegexBuilder};
+
+use super::{
+    Call, Function, Prepare, Run,
+    text::{argument, string},
+};
+use crate::{EvaluationError, evaluation::Evaluation, json::MAX_BYTES, value::Value};
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function::new("regexp_matches", 2, 2, MATCHES).preparing(Prepare::Pattern),
+    Function::new("regexp_replace", 3, 3, REPLACE).preparing(Prepare::Pattern),
+    Function::new("regexp_substr", 2, 2, SUBSTR).preparing(Prepare::Pattern),
+];
+
+/// A compiled regular expression.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern(Regex);
+
+impl Pattern {
+    /// None: not valid.
+    fn compile(pattern: &str) -> Option<Self> {
+        /// Bytes that a compiled pattern may take.
+        const SIZE: usize = 1 << 20;
+        RegexBuilder::new(pattern)
+            .size_limit(SIZE)
+            .dfa_size_limit(SIZE)
+            .build()
+            .ok()
+            .map(Self)
+    }
+
+    /// Of a literal. The inner None: not valid in Java either, so the function is Undefined.
+    ///
+    /// # Errors
+    /// Java would take it, here it cannot be done.
+    pub(super) fn prepare(pattern: &str) -> Result<Option<Self>, String> {
+        /// Beginnings of what is neither valid here nor invalid there.
+        const JAVA: &[(&str, &str)] = &[
+            ("(?=", "look-ahead"),
+            ("(?!", "look-ahead"),
+            ("(?<=", "look-behind"),
+            ("(?<!", "look-behind"),
+            ("(?>", "an atomic group"),
+            ("*+", "a possessive quantifier"),
+            ("++", "a possessive quantifier"),
+            ("?+", "a possessive quantifier"),
+            ("}+", "a possessive quantifier"),
+            ("\\k<", "a back reference"),
+        ];
+        let compiled = Self::compile(pattern);
+        // Possessive quantifiers compile here as something else.
+        let unescaped = pattern
+            .replace("\\\\", "")
+            .replace("\\+", "")
+            .replace("\\*", "")
+            .replace("\\?", "");
+        let unsupported = JAVA
+            .iter()
+            .find(|(beginning, _)| unescaped.contains(beginning))
+            .map(|(_, name)| *name);
+        let reference = compiled.is_none()
+            && unescaped
+                .as_bytes()
+                .windows(2)
+                .any(|pair| matches!(pair, [b'\\', b'1'..=b'9']));
+        match unsupported.or(reference.then_some("a back reference")) {
+            Some(name) if !unescaped.contains('[') || compiled.is_none() => Err(format!(
+                "the regular expression has {name}, which works on AWS but not here"
+            )),
+            _ => Ok(compiled),
+        }
+    }
+}
+
+/// A replacement in Java's notation: `$1`, `${name}`, and `\` before what stands for itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Replacement(Vec<Part>);
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    /// Digits after `$`: the longest number that names a group counts.
+    Group(String),
+    Name(String),
+}
+
+impl Replacement {
+    /// None: not valid.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut parts = Vec::new();
+        let mut plain = String::new();
+        let mut characters = text.chars().peekable();
+        while let Some(character) = characters.next() {
+            match character {
+                '\\' => plain.push(characters.next()?),
+                '$' => {
+                    parts.push(Part::Text(std::mem::take(&mut plain)));
+                    if characters.next_if_eq(&'{').is_some() {
+                        let name: String =
+                            std::iter::from_fn(|| characters.next_if(char::is_ascii_alphanumeric))
+                                .collect();
+                        characters.next_if_eq(&'}')?;
+                        parts.push(Part::Name(name));
+                    } else {
+                        let digits: String =
+                            std::iter::from_fn(|| characters.next_if(char::is_ascii_digit))
+                                .collect();
+                        if digits.is_empty() {
+                            return None;
+                        }
+                        parts.push(Part::Group(digits));
+                    }
+                }
+                other => plain.push(other),
+            }
+        }
+        parts.push(Part::Text(plain));
+        Some(Self(parts))
+    }
+
+    /// None: it names a group that the pattern does not have.
+    fn append(&self, captures: &Captures<'_>, out: &mut String) -> Option<()> {
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Name(name) => {
+                    out.push_str(captures.name(name).map_or("", |group| group.as_str()))
+                }
+                Part::Group(digits) => {
+                    let fits = |length: &usize| {
+                        digits
+                            .get(..*length)?
+                            .parse()
+                            .ok()
+                            .filter(|group: &usize| *group < captures.len())
+                    };
+                    // `$12` with one group is the first group and a 2.
+                    let length = (1..=digits.len())
+                        .take_while(|length| fits(length).is_some())
+                        .last()?;
+                    let group = captures.get(fits(&length)?);
+                    out.push_str(group.map_or("", |group| group.as_str()));
+                    out.push_str(digits.get(length..)?);
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn names_known_groups(&self, regex: &Regex) -> bool {
+        let known = |name: &str| regex.capture_names().flatten().any(|known| known == name);
+        let groups = regex.captures_len();
+        self.0.iter().all(|part| match part {
+            Part::Text(_) => true,
+            Part::Name(name) => known(name),
+            Part::Group(digits) => digits
+                .get(..1)
+                .and_then(|digit| digit.parse().ok())
+                .is_some_and(|group: usize| group < groups),
+        })
+    }
+}
+
+/// The prepared pattern, or the argument compiled now.
+fn pattern<'c>(
+    evaluation: &Evaluation<'_>,
+    call: &'c Call,
+    values: &[Value<'_>],
+) -> Result<Option<Cow<'c, Pattern>>, EvaluationError> {
+    /// Steps that compiling a pattern costs.
+    const COMPILING: u64 = 2_000;
+    if let Some(prepared) = &call.pattern {
+        return Ok(prepared.as_ref().map(Cow::Borrowed));
+    }
+    let Some(text) = argument(evaluation, values, 1)? else {
+        return Ok(None);
+    };
+    evaluation.spend(COMPILING)?;
+    Ok(Pattern::compile(&text).map(Cow::Owned))
+}
+
+const MATCHES: Run = |evaluation, call, values| {
+    let found = argument(evaluation, values, 0)?.zip(pattern(evaluation, call, values)?);
+    Ok(found
+        .map(|(text, pattern)| pattern.0.is_match(&text))
+        .into())
+};
+
+/// The first match. Where there is none: Undefined.
+const SUBSTR: Run = |evaluation, call, values| {
+    let Some((text, pattern)) =
+        argument(evaluation, values, 0)?.zip(pattern(evaluation, call, values)?)
+    else {
+        return Ok(Value::Undefined);
+    };
+    match pattern.0.find(&text) {
+        Some(found) => string(evaluation, found.as_str().to_owned()),
+        None => Ok(Value::Undefined),
+    }
+};
+
+const REPLACE: Run = |evaluation, call, values| {
+    let Some((text, pattern)) =
+        argument(evaluation, values, 0)?.zip(pattern(evaluation, call, values)?)
+    else {
+        return Ok(Value::Undefined);
+    };
+    let replacement = match &call.replacement {
+        Some(prepared) => prepared.as_ref().map(Cow::Borrowed),
+        None => argument(evaluation, values, 2)?
+            .and_then(|text| Replacement::parse(&text))
+            .map(Cow::Owned),
+    };
+    let Some(replacement) =
+        replacement.filter(|replacement| replacement.names_known_groups(&pattern.0))
+    else {
+        return Ok(Value::Undefined);
+    };
+    let mut out = String::new();
+    let mut end = 0;
+    for captures in pattern.0.captures_iter(&text) {
+        evaluation.spend(1)?;
+        let Some(found) = captures.get(0) else {
+            continue;
+        };
+        out.push_str(text.get(end..found.start()).unwrap_or_default());
+        if replacement.append(&captures, &mut out).is_none() {
+            return Ok(Value::Undefined);
+        }
+        end = found.end();
+        if out.len() > MAX_BYTES {
+            return Err(EvaluationError::TooLarge(MAX_BYTES));
+        }
+    }
+    out.push_str(text.get(end..).unwrap_or_default());
+    string(evaluation, out)
+};

@@ -1,0 +1,794 @@
+//! Int and Decimal: 34 digits (AWS IoT developer guide, "Data types").
+//!
+//! A Decimal keeps its scale as it was written or computed, so that `2.5 * 2` is `5.0` and
+//! `"5" * 2` is `10`: that is how the examples in AWS's pages read.
+
+use std::{cmp::Ordering, fmt};
+
+use num_bigint::BigInt;
+
+/// Digits that an Int or a Decimal holds.
+pub(crate) const DIGITS: u32 = 34;
+/// The largest Int.
+pub(crate) const MAX_INT: i128 = 10_i128.pow(DIGITS) - 1;
+/// Largest exponent of a Decimal in scientific notation.
+const MAX_EXPONENT: i64 = 999;
+/// Smallest one.
+const MIN_EXPONENT: i64 = -999;
+
+/// A number of IoT SQL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Number {
+    /// At most [`MAX_INT`] in magnitude.
+    Int(i128),
+    Decimal(Decimal),
+}
+
+/// `coefficient` × 10^`exponent`, with at most [`DIGITS`] digits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decimal {
+    coefficient: i128,
+    exponent: i32,
+}
+
+/// How a Decimal becomes an Int.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rounding {
+    Down,
+    Up,
+    TowardsZero,
+    /// Half away from zero.
+    Nearest,
+}
+
+impl Decimal {
+    /// Rounds to [`DIGITS`] digits, half to even. None: too large. Too small: zero.
+    fn new(coefficient: i128, exponent: i64) -> Option<Self> {
+        let Some(digits) = coefficient
+            .unsigned_abs()
+            .checked_ilog10()
+            .map(|log| log + 1)
+        else {
+            return Some(Self {
+                coefficient: 0,
+                exponent: exponent.clamp(-i64::from(DIGITS), 0) as i32,
+            });
+        };
+        if exponent + i64::from(digits) - 1 < MIN_EXPONENT {
+            return Some(Self {
+                coefficient: 0,
+                exponent: 0,
+            });
+        }
+        let (coefficient, exponent) = match digits.checked_sub(DIGITS) {
+            None | Some(0) => (coefficient, exponent),
+            Some(excess) => {
+                let unit = 10_i128.pow(excess);
+                let (quotient, rest) = (coefficient / unit, (coefficient % unit).abs());
+                let up = match (2 * rest).cmp(&unit) {
+                    Ordering::Less => false,
+                    Ordering::Equal => quotient % 2 != 0,
+                    Ordering::Greater => true,
+                };
+                let rounded = quotient + if up { coefficient.signum() } else { 0 };
+                if rounded.abs() > MAX_INT {
+                    (rounded / 10, exponent + i64::from(excess) + 1)
+                } else {
+                    (rounded, exponent + i64::from(excess))
+                }
+            }
+        };
+        let digits = i64::from(coefficient.unsigned_abs().checked_ilog10()?);
+        (exponent + digits <= MAX_EXPONENT).then_some(Self {
+            coefficient,
+            exponent: exponent as i32,
+        })
+    }
+
+    /// Like [`new`](Self::new) for what does not fit 128 bits.
+    fn from_big(coefficient: &BigInt, exponent: i64) -> Option<Self> {
+        /// Digits that surely fit 128 bits.
+        const KEPT: usize = 38;
+        if let Ok(small) = i128::try_from(coefficient) {
+            return Self::new(small, exponent);
+        }
+        let text = coefficient.magnitude().to_string();
+        let (head, tail) = text.split_at(KEPT.min(text.len()));
+        let mut kept: i128 = head.parse().ok()?;
+        // A tail that is not all zeros makes a tie no tie.
+        if kept % 10 == 0 && tail.bytes().any(|digit| digit != b'0') {
+            kept += 1;
+        }
+        let negative = coefficient.sign() == num_bigint::Sign::Minus;
+        Self::new(
+            if negative { -kept } else { kept },
+            exponent + tail.len() as i64,
+        )
+    }
+
+    fn digits(self) -> u32 {
+        self.coefficient
+            .unsigned_abs()
+            .checked_ilog10()
+            .map_or(1, |log| log + 1)
+    }
+
+    /// Exponent in scientific notation.
+    fn adjusted(self) -> i32 {
+        self.exponent + self.digits() as i32 - 1
+    }
+
+    fn is_zero(self) -> bool {
+        self.coefficient == 0
+    }
+
+    fn add(self, other: Self) -> Option<Self> {
+        let (high, low) = if self.exponent >= other.exponent {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let shift = high.exponent.abs_diff(low.exponent);
+        if high.digits() + shift < 38 {
+            return Self::new(
+                high.coefficient * 10_i128.pow(shift) + low.coefficient,
+                i64::from(low.exponent),
+            );
+        }
+        if high.is_zero() {
+            return Some(low);
+        }
+        if shift > 2 * DIGITS + 2 {
+            // The other one lies below anything that rounding could see.
+            return Some(high);
+        }
+        let sum = BigInt::from(high.coefficient) * power_of_ten(shift) + low.coefficient;
+        Self::from_big(&sum, i64::from(low.exponent))
+    }
+
+    fn multiply(self, other: Self) -> Option<Self> {
+        let exponent = i64::from(self.exponent) + i64::from(other.exponent);
+        match self.coefficient.checked_mul(other.coefficient) {
+            Some(product) => Self::new(product, exponent),
+            None => Self::from_big(
+                &(BigInt::from(self.coefficient) * other.coefficient),
+                exponent,
+            ),
+        }
+    }
+
+    fn divide(self, other: Self) -> Option<Self> {
+        if other.is_zero() {
+            return None;
+        }
+        let preferred = i64::from(self.exponent) - i64::from(other.exponent);
+        if self.coefficient % other.coefficient == 0 {
+            return Self::new(self.coefficient / other.coefficient, preferred);
+        }
+        // One digit more than kept, and then one that stands for all that follow.
+        let shift = (DIGITS + 2 + other.digits()).saturating_sub(self.digits());
+        let dividend = BigInt::from(self.coefficient) * power_of_ten(shift);
+        let (quotient, rest) = (&dividend / other.coefficient, &dividend % other.coefficient);
+        let exponent = preferred - i64::from(shift);
+        if rest == BigInt::ZERO {
+            return Some(Self::from_big(&quotient, exponent)?.without_trailing_zeros(preferred));
+        }
+        let last = if (self.coefficient < 0) == (other.coefficient < 0) {
+            1
+        } else {
+            -1
+        };
+        Self::from_big(&(quotient * 10 + last), exponent - 1)
+    }
+
+    fn remainder(self, other: Self) -> Option<Self> {
+        if other.is_zero() {
+            return None;
+        }
+        let exponent = self.exponent.min(other.exponent);
+        let (left, right) = (
+            self.exponent.abs_diff(exponent),
+            other.exponent.abs_diff(exponent),
+        );
+        if left == 0 && right == 0 {
+            return Self::new(self.coefficient % other.coefficient, i64::from(exponent));
+        }
+        let rest = (BigInt::from(self.coefficient) * power_of_ten(left))
+            % (BigInt::from(other.coefficient) * power_of_ten(right));
+        Self::from_big(&rest, i64::from(exponent))
+    }
+
+    fn compare(self, other: Self) -> Ordering {
+        if self.exponent == other.exponent {
+            return self.coefficient.cmp(&other.coefficient);
+        }
+        let signs = self.coefficient.signum().cmp(&other.coefficient.signum());
+        if signs != Ordering::Equal || self.is_zero() {
+            return signs;
+        }
+        let magnitudes = self.adjusted().cmp(&other.adjusted());
+        if magnitudes != Ordering::Equal {
+            return if self.coefficient > 0 {
+                magnitudes
+            } else {
+                magnitudes.reverse()
+            };
+        }
+        // Equal in magnitude: at the lower exponent both have the same number of digits.
+        let exponent = self.exponent.min(other.exponent);
+        let scaled = |it: Self| it.coefficient * 10_i128.pow(it.exponent.abs_diff(exponent));
+        scaled(self).cmp(&scaled(other))
+    }
+
+    /// Strips zeros until `exponent` is reached.
+    fn without_trailing_zeros(mut self, exponent: i64) -> Self {
+        while i64::from(self.exponent) < exponent
+            && self.coefficient % 10 == 0
+            && self.coefficient != 0
+        {
+            self.coefficient /= 10;
+            self.exponent += 1;
+        }
+        self
+    }
+
+    /// Coefficient without the digits below 10^`exponent`, and whether they were all zero.
+    fn cut(self, exponent: i32) -> (i128, i128, i128) {
+        let excess = exponent.saturating_sub(self.exponent).max(0) as u32;
+        if excess > 38 {
+            return (0, self.coefficient, i128::MAX);
+        }
+        let unit = 10_i128.pow(excess);
+        (self.coefficient / unit, self.coefficient % unit, unit)
+    }
+
+    fn round(self, rounding: Rounding) -> Number {
+        if self.exponent >= 0 {
+            return if self.adjusted() < DIGITS as i32 {
+                Number::Int(self.coefficient * 10_i128.pow(self.exponent as u32))
+            } else {
+                Number::Decimal(self)
+            };
+        }
+        let (whole, rest, unit) = self.cut(0);
+        let up = match rounding {
+            Rounding::TowardsZero => 0,
+            Rounding::Down => -i128::from(rest < 0),
+            Rounding::Up => i128::from(rest > 0),
+            Rounding::Nearest => {
+                if rest.abs() >= unit - rest.abs() {
+                    rest.signum()
+                } else {
+                    0
+                }
+            }
+        };
+        Number::from_int(whole + up)
+    }
+
+    fn truncate(self, places: u32) -> Self {
+        let exponent = -(places as i32);
+        let cut = if self.exponent >= exponent {
+            self
+        } else {
+            Self {
+                coefficient: self.cut(exponent).0,
+                exponent,
+            }
+        };
+        if cut.is_zero() {
+            Self {
+                coefficient: 0,
+                exponent: 0,
+            }
+        } else {
+            cut.without_trailing_zeros(0)
+        }
+    }
+
+    fn to_f64(self) -> f64 {
+        /// Powers of ten that a double holds exactly.
+        const EXACT: u32 = 22;
+        let power = self.exponent.unsigned_abs();
+        if self.coefficient.unsigned_abs() < 1 << 53 && power <= EXACT {
+            let scale = 10_u128.pow(power) as f64;
+            let coefficient = self.coefficient as f64;
+            return if self.exponent < 0 {
+                coefficient / scale
+            } else {
+                coefficient * scale
+            };
+        }
+        format!("{}e{}", self.coefficient, self.exponent)
+            .parse()
+            .unwrap_or(f64::NAN)
+    }
+}
+
+fn power_of_ten(exponent: u32) -> BigInt {
+    BigInt::from(10).pow(exponent)
+}
+
+impl fmt::Display for Decimal {
+    /// Standard notation where that is short, else scientific; always a JSON number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.coefficient < 0 { "-" } else { "" };
+        let digits = self.coefficient.unsigned_abs().to_string();
+        let adjusted = self.adjusted();
+        let point = digits.len() as i32 + self.exponent;
+        if self.exponent >= 0 && adjusted < DIGITS as i32 {
+            write!(
+                f,
+                "{sign}{digits}{:0<width$}",
+                "",
+                width = self.exponent as usize
+            )
+        } else if self.exponent < 0 && point > 0 {
+            let (whole, fraction) = digits.split_at(point as usize);
+            write!(f, "{sign}{whole}.{fraction}")
+        } else if self.exponent < 0 && (adjusted >= -7 || self.is_zero()) {
+            write!(
+                f,
+                "{sign}0.{:0<width$}{digits}",
+                "",
+                width = point.unsigned_abs() as usize
+            )
+        } else {
+            let (first, others) = digits.split_at(1);
+            let point = if others.is_empty() { "" } else { "." };
+            write!(f, "{sign}{first}{point}{others}E{adjusted:+}")
+        }
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Int(int) => int.fmt(f),
+            Self::Decimal(decimal) => decimal.fmt(f),
+        }
+    }
+}
+
+impl Number {
+    /// An Int, or a Decimal rounded to 34 digits where an Int cannot hold it.
+    pub(crate) fn from_int(value: i128) -> Self {
+        match Decimal::new(value, 0) {
+            Some(decimal) if value.abs() > MAX_INT => Self::Decimal(decimal),
+            _ => Self::Int(value),
+        }
+    }
+
+    /// None for NaN and the infinities.
+    pub(crate) fn from_f64(value: f64) -> Option<Self> {
+        if !value.is_finite() {
+            return None;
+        }
+        match Self::parse(&format!("{value:?}"))? {
+            Self::Int(int) => Some(Self::Decimal(Decimal::new(int, 0)?)),
+            decimal => Some(decimal),
+        }
+    }
+
+    /// Reads what the caller knows to be `-?digits(.digits)?([eE][+-]?digits)?`.
+    /// Without point and exponent it is an Int. None: too large for a Decimal.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        /// Digits that surely fit 128 bits.
+        const KEPT: u32 = 38;
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mut coefficient, mut exponent, mut kept) = (0_i128, 0_i64, 0);
+        let (mut fraction, mut whole, mut lost) = (false, true, false);
+        for (at, byte) in digits.bytes().enumerate() {
+            match byte {
+                b'0'..=b'9' => {
+                    if kept < KEPT {
+                        coefficient = coefficient * 10 + i128::from(byte - b'0');
+                        kept += u32::from(coefficient != 0);
+                        exponent -= i64::from(fraction);
+                    } else {
+                        lost |= byte != b'0';
+                        exponent += i64::from(!fraction);
+                    }
+                }
+                b'.' => (fraction, whole) = (true, false),
+                _ => {
+                    whole = false;
+                    exponent += parse_exponent(digits.get(at + 1..)?);
+                    break;
+                }
+            }
+        }
+        if lost && coefficient % 10 == 0 {
+            coefficient += 1;
+        }
+        let signed = if negative { -coefficient } else { coefficient };
+        if whole && exponent == 0 && coefficient <= MAX_INT {
+            return Some(Self::Int(signed));
+        }
+        Decimal::new(signed, exponent).map(Self::Decimal)
+    }
+
+    /// The implicit conversion of a string: no leading `+` or point, no `+` in the exponent
+    /// ("Conversions", to Decimal). The result is a Decimal, also for `5`.
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        fn digits(text: &str) -> Option<&str> {
+            let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+            (rest.len() < text.len()).then_some(rest)
+        }
+        let mut rest = digits(text.strip_prefix('-').unwrap_or(text))?;
+        if let Some(fraction) = rest.strip_prefix('.') {
+            rest = digits(fraction)?;
+        }
+        if let Some(exponent) = rest.strip_prefix(['e', 'E']) {
+            rest = digits(exponent.strip_prefix('-').unwrap_or(exponent))?;
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+        Self::parse(text)?.to_decimal().map(Self::Decimal)
+    }
+
+    fn to_decimal(self) -> Option<Decimal> {
+        match self {
+            Self::Int(int) => Decimal::new(int, 0),
+            Self::Decimal(decimal) => Some(decimal),
+        }
+    }
+
+    /// Whole numbers become Int: what version 2016-03-23 does with `10.0`.
+    pub(crate) fn whole_as_int(self) -> Self {
+        match self {
+            Self::Decimal(decimal) if decimal.exponent < 0 && decimal.cut(0).1 != 0 => self,
+            Self::Decimal(decimal) => decimal.round(Rounding::TowardsZero),
+            Self::Int(_) => self,
+        }
+    }
+
+    /// An Int; a Decimal only where the whole number has more than 34 digits.
+    pub(crate) fn round(self, rounding: Rounding) -> Self {
+        match self {
+            Self::Int(_) => self,
+            Self::Decimal(decimal) => decimal.round(rounding),
+        }
+    }
+
+    /// Cuts after `places` digits behind the point and strips trailing zeros.
+    pub(crate) fn truncate(self, places: u32) -> Self {
+        match self {
+            Self::Int(_) => self,
+            Self::Decimal(decimal) => Self::Decimal(decimal.truncate(places)),
+        }
+    }
+
+    /// The whole number below, or the nearest that 64 bits hold: for indices, which are clamped anyway.
+    pub(crate) fn saturating_i64(self, rounding: Rounding) -> i64 {
+        let sign = self.signum();
+        match self.round(rounding) {
+            Self::Int(int) => {
+                i64::try_from(int).unwrap_or(if sign < 0 { i64::MIN } else { i64::MAX })
+            }
+            Self::Decimal(_) if sign < 0 => i64::MIN,
+            Self::Decimal(_) => i64::MAX,
+        }
+    }
+
+    pub(crate) fn to_f64(self) -> f64 {
+        match self {
+            Self::Int(int) => int as f64,
+            Self::Decimal(decimal) => decimal.to_f64(),
+        }
+    }
+
+    pub(crate) fn signum(self) -> i128 {
+        match self {
+            Self::Int(int) => int.signum(),
+            Self::Decimal(decimal) => decimal.coefficient.signum(),
+        }
+    }
+
+    pub(crate) fn negate(self) -> Self {
+        match self {
+            Self::Int(int) => Self::Int(-int),
+            Self::Decimal(decimal) => Self::Decimal(Decimal {
+                coefficient: -decimal.coefficient,
+                ..decimal
+            }),
+        }
+    }
+
+    pub(crate) fn abs(self) -> Self {
+        if self.signum() < 0 {
+            self.negate()
+        } else {
+            self
+        }
+    }
+
+    pub(crate) fn add(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Int(left), Self::Int(right)) => Some(Self::from_int(left + right)),
+            _ => self
+                .to_decimal()?
+                .add(other.to_decimal()?)
+                .map(Self::Decimal),
+        }
+    }
+
+    pub(crate) fn subtract(self, other: Self) -> Option<Self> {
+        self.add(other.negate())
+    }
+
+    pub(crate) fn multiply(self, other: Self) -> Option<Self> {
+        if let (Self::Int(left), Self::Int(right)) = (self, other)
+            && let Some(product) = left.checked_mul(right)
+        {
+            return Some(Self::from_int(product));
+        }
+        self.to_decimal()?
+            .multiply(other.to_decimal()?)
+            .map(Self::Decimal)
+    }
+
+    /// Two Ints give an Int, cut towards zero. None: division by zero.
+    pub(crate) fn divide(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Int(left), Self::Int(right)) => left.checked_div(right).map(Self::Int),
+            _ => self
+                .to_decimal()?
+                .divide(other.to_decimal()?)
+                .map(Self::Decimal),
+        }
+    }
+
+    /// With the sign of the dividend. None: division by zero.
+    pub(crate) fn remainder(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Int(left), Self::Int(right)) => left.checked_rem(right).map(Self::Int),
+            _ => self
+                .to_decimal()?
+                .remainder(other.to_decimal()?)
+                .map(Self::Decimal),
+        }
+    }
+
+    pub(crate) fn compare(self, other: Self) -> Ordering {
+        match (self, other) {
+            (Self::Int(left), Self::Int(right)) => left.cmp(&right),
+            (Self::Int(left), Self::Decimal(right)) => Decimal {
+                coefficient: left,
+                exponent: 0,
+            }
+            .compare(right),
+            (Self::Decimal(left), Self::Int(right)) => left.compare(Decimal {
+                coefficient: right,
+                exponent: 0,
+            }),
+            (Self::Decimal(left), Self::Decimal(right)) => left.compare(right),
+        }
+    }
+}
+
+/// Reads `[+-]?digits`, bounded far outside of what a Decimal holds.
+fn parse_exponent(text: &str) -> i64 {
+    const BOUND: i64 = 1_000_000_000;
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let magnitude = digits.bytes().fold(0, |sum: i64, digit| {
+        (sum * 10 + i64::from(digit.wrapping_sub(b'0'))).min(BOUND)
+    });
+    if negative { -magnitude } else { magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Number {
+        Number::parse(text).unwrap()
+    }
+
+    #[track_caller]
+    fn check(
+        operation: fn(Number, Number) -> Option<Number>,
+        left: &str,
+        right: &str,
+        expected: &str,
+    ) {
+        let result = operation(number(left), number(right))
+            .map_or("undefined".to_owned(), |n| n.to_string());
+        assert_eq!(result, expected, "{left}, {right}");
+    }
+
+    #[test]
+    fn sums_and_products_keep_34_digits() {
+        check(Number::add, "1", "2", "3");
+        check(Number::add, "1.5", "1.5", "3.0");
+        check(Number::add, "0.1", "0.2", "0.3");
+        check(
+            Number::add,
+            "1e30",
+            "1e-3",
+            "1000000000000000000000000000000.001",
+        );
+        check(Number::add, "1e40", "1e-40", "1E+40");
+        check(Number::add, "0e5", "1e-40", "1E-40");
+        check(Number::subtract, "1", "1.00", "0.00");
+        check(
+            Number::add,
+            "9999999999999999999999999999999999",
+            "1",
+            "1.000000000000000000000000000000000E+34",
+        );
+        check(Number::multiply, "2.5", "2", "5.0");
+        check(
+            Number::multiply,
+            "1234567890123456789012345678901234",
+            "1234567890123456789012345678901234",
+            "1.524157875323883675049535156256668E+66",
+        );
+        check(
+            Number::multiply,
+            "-99999999999999999",
+            "99999999999999999",
+            "-9999999999999999800000000000000001",
+        );
+        check(Number::multiply, "1e600", "1e600", "undefined");
+        check(Number::multiply, "1e-600", "1e-600", "0");
+    }
+
+    #[test]
+    fn quotients_of_ints_are_ints_and_others_decimals() {
+        check(Number::divide, "7", "2", "3");
+        check(Number::divide, "-7", "2", "-3");
+        check(Number::divide, "7.0", "2", "3.5");
+        check(Number::divide, "6.0", "2", "3.0");
+        check(
+            Number::divide,
+            "1.0",
+            "3",
+            "0.3333333333333333333333333333333333",
+        );
+        check(
+            Number::divide,
+            "2.0",
+            "3",
+            "0.6666666666666666666666666666666667",
+        );
+        check(
+            Number::divide,
+            "-2.0",
+            "3",
+            "-0.6666666666666666666666666666666667",
+        );
+        check(Number::divide, "1", "0", "undefined");
+        check(Number::divide, "1.5", "0", "undefined");
+        check(Number::remainder, "8", "3", "2");
+        check(Number::remainder, "-8", "3", "-2");
+        check(Number::remainder, "5.5", "2", "1.5");
+        check(Number::remainder, "1e20", "0.3", "0.1");
+        check(Number::remainder, "1", "0.0", "undefined");
+    }
+
+    #[test]
+    fn text_outside_of_the_documented_pattern_is_no_number() {
+        for (text, expected) in [
+            ("0", Some("0")),
+            ("-1.2", Some("-1.2")),
+            ("5E-12", Some("5E-12")),
+            ("5e3", Some("5000")),
+            ("007", Some("7")),
+            ("+1", None),
+            (".5", None),
+            ("1.", None),
+            ("5E+3", None),
+            ("", None),
+            ("-", None),
+            ("1 ", None),
+            ("0x1", None),
+            ("1e", None),
+            ("NaN", None),
+        ] {
+            assert_eq!(
+                Number::from_text(text).map(|n| n.to_string()).as_deref(),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_read_and_print_without_losing_digits() {
+        for text in [
+            "0",
+            "-1",
+            "1.50",
+            "0.001",
+            "1234567890123456789012345678901234",
+            "-0.1234567890123456789012345678901234",
+            "12345678901234567.89012345678901234",
+            "1E-999",
+            "9.999999999999999999999999999999999E+999",
+        ] {
+            assert_eq!(number(text).to_string(), text);
+        }
+        assert_eq!(
+            number("12345678901234567890123456789012345").to_string(),
+            "1.234567890123456789012345678901234E+34"
+        );
+        assert_eq!(number("1e3").to_string(), "1000");
+        assert_eq!(number("0.00000000000").to_string(), "0.00000000000");
+        assert!(Number::parse("1e1000").is_none());
+        assert!(Number::parse("1e99999999999999999999").is_none());
+        assert_eq!(number("1e-99999999999999999999").to_string(), "0");
+    }
+
+    #[test]
+    fn rounding_follows_its_mode() {
+        use Rounding::{Down, Nearest, TowardsZero, Up};
+        for (text, rounding, expected) in [
+            ("1.2", Down, "1"),
+            ("-1.2", Down, "-2"),
+            ("1.2", Up, "2"),
+            ("-1.2", Up, "-1"),
+            ("1.5", Nearest, "2"),
+            ("-1.5", Nearest, "-2"),
+            ("1.49", Nearest, "1"),
+            ("-1.9", TowardsZero, "-1"),
+            ("1e-50", Up, "1"),
+            ("-1e-50", Down, "-1"),
+            ("1e-50", Nearest, "0"),
+            ("1e3", Down, "1000"),
+            ("1e40", Down, "1E+40"),
+        ] {
+            assert_eq!(
+                number(text).round(rounding).to_string(),
+                expected,
+                "{text} {rounding:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn comparison_looks_at_values_not_at_scales() {
+        for (left, right, expected) in [
+            ("1", "1.0", Ordering::Equal),
+            ("1e2", "100", Ordering::Equal),
+            ("-1", "1e-30", Ordering::Less),
+            ("0", "0.000", Ordering::Equal),
+            ("-2.5", "-2.4", Ordering::Less),
+            ("1e999", "1e998", Ordering::Greater),
+            (
+                "0.1",
+                "0.09999999999999999999999999999999999",
+                Ordering::Greater,
+            ),
+        ] {
+            assert_eq!(
+                number(left).compare(number(right)),
+                expected,
+                "{left} {right}"
+            );
+        }
+    }
+
+    #[test]
+    fn doubles_keep_their_shortest_form() {
+        for (double, expected) in [
+            (32.0, "32.0"),
+            (0.1, "0.1"),
+            (1e16, "10000000000000000"),
+            (1.5e-10, "1.5E-10"),
+        ] {
+            let number = Number::from_f64(double).unwrap();
+            assert_eq!(number.to_string(), expected);
+            assert_eq!(number.to_f64(), double);
+        }
+        assert!(Number::from_f64(f64::NAN).is_none());
+        assert!(Number::from_f64(f64::INFINITY).is_none());
+    }
+}
