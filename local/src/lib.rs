@@ -10,8 +10,11 @@
 //! Layout, along a message's way: [`mqtt`] → [`iot`] → [`kinesis`] → the function and the web UI;
 //! [`iam`] decides about every hop; [`status`] counts.
 
+pub mod cli;
+pub mod events;
 pub mod iam;
 pub mod iot;
 pub mod kinesis;
 pub mod mqtt;
+pub mod plan;
 pub mod status;

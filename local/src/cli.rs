@@ -1,0 +1,118 @@
+//! The command line, as typed and as meant.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Runs an emitted CloudFormation template on one machine until Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(name = "local", version)]
+pub struct Arguments {
+    /// The template, in JSON
+    #[arg(long, value_name = "FILE")]
+    pub template: PathBuf,
+    /// The function's binary; with several functions in the template, LOGICALID=FILE for each
+    #[arg(long, value_name = "[LOGICALID=]FILE", value_parser = for_resource)]
+    pub function: Vec<ForResource>,
+    /// The unpacked Beanstalk bundle with its Procfile; with several environments, LOGICALID=DIR for each
+    #[arg(long, value_name = "[LOGICALID=]DIR", value_parser = for_resource)]
+    pub bundle: Vec<ForResource>,
+    /// Value of a template parameter; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameter: Vec<(String, String)>,
+    /// Name of the stack
+    #[arg(long, value_name = "NAME", default_value = "sensors-local")]
+    pub stack_name: String,
+    /// Address for MQTT; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
+    pub mqtt: SocketAddr,
+    /// Address for the dashboard; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub dashboard: SocketAddr,
+    /// Use this running Redis or Valkey instead of starting one
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// Folder for what the run keeps, such as the archive
+    #[arg(long, value_name = "DIR", default_value = "target/local")]
+    pub data: PathBuf,
+    /// Print events as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A path that is meant for one resource, or for all of its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForResource {
+    /// Logical ID; none: for every resource of the type.
+    pub logical_id: Option<String>,
+    /// The path.
+    pub path: PathBuf,
+}
+
+/// The path for a resource: the one with its logical ID, else the one for all.
+pub fn path_for<'a>(paths: &'a [ForResource], logical_id: &str) -> Option<&'a PathBuf> {
+    let named = paths
+        .iter()
+        .find(|it| it.logical_id.as_deref() == Some(logical_id));
+    named
+        .or_else(|| paths.iter().find(|it| it.logical_id.is_none()))
+        .map(|it| &it.path)
+}
+
+impl Arguments {
+    /// The parameters by name; the last value of a name counts.
+    pub fn parameters(&self) -> BTreeMap<String, String> {
+        self.parameter.iter().cloned().collect()
+    }
+}
+
+fn for_resource(text: &str) -> Result<ForResource, String> {
+    let is_logical_id =
+        |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    Ok(match text.split_once('=') {
+        Some((id, path)) if is_logical_id(id) => ForResource {
+            logical_id: Some(id.to_owned()),
+            path: path.into(),
+        },
+        _ => ForResource {
+            logical_id: None,
+            path: text.into(),
+        },
+    })
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_may_name_their_resource() {
+        let paths = ["a", "Sensors=b", "/with=sign/c"].map(|it| for_resource(it).unwrap());
+        assert_eq!(path_for(&paths, "Sensors"), Some(&PathBuf::from("b")));
+        assert_eq!(path_for(&paths, "Other"), Some(&PathBuf::from("a")));
+        assert_eq!(paths[2].path, PathBuf::from("/with=sign/c"));
+        assert_eq!(path_for(&[], "Other"), None);
+    }
+
+    #[test]
+    fn parameters_keep_what_follows_the_first_equals_sign() {
+        assert_eq!(parameter("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert!(parameter("A").is_err());
+        assert!(parameter("=b").is_err());
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,268 @@
+//! From a template to what must run.
+//!
+//! Resolves parameters, conditions and intrinsics, reads every resource that is emulated into the
+//! struct generated for its type, finds what refers to what, and gathers policies and calls.
+//! Everything that is wrong is reported at once; nothing has been started by then.
+
+mod read;
+mod rules;
+mod streams;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use cfn::document::Document;
+use cfn::evaluate::{ManagedPolicies, Policies};
+use cfn::integration::{self, Call};
+use cfn::resolve::{
+    Context, MissingParameters, Override, Problem, Resolved, ResolvedResource, resolve,
+};
+use serde_json::json;
+
+pub use read::properties;
+pub use rules::{ActionPlan, RulePlan, Target};
+
+use crate::kinesis;
+
+/// The account that templates run in here.
+pub const ACCOUNT_ID: &str = "000000000000";
+
+/// Types that run.
+const EMULATED: &[&str] = &[
+    "AWS::ElasticBeanstalk::Application",
+    "AWS::ElasticBeanstalk::ApplicationVersion",
+    "AWS::ElasticBeanstalk::Environment",
+    "AWS::ElastiCache::ReplicationGroup",
+    "AWS::IoT::TopicRule",
+    "AWS::Kinesis::Stream",
+    "AWS::KinesisFirehose::DeliveryStream",
+    "AWS::Lambda::EventSourceMapping",
+    "AWS::Lambda::Function",
+    "AWS::Logs::LogGroup",
+    "AWS::Logs::LogStream",
+    "AWS::S3::Bucket",
+];
+
+/// Types that decide about what runs: permissions and reachability.
+const ENFORCED: &[&str] = &[
+    "AWS::EC2::EIP",
+    "AWS::EC2::InternetGateway",
+    "AWS::EC2::NatGateway",
+    "AWS::EC2::Route",
+    "AWS::EC2::RouteTable",
+    "AWS::EC2::SecurityGroup",
+    "AWS::EC2::SecurityGroupEgress",
+    "AWS::EC2::SecurityGroupIngress",
+    "AWS::EC2::Subnet",
+    "AWS::EC2::SubnetRouteTableAssociation",
+    "AWS::EC2::VPC",
+    "AWS::EC2::VPCGatewayAttachment",
+    "AWS::ElastiCache::SubnetGroup",
+    "AWS::IAM::InstanceProfile",
+    "AWS::IAM::ManagedPolicy",
+    "AWS::IAM::Policy",
+    "AWS::IAM::Role",
+    "AWS::IAM::RolePolicy",
+    "AWS::KMS::Key",
+    "AWS::S3::BucketPolicy",
+];
+
+/// What must run.
+#[derive(Debug)]
+pub struct Plan {
+    document: Document,
+    /// The template with the addresses that AWS would give.
+    pub resolved: Resolved,
+    /// Its policies.
+    pub policies: Arc<Policies>,
+    /// The calls that its settings imply.
+    pub calls: Vec<Call>,
+    /// Streams by logical ID, in the template's order.
+    pub streams: Vec<kinesis::Config>,
+    /// Rules, in the template's order.
+    pub rules: Vec<RulePlan>,
+    /// What does nothing here.
+    pub not_emulated: Vec<NotEmulated>,
+}
+
+/// Something of the template that does nothing here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotEmulated {
+    /// Logical ID of the resource.
+    pub logical_id: String,
+    /// Its type, or the setting of it.
+    pub what: String,
+}
+
+/// Everything that keeps a template from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unplannable(pub Vec<Problem>);
+
+impl fmt::Display for Unplannable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the template cannot run here")?;
+        for problem in &self.0 {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Unplannable {}
+
+impl Plan {
+    /// Plans a template.
+    ///
+    /// Parameters without value or default are given `{Name}`: on AWS they say where the artifacts
+    /// are and which platform runs them, and neither matters here.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it or not understood, by logical ID.
+    pub fn new(
+        document: Document,
+        region: &str,
+        stack_name: &str,
+        parameters: BTreeMap<String, String>,
+    ) -> Result<Plan, Unplannable> {
+        let mut context = Context::new(ACCOUNT_ID, region, stack_name);
+        context.parameters = parameters;
+        context.missing_parameters = MissingParameters::Placeholder;
+        let resolved = resolve(&document, &context).map_err(Unplannable)?;
+
+        let mut problems = Vec::new();
+        let policies = Policies::collect(&resolved, &managed_policies(&resolved))
+            .map_err(|found| problems.extend(found))
+            .unwrap_or_default();
+        let calls = integration::calls(&resolved);
+        let mut not_emulated = Vec::new();
+        for resource in resolved.resources.values() {
+            let known = [EMULATED, ENFORCED]
+                .iter()
+                .any(|it| it.contains(&&*resource.r#type));
+            if !known {
+                not_emulated.push(NotEmulated {
+                    logical_id: resource.logical_id.clone(),
+                    what: resource.r#type.clone(),
+                });
+            }
+        }
+        let streams = streams::plan(&resolved, &mut problems);
+        let rules = rules::plan(&resolved, &mut problems, &mut not_emulated);
+        if !problems.is_empty() {
+            return Err(Unplannable(problems));
+        }
+        Ok(Plan {
+            document,
+            resolved,
+            policies: Arc::new(policies),
+            calls,
+            streams,
+            rules,
+            not_emulated,
+        })
+    }
+
+    /// The template as one consumer sees it: with these addresses of caches (logical ID → host and
+    /// port) in place of AWS's.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), which has succeeded with the same template.
+    pub fn with_addresses(
+        &self,
+        addresses: &BTreeMap<String, (String, u16)>,
+    ) -> Result<Resolved, Unplannable> {
+        let mut context = self.resolved.context.clone();
+        for (logical_id, (host, port)) in addresses {
+            let mut attributes = BTreeMap::new();
+            // Every spelling that the cache types use; a type has only its own.
+            for endpoint in [
+                "PrimaryEndPoint",
+                "ReaderEndPoint",
+                "ConfigurationEndPoint",
+                "RedisEndpoint",
+                "ConfigurationEndpoint",
+                "Endpoint",
+                "ReaderEndpoint",
+            ] {
+                attributes.insert(format!("{endpoint}.Address"), json!(host));
+                attributes.insert(format!("{endpoint}.Port"), json!(port.to_string()));
+            }
+            context.overrides.insert(
+                logical_id.clone(),
+                Override {
+                    physical_id: None,
+                    attributes,
+                },
+            );
+        }
+        resolve(&self.document, &context).map_err(Unplannable)
+    }
+
+    /// The resources of a type, in the template's order.
+    pub fn of_type<'a>(&'a self, r#type: &'a str) -> impl Iterator<Item = &'a ResolvedResource> {
+        self.resolved.of_type(r#type)
+    }
+
+    /// The calls that a resource's settings imply, at or below a path; all of them for `""`.
+    pub fn calls_of(&self, logical_id: &str, path: &str) -> Vec<Call> {
+        self.calls
+            .iter()
+            .filter(|call| call.from == logical_id)
+            .filter(|call| {
+                call.path
+                    .strip_prefix(path)
+                    .is_some_and(|rest| path.is_empty() || rest.is_empty() || rest.starts_with('.'))
+            })
+            .cloned()
+            .collect()
+    }
+}
+
+/// Documents of the managed policies that roles of hops may use; every other one that a role names
+/// allows nothing here, because what it is for does not run here.
+/// (AWS Managed Policy Reference Guide.)
+fn managed_policies(resolved: &Resolved) -> ManagedPolicies {
+    let allow = |actions: &[&str]| {
+        json!({
+            "Version": "2012-10-17",
+            "Statement": [{ "Effect": "Allow", "Action": actions, "Resource": "*" }],
+        })
+    };
+    let logs = [
+        "logs:CreateLogGroup",
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+    ];
+    let kinesis = [
+        "kinesis:DescribeStream",
+        "kinesis:DescribeStreamSummary",
+        "kinesis:GetRecords",
+        "kinesis:GetShardIterator",
+        "kinesis:ListShards",
+        "kinesis:ListStreams",
+        "kinesis:SubscribeToShard",
+    ];
+    let network = [
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:CreateNetworkInterface",
+        "ec2:DeleteNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:UnassignPrivateIpAddresses",
+    ];
+    resolved
+        .of_type("AWS::IAM::Role")
+        .flat_map(|role| role.texts("/ManagedPolicyArns"))
+        .filter(|arn| arn.contains(":iam::aws:policy/"))
+        .map(|arn| {
+            let document = match arn.rsplit('/').next().unwrap_or_default() {
+                "AWSLambdaBasicExecutionRole" => allow(&logs),
+                "AWSLambdaKinesisExecutionRole" => allow(&[&kinesis[..], &logs].concat()),
+                "AWSLambdaVPCAccessExecutionRole" => allow(&[&network[..], &logs].concat()),
+                _ => json!({ "Version": "2012-10-17", "Statement": [] }),
+            };
+            (arn, document)
+        })
+        .collect()
+}
