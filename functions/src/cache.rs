@@ -109,8 +109,8 @@ impl Cache {
             self.connection = None;
             unavailable.last = failure.to_string();
             if kept {
-                // It did not outlive the freeze; that says nothing about the cache.
-                debug!(error = %failure, "the connection was dead, connecting anew");
+                // Most likely it did not outlive the freeze, which says nothing about the cache.
+                debug!(error = %failure, "the kept connection failed, connecting anew");
                 continue;
             }
             warn!(error = %failure, attempt = unavailable.attempts, "the cache did not take the batch");

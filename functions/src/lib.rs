@@ -19,6 +19,10 @@
 //! - A record that cannot be taken is rejected again on each retry and ends in the failure bucket.
 //! - A cache that is away is waited for; the batch is then given back unchanged.
 //!
+//! A record that is put into the stream again, say from the failure bucket, is another record and
+//! counts. The same record handed to the function again by other means counts only while nothing
+//! later of its key was.
+//!
 //! # Layout
 //!
 //! [`event`] what Lambda sends, [`sequence`] and [`record`] one record, [`batch`] a whole event folded by

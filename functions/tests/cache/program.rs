@@ -1,1 +1,441 @@
-//! The binary.
+//! The binary, driven over a small Lambda Runtime API, with a cache that speaks TLS and wants a password.
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use contract::{environment, metrics, redis as names};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use redis::Commands as _;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::events::{Record, event, record};
+use crate::server::launch;
+
+const PASSWORD: &str = "do-not-log-me";
+const REQUEST_ID: &str = "8f1f2a0e-0000-4000-8000-00000000000f";
+
+/// Kinesis's sample, then one with a bad record: one over TLS, everything logged, no secret.
+#[test]
+fn binary_counts_over_tls_and_logs_without_secrets() {
+    let cache = TlsCache::start();
+    let api = RuntimeApi::start();
+    let program = start(&[
+        ("AWS_LAMBDA_RUNTIME_API", &api.address),
+        (environment::REDIS_URL, &cache.url("localhost")),
+        (
+            "SSL_CERT_FILE",
+            cache.folder.path().join("ca.pem").to_str().unwrap(),
+        ),
+    ]);
+    let sample = include_str!("../events/kinesis.json");
+    assert_eq!(
+        api.invoke(sample),
+        (
+            "response".to_owned(),
+            r#"{"batchItemFailures":[]}"#.to_owned()
+        )
+    );
+    let bad = Record {
+        data: "%secret payload%".to_owned(),
+        ..record("kitchen", "99999", 1, "")
+    };
+    let (path, body) = api.invoke(&event(&[bad]).to_string());
+    assert_eq!(path, "response");
+    assert_eq!(
+        body,
+        r#"{"batchItemFailures":[{"itemIdentifier":"99999"}]}"#
+    );
+    let (path, body) = api.invoke(r#"{"detail-type":"Scheduled Event"}"#);
+    assert_eq!(path, "error");
+    assert!(body.contains("missing field `Records`"), "{body}");
+
+    let mut admin = cache.admin();
+    assert_eq!(admin.get::<_, u64>(names::COUNT).unwrap(), 2);
+    let kitchen = names::device_key("kitchen");
+    let latest: String = admin.hget(kitchen, names::field::LATEST).unwrap();
+    assert!(
+        latest.contains(r#""payload":{"temperature":21.5}"#),
+        "{latest}"
+    );
+
+    let output = program.end();
+    let lines: Vec<Value> = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    assert!(
+        !output.contains(PASSWORD) && !output.contains("secret payload"),
+        "{output}"
+    );
+    let batches: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"] == "batch")
+        .collect();
+    assert_eq!(batches.len(), 2, "{output}");
+    for (name, value) in [
+        ("records", 2),
+        ("new", 2),
+        ("duplicates", 0),
+        ("failed", 0),
+        ("devices", 2),
+    ] {
+        assert_eq!(batches[0][name], value, "{name}: {output}");
+    }
+    assert_eq!(batches[0]["request_id"], REQUEST_ID);
+    assert!(batches[0]["milliseconds"].is_number());
+    let rejected = lines
+        .iter()
+        .find(|line| line["message"] == "record rejected")
+        .unwrap();
+    assert_eq!(
+        (&rejected["level"], &rejected["device"]),
+        (&"WARN".into(), &"kitchen".into())
+    );
+    assert!(
+        rejected["reason"].as_str().unwrap().contains("not base64"),
+        "{rejected}"
+    );
+    let metrics: Vec<_> = lines
+        .iter()
+        .filter(|line| line["_aws"].is_object())
+        .collect();
+    assert_eq!(metrics.len(), 2);
+    assert_eq!(metrics[0][metrics::NEW], 2);
+    assert_eq!(metrics[1][metrics::REJECTED], 1);
+    assert_eq!(metrics[0][metrics::FUNCTION_NAME], "sensors-test");
+}
+
+#[test]
+fn binary_trusts_no_certificate_of_an_unknown_authority() {
+    let cache = TlsCache::start();
+    let stranger = TlsCache::start();
+    let api = RuntimeApi::start();
+    let program = start(&[
+        ("AWS_LAMBDA_RUNTIME_API", &api.address),
+        (environment::REDIS_URL, &cache.url("localhost")),
+        (
+            "SSL_CERT_FILE",
+            stranger.folder.path().join("ca.pem").to_str().unwrap(),
+        ),
+    ]);
+    api.grant(Duration::from_millis(600));
+    let (path, body) = api.invoke(&event(&[record("a", 7, 1, "x")]).to_string());
+    assert_eq!(path, "response");
+    assert_eq!(body, r#"{"batchItemFailures":[{"itemIdentifier":"7"}]}"#);
+    let output = program.end();
+    assert!(output.contains("certificate"), "{output}");
+    assert!(!output.contains(PASSWORD), "{output}");
+    assert!(output.contains(r#""CacheUnavailable":1"#), "{output}");
+}
+
+#[test]
+fn binary_names_all_missing_variables() {
+    let output: Output = command(&[]).env_clear().output().unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    for name in environment::FUNCTION
+        .iter()
+        .chain(environment::FUNCTION_PLATFORM)
+    {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+}
+
+/// A batch as large as Lambda delivers: its memory is that of the event and little more.
+#[test]
+fn binary_takes_ten_thousand_records_of_six_megabytes() {
+    let cache = TlsCache::start();
+    let api = RuntimeApi::start();
+    let program = start(&[
+        ("AWS_LAMBDA_RUNTIME_API", &api.address),
+        (environment::REDIS_URL, &cache.url("localhost")),
+        (
+            "SSL_CERT_FILE",
+            cache.folder.path().join("ca.pem").to_str().unwrap(),
+        ),
+    ]);
+    let batch = |base: u64, size: usize| {
+        let records: Vec<Record> = (0..10_000)
+            .map(|n| record(&format!("d{n}"), base + n, base + n, "x".repeat(size)))
+            .collect();
+        event(&records).to_string()
+    };
+    let small = api.invoke(&event(&[record("d", 1, 1, "x")]).to_string());
+    assert_eq!(small.0, "response");
+    let before = program.peak_memory();
+    let large = batch(10, 120);
+    assert!(
+        (5_500_000..6_500_000).contains(&large.len()),
+        "{}",
+        large.len()
+    );
+    let (path, body) = api.invoke(&large);
+    assert_eq!(
+        (path.as_str(), body.as_str()),
+        ("response", r#"{"batchItemFailures":[]}"#)
+    );
+    let grown = program.peak_memory() - before;
+    assert!(
+        grown < 3_000_000 + 3 * large.len(),
+        "{grown} bytes for an event of {}",
+        large.len()
+    );
+    let mut admin = cache.admin();
+    assert_eq!(admin.get::<_, u64>(names::COUNT).unwrap(), 10_001);
+    assert_eq!(
+        admin.zcard::<_, usize>(names::DEVICES).unwrap(),
+        names::MAX_DEVICES
+    );
+    drop(program.end());
+}
+
+/// A Redis server on a TLS port, with an authority of its own.
+struct TlsCache {
+    folder: TempDir,
+    child: Child,
+    port: u16,
+}
+
+impl TlsCache {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        certify(folder.path());
+        // The port is free when it is looked for, and may be taken when the server wants it.
+        for _ in 0..10 {
+            let port = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
+            let path = |name: &str| folder.path().join(name).into_os_string();
+            let arguments: Vec<OsString> = [
+                ("--port", "0".into()),
+                ("--tls-port", port.to_string().into()),
+                ("--tls-cert-file", path("server.pem")),
+                ("--tls-key-file", path("server.key")),
+                ("--tls-ca-cert-file", path("ca.pem")),
+                ("--tls-auth-clients", "no".into()),
+                ("--requirepass", PASSWORD.into()),
+                ("--unixsocket", path("redis.sock")),
+            ]
+            .into_iter()
+            .flat_map(|(name, value)| [name.into(), value])
+            .collect();
+            if let Some(child) = launch(folder.path(), arguments) {
+                return Self {
+                    folder,
+                    child,
+                    port,
+                };
+            }
+        }
+        panic!(
+            "redis-server does not start with TLS; install one that can: apt-get install redis-server"
+        );
+    }
+
+    fn url(&self, host: &str) -> String {
+        format!("rediss://:{PASSWORD}@{host}:{}", self.port)
+    }
+
+    fn admin(&self) -> redis::Connection {
+        let socket = self.folder.path().join("redis.sock");
+        redis::Client::open(format!("redis+unix://{}?pass={PASSWORD}", socket.display()))
+            .unwrap()
+            .get_connection()
+            .unwrap()
+    }
+}
+
+impl Drop for TlsCache {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn certify(folder: &Path) {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let server = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let server = server.signed_by(&key, &authority).unwrap();
+    for (name, text) in [
+        ("ca.pem", authority.pem()),
+        ("server.pem", server.pem()),
+        ("server.key", key.serialize_pem()),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+fn command(variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sensors"));
+    command
+        .env_remove("AWS_LAMBDA_LOG_LEVEL")
+        .env("AWS_LAMBDA_FUNCTION_NAME", "sensors-test")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null());
+    command
+}
+
+/// The running binary; ended when dropped.
+struct Program {
+    child: Child,
+    output: Option<std::thread::JoinHandle<String>>,
+}
+
+fn start(variables: &[(&str, &str)]) -> Program {
+    let mut child = command(variables).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let output = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).unwrap();
+        text
+    });
+    Program {
+        child,
+        output: Some(output),
+    }
+}
+
+impl Program {
+    /// Ends it, as Lambda does: without a word. Everything it wrote to standard output.
+    fn end(mut self) -> String {
+        self.kill();
+        self.output.take().unwrap().join().unwrap()
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Most memory that it ever had, in bytes.
+    fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("read the process's memory from /proc, which Linux has");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse::<usize>()
+            .unwrap()
+            * 1024
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// As much of the Runtime API as one function needs:
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
+struct RuntimeApi {
+    address: String,
+    events: Sender<String>,
+    answers: Receiver<(String, String)>,
+    time: std::cell::Cell<Duration>,
+}
+
+impl RuntimeApi {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (events, next) = channel();
+        let (answer, answers) = channel();
+        std::thread::spawn(move || {
+            // One function has one connection at a time; it ends with the process.
+            while let Ok((connection, _)) = listener.accept() {
+                if serve(connection, &next, &answer).is_none() {
+                    break;
+                }
+            }
+        });
+        Self {
+            address,
+            events,
+            answers,
+            time: Duration::from_secs(60).into(),
+        }
+    }
+
+    /// Time that the next invocations have.
+    fn grant(&self, time: Duration) {
+        self.time.set(time);
+    }
+
+    /// Last part of the path, and body, of the function's answer.
+    fn invoke(&self, event: &str) -> (String, String) {
+        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + self.time.get();
+        let response = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             Lambda-Runtime-Aws-Request-Id: {REQUEST_ID}\r\nLambda-Runtime-Deadline-Ms: {}\r\n\
+             Lambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-central-1:123456789012:function:f\r\n\
+             \r\n{event}",
+            event.len(),
+            deadline.as_millis(),
+        );
+        self.events.send(response).unwrap();
+        self.answers
+            .recv_timeout(Duration::from_secs(60))
+            .expect("an answer of the function")
+    }
+}
+
+/// Serves one connection; nothing when the test is over.
+fn serve(
+    mut connection: TcpStream,
+    next: &Receiver<String>,
+    answer: &Sender<(String, String)>,
+) -> Option<()> {
+    connection.set_nodelay(true).unwrap();
+    let mut reader = BufReader::new(connection.try_clone().unwrap());
+    loop {
+        let mut request = String::new();
+        if reader.read_line(&mut request).unwrap_or(0) == 0 {
+            return Some(());
+        }
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header).ok()?;
+            let header = header.trim().to_ascii_lowercase();
+            if header.is_empty() {
+                break;
+            }
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let path = request.split(' ').nth(1)?;
+        let response = match path.rsplit('/').next()? {
+            "next" => next.recv().ok()?,
+            last => {
+                assert!(path.contains(REQUEST_ID), "{path}");
+                answer
+                    .send((last.to_owned(), String::from_utf8(body).unwrap()))
+                    .ok()?;
+                "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_owned()
+            }
+        };
+        if connection.write_all(response.as_bytes()).is_err() {
+            return Some(());
+        }
+    }
+}
