@@ -4,10 +4,10 @@
 
 use iot_sql::{Context, Message, Outcome, Rule, SqlVersion};
 
-pub const UUID: &str = "123e4567-e89b-42d3-a456-426614174000";
+pub(crate) const UUID: &str = "123e4567-e89b-42d3-a456-426614174000";
 
-pub struct Known {
-    pub account_id: String,
+pub(crate) struct Known {
+    pub(crate) account_id: String,
 }
 
 impl Default for Known {
@@ -32,7 +32,7 @@ impl Context for Known {
     }
 }
 
-pub fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
+pub(crate) fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
     Message {
         topic,
         payload,
@@ -44,7 +44,7 @@ pub fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
 
 /// The output as text; none where the rule does not fire.
 #[track_caller]
-pub fn run(sql: &str, version: SqlVersion, message: &Message<'_>) -> Option<String> {
+pub(crate) fn run(sql: &str, version: SqlVersion, message: &Message<'_>) -> Option<String> {
     let rule = Rule::compile(sql, version).unwrap_or_else(|error| panic!("{error}"));
     match rule.evaluate(message, &Known::default()) {
         Outcome::Fired(output) => Some(String::from_utf8_lossy(output.bytes()).into_owned()),
@@ -55,7 +55,7 @@ pub fn run(sql: &str, version: SqlVersion, message: &Message<'_>) -> Option<Stri
 
 /// What an expression gives as `SELECT VALUE`; `undefined` where that is empty.
 #[track_caller]
-pub fn value(expression: &str, version: SqlVersion, payload: &str) -> String {
+pub(crate) fn value(expression: &str, version: SqlVersion, payload: &str) -> String {
     let sql = format!("SELECT VALUE {expression}");
     let text =
         run(&sql, version, &message("a/b/c", payload.as_bytes())).expect("there is no WHERE");
@@ -68,7 +68,7 @@ pub fn value(expression: &str, version: SqlVersion, payload: &str) -> String {
 
 /// Evaluates `(expression, payload, expected)` in version 2016-03-23.
 #[track_caller]
-pub fn check(table: &[(&str, &str, &str)]) {
+pub(crate) fn check(table: &[(&str, &str, &str)]) {
     let wrong: Vec<String> = table
         .iter()
         .filter_map(|(expression, payload, expected)| {
