@@ -52,10 +52,22 @@ pub fn reachability(resolved: &Resolved) -> String {
     for it in network.groups.values() {
         let own = || it.logical_id.clone();
         for rule in &it.ingress {
-            rows.insert(vec!["in".to_owned(), peer(rule), "→".to_owned(), own(), rule.traffic()]);
+            rows.insert(vec![
+                "in".to_owned(),
+                peer(rule),
+                "→".to_owned(),
+                own(),
+                rule.traffic(),
+            ]);
         }
         for rule in &it.egress {
-            rows.insert(vec!["out".to_owned(), own(), "→".to_owned(), peer(rule), rule.traffic()]);
+            rows.insert(vec![
+                "out".to_owned(),
+                own(),
+                "→".to_owned(),
+                peer(rule),
+                rule.traffic(),
+            ]);
         }
         if it.default_egress {
             rows.insert(vec![
@@ -68,10 +80,25 @@ pub fn reachability(resolved: &Resolved) -> String {
         }
     }
     for id in resolved.resources.keys() {
-        for end in [Endpoint::of(resolved, id), Endpoint::balancer(resolved, id)].into_iter().flatten() {
-            let Endpoint::Inside { name, security_groups, .. } = end else { continue };
+        for end in [Endpoint::of(resolved, id), Endpoint::balancer(resolved, id)]
+            .into_iter()
+            .flatten()
+        {
+            let Endpoint::Inside {
+                name,
+                security_groups,
+                ..
+            } = end
+            else {
+                continue;
+            };
             for id in security_groups {
-                rows.insert(vec!["member".to_owned(), name.clone(), "of".to_owned(), group(&id)]);
+                rows.insert(vec![
+                    "member".to_owned(),
+                    name.clone(),
+                    "of".to_owned(),
+                    group(&id),
+                ]);
             }
         }
     }
@@ -83,13 +110,29 @@ pub fn reachability(resolved: &Resolved) -> String {
             None => "no way".to_owned(),
         };
         let own = subnet.logical_id.clone();
-        rows.insert(vec!["route".to_owned(), own, "→".to_owned(), "internet".to_owned(), way]);
-        for (block, target) in subnet.routes.iter().filter(|(block, _)| block != "0.0.0.0/0") {
+        rows.insert(vec![
+            "route".to_owned(),
+            own,
+            "→".to_owned(),
+            "internet".to_owned(),
+            way,
+        ]);
+        for (block, target) in subnet
+            .routes
+            .iter()
+            .filter(|(block, _)| block != "0.0.0.0/0")
+        {
             let way = match target {
                 Target::InternetGateway(name) | Target::Nat(name) | Target::Other(name) => name,
             };
             let own = subnet.logical_id.clone();
-            rows.insert(vec!["route".to_owned(), own, "→".to_owned(), block.clone(), format!("by {way}")]);
+            rows.insert(vec![
+                "route".to_owned(),
+                own,
+                "→".to_owned(),
+                block.clone(),
+                format!("by {way}"),
+            ]);
         }
     }
     for acl in network.acls {
@@ -105,7 +148,10 @@ fn table(rows: BTreeSet<Row>) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         let texts = rows.iter().filter_map(|row| row.get(column));
-        texts.map(|text| text.chars().count()).max().unwrap_or_default()
+        texts
+            .map(|text| text.chars().count())
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut result = String::new();
@@ -144,7 +190,10 @@ fn rows_of(resolved: &Resolved, resource: &ResolvedResource) -> Vec<Row> {
                 holders.extend(resource.texts(list));
             }
             for role in resolved.of_type("AWS::IAM::Role") {
-                if role.texts("/ManagedPolicyArns").contains(&resource.physical_id) {
+                if role
+                    .texts("/ManagedPolicyArns")
+                    .contains(&resource.physical_id)
+                {
                     holders.push(role.logical_id.clone());
                 }
             }
@@ -181,7 +230,12 @@ fn rows_of(resolved: &Resolved, resource: &ResolvedResource) -> Vec<Row> {
             ];
             let conditions: Vec<String> = ["SourceAccount", "SourceArn"]
                 .iter()
-                .filter_map(|key| Some(format!("aws:{key} = {}", resource.text(&format!("/{key}"))?)))
+                .filter_map(|key| {
+                    Some(format!(
+                        "aws:{key} = {}",
+                        resource.text(&format!("/{key}"))?
+                    ))
+                })
                 .collect();
             if !conditions.is_empty() {
                 row.push(format!("if {}", conditions.join(" and ")));
@@ -214,7 +268,11 @@ fn statements(document: &Json, holder: Option<&str>, target: Option<&str>) -> Ve
     for statement in list(&document["Statement"]) {
         let texts = |key: &str, mark: &str| -> Vec<String> {
             let texts = list(&statement[key]);
-            texts.iter().filter_map(text).map(|text| format!("{mark}{text}")).collect()
+            texts
+                .iter()
+                .filter_map(text)
+                .map(|text| format!("{mark}{text}"))
+                .collect()
         };
         let either = |key: &str, default: Option<&str>| {
             let mut all = texts(key, "");

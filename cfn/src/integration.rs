@@ -78,7 +78,11 @@ impl Call {
         use crate::evaluate::Decision;
         let context = self.context.clone();
         let (request, decision) = match &self.caller {
-            Caller::Role { role, service, trust } => {
+            Caller::Role {
+                role,
+                service,
+                trust,
+            } => {
                 let (request, decision) = policies.may_assume(role, service, trust.clone());
                 if let Some(denial) = decision.denial(&request) {
                     return Err(denial);
@@ -152,10 +156,18 @@ pub fn check(resolved: &Resolved, managed: &ManagedPolicies) -> Vec<Finding> {
         Ok(policies) => policies,
         Err(problems) => return problems.into_iter().map(Finding::unreadable).collect(),
     };
-    let calls::Calls { calls, unknown, open_roles, .. } = calls::Calls::of(resolved);
+    let calls::Calls {
+        calls,
+        unknown,
+        open_roles,
+        ..
+    } = calls::Calls::of(resolved);
     let mut findings: Vec<Finding> = unknown
         .into_iter()
-        .map(|problem| Finding { kind: FindingKind::Unknown, ..Finding::unreadable(problem) })
+        .map(|problem| Finding {
+            kind: FindingKind::Unknown,
+            ..Finding::unreadable(problem)
+        })
         .collect();
     for call in &calls {
         findings.extend(missing(resolved, &policies, call));
@@ -170,7 +182,12 @@ pub fn check(resolved: &Resolved, managed: &ManagedPolicies) -> Vec<Finding> {
             .collect();
         for policy in &role.identity {
             for (index, statement) in policy.statements.iter().enumerate() {
-                findings.extend(needless(&role.logical_id, &policy.by(index), statement, &own));
+                findings.extend(needless(
+                    &role.logical_id,
+                    &policy.by(index),
+                    statement,
+                    &own,
+                ));
             }
         }
     }
@@ -185,7 +202,11 @@ impl Finding {
             "" => problem.message,
             path => format!("{path}: {}", problem.message),
         };
-        Finding { kind: FindingKind::Unreadable, logical_id: problem.logical_id, message }
+        Finding {
+            kind: FindingKind::Unreadable,
+            logical_id: problem.logical_id,
+            message,
+        }
     }
 }
 
@@ -193,16 +214,33 @@ fn missing(resolved: &Resolved, policies: &Policies, call: &Call) -> Option<Find
     if !call.required {
         return None;
     }
-    let Call { from, path, action, resource, .. } = call;
+    let Call {
+        from,
+        path,
+        action,
+        resource,
+        ..
+    } = call;
     let finding = |kind, logical_id: &str, message| {
-        Some(Finding { kind, logical_id: logical_id.to_owned(), message })
+        Some(Finding {
+            kind,
+            logical_id: logical_id.to_owned(),
+            message,
+        })
     };
-    if let Caller::Role { role, service, trust } = &call.caller {
+    if let Caller::Role {
+        role,
+        service,
+        trust,
+    } = &call.caller
+    {
         if policies.role(role).is_none() {
             return finding(
                 FindingKind::Unknown,
                 from,
-                format!("{path}: role `{role}` is not in this template, so what it may do is not known"),
+                format!(
+                    "{path}: role `{role}` is not in this template, so what it may do is not known"
+                ),
             );
         }
         let (_, decision) = policies.may_assume(role, service, trust.clone());
@@ -219,9 +257,10 @@ fn missing(resolved: &Resolved, policies: &Policies, call: &Call) -> Option<Find
     }
     let denial = call.decide(policies, from).err()?;
     let (holder, fix) = match &call.caller {
-        Caller::Role { role, .. } => {
-            (role.clone(), format!("add {action} on {resource} to a policy of {role}"))
-        }
+        Caller::Role { role, .. } => (
+            role.clone(),
+            format!("add {action} on {resource} to a policy of {role}"),
+        ),
         Caller::Service(service) => {
             let target = resolved
                 .resources
@@ -232,12 +271,18 @@ fn missing(resolved: &Resolved, policies: &Policies, call: &Call) -> Option<Find
             (target, fix)
         }
     };
-    finding(FindingKind::Missing, &holder, format!("{denial}; {from} needs it ({path}): {fix}"))
+    finding(
+        FindingKind::Missing,
+        &holder,
+        format!("{denial}; {from} needs it ({path}): {fix}"),
+    )
 }
 
 fn keys(keys: &Keys) -> String {
-    let texts: Vec<String> =
-        keys.iter().map(|(name, values)| format!("{name} = {}", values.join(", "))).collect();
+    let texts: Vec<String> = keys
+        .iter()
+        .map(|(name, values)| format!("{name} = {}", values.join(", ")))
+        .collect();
     texts.join(" and ")
 }
 
@@ -257,7 +302,11 @@ fn needless(role: &str, by: &By, statement: &Statement, calls: &[&Call]) -> Vec<
         return Vec::new();
     }
     if statement.not_actions || statement.not_resources {
-        let element = if statement.not_actions { "NotAction" } else { "NotResource" };
+        let element = if statement.not_actions {
+            "NotAction"
+        } else {
+            "NotResource"
+        };
         return vec![finding(
             FindingKind::Wildcard,
             format!("allows by {element} more than anybody can read: name what is needed"),
@@ -280,7 +329,10 @@ fn needless(role: &str, by: &By, statement: &Statement, calls: &[&Call]) -> Vec<
         if used.is_empty() {
             findings.push(finding(
                 FindingKind::Unused,
-                format!("allows {action} on {}, which nothing in this template needs: remove it", statement.resources.join(", ")),
+                format!(
+                    "allows {action} on {}, which nothing in this template needs: remove it",
+                    statement.resources.join(", ")
+                ),
             ));
         } else if action.contains(['*', '?']) {
             let names: Vec<&str> = used.into_iter().collect();
@@ -291,22 +343,33 @@ fn needless(role: &str, by: &By, statement: &Statement, calls: &[&Call]) -> Vec<
         }
     }
     for resource in &statement.resources {
-        let only = Statement { resources: vec![resource.clone()], ..statement.clone() };
-        let used: Vec<&&&Call> =
-            covered.iter().filter(|call| only.covers_resource(&call.resource, &call.context)).collect();
+        let only = Statement {
+            resources: vec![resource.clone()],
+            ..statement.clone()
+        };
+        let used: Vec<&&&Call> = covered
+            .iter()
+            .filter(|call| only.covers_resource(&call.resource, &call.context))
+            .collect();
         if used.is_empty() && !covered.is_empty() {
             findings.push(finding(
                 FindingKind::Unused,
                 format!("means {resource}, which nothing in this template needs: remove it"),
             ));
         }
-        let narrower: BTreeSet<&str> =
-            used.iter().filter(|call| call.resource != "*").map(|call| call.resource.as_str()).collect();
+        let narrower: BTreeSet<&str> = used
+            .iter()
+            .filter(|call| call.resource != "*")
+            .map(|call| call.resource.as_str())
+            .collect();
         if resource == "*" && !narrower.is_empty() {
             let names: Vec<&str> = narrower.into_iter().collect();
             findings.push(finding(
                 FindingKind::Wildcard,
-                format!("means every resource: name what is needed, {}", names.join(", ")),
+                format!(
+                    "means every resource: name what is needed, {}",
+                    names.join(", ")
+                ),
             ));
         }
     }

@@ -61,13 +61,17 @@ impl Pattern {
             .0
             .splitn(6, |token| *token == Token::Literal(':'))
             .collect();
-        if parts.len() < 6 && self.0.last() != Some(&Token::Any) {
-            return self.matches(arn);
-        }
-        let mut rest = arn.splitn(parts.len(), ':');
-        parts
-            .iter()
-            .all(|part| rest.next().is_some_and(|text| glob(part, text, false)))
+        let most = if self.0.last() == Some(&Token::Any) {
+            parts.len()
+        } else {
+            6
+        };
+        let texts: Vec<&str> = arn.splitn(most, ':').collect();
+        parts.len() == texts.len()
+            && parts
+                .iter()
+                .zip(texts)
+                .all(|(part, text)| glob(part, text, false))
     }
 
     /// The text where `*` and `?` are ordinary characters.

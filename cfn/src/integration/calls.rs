@@ -60,7 +60,9 @@ impl<'a> Calls<'a> {
 
     fn push(&mut self, site: &Site, action: &str, resource: &str, context: Keys, required: bool) {
         let region = &self.resolved.context.region;
-        let context = context.with("aws:SecureTransport", "true").with("aws:RequestedRegion", region);
+        let context = context
+            .with("aws:SecureTransport", "true")
+            .with("aws:RequestedRegion", region);
         self.calls.push(Call {
             from: site.from.clone(),
             path: site.path.clone(),
@@ -73,7 +75,8 @@ impl<'a> Calls<'a> {
     }
 
     fn unknown(&mut self, resource: &ResolvedResource, path: &str, message: impl Into<String>) {
-        self.unknown.push(Problem::at(&resource.logical_id, path, message));
+        self.unknown
+            .push(Problem::at(&resource.logical_id, path, message));
     }
 
     /// A role as a logical ID, if it is of this template.
@@ -91,7 +94,11 @@ impl<'a> Calls<'a> {
         Site {
             from: from.logical_id.clone(),
             path: path.to_owned(),
-            caller: Caller::Role { role: self.role(role), service: service.to_owned(), trust },
+            caller: Caller::Role {
+                role: self.role(role),
+                service: service.to_owned(),
+                trust,
+            },
         }
     }
 
@@ -118,7 +125,10 @@ impl<'a> Calls<'a> {
 
     /// ARN of a resource by its name or URL, also when it is not of this template.
     fn named(&self, r#type: &str, name: &str, service: &str, resource: &str) -> String {
-        let known = self.resolved.find(r#type, name).and_then(ResolvedResource::arn);
+        let known = self
+            .resolved
+            .find(r#type, name)
+            .and_then(ResolvedResource::arn);
         known.map_or_else(|| self.arn(service, resource), str::to_owned)
     }
 
@@ -129,10 +139,21 @@ impl<'a> Calls<'a> {
             return None;
         }
         let alias = self.resolved.find("AWS::KMS::Alias", &id);
-        let id = alias.and_then(|alias| alias.text("/TargetKeyId")).unwrap_or(id);
-        let key = self.resolved.find("AWS::KMS::Key", &id).and_then(ResolvedResource::arn);
+        let id = alias
+            .and_then(|alias| alias.text("/TargetKeyId"))
+            .unwrap_or(id);
+        let key = self
+            .resolved
+            .find("AWS::KMS::Key", &id)
+            .and_then(ResolvedResource::arn);
         Some(key.map_or_else(
-            || if id.starts_with("arn:") { id.clone() } else { self.arn("kms", &format!("key/{id}")) },
+            || {
+                if id.starts_with("arn:") {
+                    id.clone()
+                } else {
+                    self.arn("kms", &format!("key/{id}"))
+                }
+            },
             str::to_owned,
         ))
     }
@@ -142,7 +163,10 @@ impl<'a> Calls<'a> {
         let Some(key) = key else { return };
         let context = &self.resolved.context;
         let keys = Keys::new()
-            .with("kms:ViaService", format!("{service}.{}.{}", context.region, context.url_suffix))
+            .with(
+                "kms:ViaService",
+                format!("{service}.{}.{}", context.region, context.url_suffix),
+            )
             .with("kms:CallerAccount", &context.account_id);
         for action in actions {
             self.need(site, action, &key, keys.clone());
@@ -157,11 +181,20 @@ impl<'a> Calls<'a> {
     }
 
     fn stream_key(&self, arn: &str) -> Option<String> {
-        self.key(self.resolved.find("AWS::Kinesis::Stream", arn)?.text("/StreamEncryption/KeyId"))
+        self.key(
+            self.resolved
+                .find("AWS::Kinesis::Stream", arn)?
+                .text("/StreamEncryption/KeyId"),
+        )
     }
 
     fn write_object(&mut self, site: &Site, bucket: &str, key: &str) {
-        self.need(site, "s3:PutObject", &format!("{bucket}/{key}"), Keys::new());
+        self.need(
+            site,
+            "s3:PutObject",
+            &format!("{bucket}/{key}"),
+            Keys::new(),
+        );
         let encryption = self.bucket_key(bucket);
         self.through(site, encryption, "s3", &["kms:GenerateDataKey"]);
     }
@@ -170,8 +203,19 @@ impl<'a> Calls<'a> {
     fn write_logs(&mut self, site: &Site, group: &str, describe: bool) {
         let group = self.arn("logs", &format!("log-group:{group}:log-stream:"));
         self.need(site, "logs:CreateLogStream", &group, Keys::new());
-        self.push(site, "logs:DescribeLogStreams", &group, Keys::new(), describe);
-        self.need(site, "logs:PutLogEvents", &format!("{group}example"), Keys::new());
+        self.push(
+            site,
+            "logs:DescribeLogStreams",
+            &group,
+            Keys::new(),
+            describe,
+        );
+        self.need(
+            site,
+            "logs:PutLogEvents",
+            &format!("{group}example"),
+            Keys::new(),
+        );
     }
 
     /// Sending to a queue, topic or bucket, by ARN.
@@ -186,7 +230,9 @@ impl<'a> Calls<'a> {
             _ => self.unknown(
                 resource,
                 &site.path,
-                format!("what `{destination}` needs is not known here: use a queue, a topic or a bucket"),
+                format!(
+                    "what `{destination}` needs is not known here: use a queue, a topic or a bucket"
+                ),
             ),
         }
     }
@@ -221,8 +267,12 @@ impl<'a> Calls<'a> {
             match kind.as_str() {
                 "Kinesis" => {
                     let name = get("StreamName");
-                    let stream =
-                        self.named("AWS::Kinesis::Stream", &name, "kinesis", &format!("stream/{name}"));
+                    let stream = self.named(
+                        "AWS::Kinesis::Stream",
+                        &name,
+                        "kinesis",
+                        &format!("stream/{name}"),
+                    );
                     self.need(&site, "kinesis:PutRecord", &stream, Keys::new());
                     let key = self.stream_key(&stream);
                     self.through(&site, key, "kinesis", &["kms:GenerateDataKey"]);
@@ -264,14 +314,21 @@ impl<'a> Calls<'a> {
     fn event_source_mapping(&mut self, mapping: &ResolvedResource) {
         let name = mapping.text("/FunctionName").unwrap_or_default();
         let Some(function) = self.resolved.find("AWS::Lambda::Function", &name) else {
-            self.unknown(mapping, "FunctionName", format!("`{name}` is not a function of this template"));
+            self.unknown(
+                mapping,
+                "FunctionName",
+                format!("`{name}` is not a function of this template"),
+            );
             return;
         };
         let role = function.text("/Role").unwrap_or_default();
         // The service assumes the function's role for the function, also to poll.
         let site = |calls: &Self, path: &str| {
             let site = calls.site(function, path, &role, "lambda.amazonaws.com");
-            Site { from: mapping.logical_id.clone(), ..site }
+            Site {
+                from: mapping.logical_id.clone(),
+                ..site
+            }
         };
         let source = mapping.text("/EventSourceArn").unwrap_or_default();
         let own = site(self, "EventSourceArn");
@@ -291,7 +348,11 @@ impl<'a> Calls<'a> {
                 self.through(&own, key, "kinesis", &["kms:Decrypt"]);
             }
             Some("sqs") => {
-                for action in ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"] {
+                for action in [
+                    "sqs:ReceiveMessage",
+                    "sqs:DeleteMessage",
+                    "sqs:GetQueueAttributes",
+                ] {
                     self.need(&own, action, &source, Keys::new());
                 }
             }
@@ -310,7 +371,8 @@ impl<'a> Calls<'a> {
 
     fn function(&mut self, function: &ResolvedResource) {
         let role = function.text("/Role").unwrap_or_default();
-        let site = |calls: &Self, path: &str| calls.site(function, path, &role, "lambda.amazonaws.com");
+        let site =
+            |calls: &Self, path: &str| calls.site(function, path, &role, "lambda.amazonaws.com");
         let group = function.text("/LoggingConfig/LogGroup");
         let group = group.unwrap_or_else(|| format!("/aws/lambda/{}", function.name));
         let own = site(self, "LoggingConfig.LogGroup");
@@ -388,26 +450,42 @@ impl<'a> Calls<'a> {
             }
             site
         };
-        for kind in ["ExtendedS3DestinationConfiguration", "S3DestinationConfiguration"] {
-            let Some(settings) = stream.property(&format!("/{kind}")) else { continue };
+        for kind in [
+            "ExtendedS3DestinationConfiguration",
+            "S3DestinationConfiguration",
+        ] {
+            let Some(settings) = stream.property(&format!("/{kind}")) else {
+                continue;
+            };
             let get = |pointer: &str| settings.pointer(pointer).and_then(text);
             let own = site(self, kind, &get("/RoleARN").unwrap_or_default());
             let bucket = get("/BucketARN").unwrap_or_default();
-            for action in ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"] {
+            for action in [
+                "s3:GetBucketLocation",
+                "s3:ListBucket",
+                "s3:ListBucketMultipartUploads",
+            ] {
                 self.need(&own, action, &bucket, Keys::new());
             }
-            let prefixes: BTreeSet<String> =
-                ["/Prefix", "/ErrorOutputPrefix"].iter().filter_map(|it| get(it)).collect();
+            let prefixes: BTreeSet<String> = ["/Prefix", "/ErrorOutputPrefix"]
+                .iter()
+                .filter_map(|it| get(it))
+                .collect();
             let keys = match prefixes.is_empty() {
                 true => vec!["example".to_owned()],
-                false => prefixes.iter().map(|it| format!("{}example", example(it, "!{"))).collect(),
+                false => prefixes
+                    .iter()
+                    .map(|it| format!("{}example", example(it, "!{")))
+                    .collect(),
             };
             for key in keys {
                 for action in ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"] {
                     self.need(&own, action, &format!("{bucket}/{key}"), Keys::new());
                 }
             }
-            let key = self.key(get("/EncryptionConfiguration/KMSEncryptionConfig/AWSKMSKeyARN"));
+            let key = self.key(get(
+                "/EncryptionConfiguration/KMSEncryptionConfig/AWSKMSKeyARN",
+            ));
             let key = key.or_else(|| self.bucket_key(&bucket));
             self.through(&own, key, "s3", &["kms:Decrypt", "kms:GenerateDataKey"]);
             if get("/CloudWatchLoggingOptions/Enabled").as_deref() == Some("true") {
@@ -425,16 +503,26 @@ impl<'a> Calls<'a> {
             for processor in processors.and_then(Json::as_array).into_iter().flatten() {
                 if processor.get("Type").and_then(Json::as_str) == Some("Lambda") {
                     let path = format!("{kind}.ProcessingConfiguration");
-                    self.unknown(stream, &path, "what a Lambda processor needs is not known here");
+                    self.unknown(
+                        stream,
+                        &path,
+                        "what a Lambda processor needs is not known here",
+                    );
                 }
             }
             if get("/DataFormatConversionConfiguration/SchemaConfiguration/TableName").is_some() {
                 let path = format!("{kind}.DataFormatConversionConfiguration");
-                self.unknown(stream, &path, "what a format conversion needs is not known here");
+                self.unknown(
+                    stream,
+                    &path,
+                    "what a format conversion needs is not known here",
+                );
             }
         }
         if let Some(source) = stream.text("/KinesisStreamSourceConfiguration/KinesisStreamARN") {
-            let role = stream.text("/KinesisStreamSourceConfiguration/RoleARN").unwrap_or_default();
+            let role = stream
+                .text("/KinesisStreamSourceConfiguration/RoleARN")
+                .unwrap_or_default();
             let own = site(self, "KinesisStreamSourceConfiguration", &role);
             for action in [
                 "kinesis:DescribeStream",
@@ -450,10 +538,15 @@ impl<'a> Calls<'a> {
     }
 
     fn environment(&mut self, environment: &ResolvedResource) {
-        let first = |namespace: &str, name: &str| option(environment, namespace, name).into_iter().next();
+        let first =
+            |namespace: &str, name: &str| option(environment, namespace, name).into_iter().next();
         if let Some(role) = first("aws:elasticbeanstalk:environment", "ServiceRole") {
-            let mut own =
-                self.site(environment, "ServiceRole", &role, "elasticbeanstalk.amazonaws.com");
+            let mut own = self.site(
+                environment,
+                "ServiceRole",
+                &role,
+                "elasticbeanstalk.amazonaws.com",
+            );
             if let Caller::Role { role, trust, .. } = &mut own.caller {
                 trust.set("sts:ExternalId", vec!["elasticbeanstalk".to_owned()]);
                 self.open_roles.insert(role.clone());
@@ -472,7 +565,8 @@ impl<'a> Calls<'a> {
                 self.need(&own, action, "*", Keys::new());
             }
         }
-        let Some(profile) = first("aws:autoscaling:launchconfiguration", "IamInstanceProfile") else {
+        let Some(profile) = first("aws:autoscaling:launchconfiguration", "IamInstanceProfile")
+        else {
             self.unknown(
                 environment,
                 "OptionSettings",
@@ -505,34 +599,68 @@ impl<'a> Calls<'a> {
 
     fn instances(&mut self, environment: &ResolvedResource, own: &Site) {
         let is = |namespace: &str, name: &str, value: &str| {
-            option(environment, namespace, name).first().is_some_and(|it| it == value)
+            option(environment, namespace, name)
+                .first()
+                .is_some_and(|it| it == value)
         };
         let application = environment.text("/ApplicationName").unwrap_or_default();
         let arn = environment.arn().unwrap_or("*").to_owned();
-        let enhanced = is("aws:elasticbeanstalk:healthreporting:system", "SystemType", "enhanced");
-        self.push(own, "elasticbeanstalk:PutInstanceStatistics", &arn, Keys::new(), enhanced);
+        let enhanced = is(
+            "aws:elasticbeanstalk:healthreporting:system",
+            "SystemType",
+            "enhanced",
+        );
+        self.push(
+            own,
+            "elasticbeanstalk:PutInstanceStatistics",
+            &arn,
+            Keys::new(),
+            enhanced,
+        );
         let application = self.arn("elasticbeanstalk", &format!("application/{application}"));
-        self.push(own, "elasticbeanstalk:PutInstanceStatistics", &application, Keys::new(), false);
+        self.push(
+            own,
+            "elasticbeanstalk:PutInstanceStatistics",
+            &application,
+            Keys::new(),
+            false,
+        );
 
         let streams = is("aws:elasticbeanstalk:cloudwatch:logs", "StreamLogs", "true");
-        let group = format!("/aws/elasticbeanstalk/{}/var/log/web.stdout.log", environment.name);
+        let group = format!(
+            "/aws/elasticbeanstalk/{}/var/log/web.stdout.log",
+            environment.name
+        );
         let group = self.arn("logs", &format!("log-group:{group}:log-stream:"));
         for action in ["logs:CreateLogStream", "logs:DescribeLogStreams"] {
             self.push(own, action, &group, Keys::new(), streams);
         }
-        self.push(own, "logs:PutLogEvents", &format!("{group}example"), Keys::new(), streams);
+        self.push(
+            own,
+            "logs:PutLogEvents",
+            &format!("{group}example"),
+            Keys::new(),
+            streams,
+        );
         for group in [&*group, "*"] {
             self.push(own, "logs:DescribeLogGroups", group, Keys::new(), false);
         }
         self.push(own, "logs:CreateLogGroup", &group, Keys::new(), false);
-        for action in ["cloudwatch:PutMetricData", "xray:PutTraceSegments", "xray:PutTelemetryRecords"] {
+        for action in [
+            "cloudwatch:PutMetricData",
+            "xray:PutTraceSegments",
+            "xray:PutTelemetryRecords",
+        ] {
             self.push(own, action, "*", Keys::new(), false);
         }
 
         // The application's bundle, and Beanstalk's own bucket for logs and configuration.
         let mut places = Vec::new();
         let label = environment.text("/VersionLabel").unwrap_or_default();
-        if let Some(version) = self.resolved.find("AWS::ElasticBeanstalk::ApplicationVersion", &label) {
+        if let Some(version) = self
+            .resolved
+            .find("AWS::ElasticBeanstalk::ApplicationVersion", &label)
+        {
             let bucket = version.text("/SourceBundle/S3Bucket").unwrap_or_default();
             let key = version.text("/SourceBundle/S3Key").unwrap_or_default();
             places.push((self.bucket(&bucket), key));
@@ -581,7 +709,9 @@ impl<'a> Calls<'a> {
                 continue;
             };
             // The key that AWS manages for SNS has a policy that does not admit CloudWatch.
-            let key = self.key(Some(id.clone())).unwrap_or_else(|| self.arn("kms", &id));
+            let key = self
+                .key(Some(id.clone()))
+                .unwrap_or_else(|| self.arn("kms", &id));
             let keys = keys.with("kms:EncryptionContext:aws:sns:topicArn", &topic);
             for action in ["kms:Decrypt", "kms:GenerateDataKey"] {
                 self.need(&own, action, &key, keys.clone());
@@ -590,26 +720,43 @@ impl<'a> Calls<'a> {
     }
 
     fn flow_log(&mut self, log: &ResolvedResource) {
-        let Some(role) = log.text("/DeliverLogsPermissionArn") else { return };
-        let Some(group) = log.text("/LogGroupName") else {
-            self.unknown(log, "LogDestination", "what it needs is not known here: use LogGroupName");
+        let Some(role) = log.text("/DeliverLogsPermissionArn") else {
             return;
         };
-        let mut own =
-            self.site(log, "DeliverLogsPermissionArn", &role, "vpc-flow-logs.amazonaws.com");
+        let Some(group) = log.text("/LogGroupName") else {
+            self.unknown(
+                log,
+                "LogDestination",
+                "what it needs is not known here: use LogGroupName",
+            );
+            return;
+        };
+        let mut own = self.site(
+            log,
+            "DeliverLogsPermissionArn",
+            &role,
+            "vpc-flow-logs.amazonaws.com",
+        );
         let arn = self.arn("ec2", &format!("vpc-flow-log/{}", log.name));
         if let Caller::Role { trust, .. } = &mut own.caller {
             trust.set("aws:SourceArn", vec![arn]);
         }
         self.write_logs(&own, &group, true);
         let groups = self.arn("logs", &format!("log-group:{group}:log-stream:"));
-        self.need(&own, "logs:DescribeLogGroups", &self.arn("logs", "log-group:*"), Keys::new());
+        self.need(
+            &own,
+            "logs:DescribeLogGroups",
+            &self.arn("logs", "log-group:*"),
+            Keys::new(),
+        );
         self.push(&own, "logs:CreateLogGroup", &groups, Keys::new(), false);
     }
 
     /// A log group under a key of one's own: the service uses the key for itself.
     fn log_group(&mut self, group: &ResolvedResource) {
-        let Some(key) = self.key(group.text("/KmsKeyId")) else { return };
+        let Some(key) = self.key(group.text("/KmsKeyId")) else {
+            return;
+        };
         let context = &self.resolved.context;
         let own = Site {
             from: group.logical_id.clone(),
@@ -620,7 +767,12 @@ impl<'a> Calls<'a> {
         let keys = Keys::new()
             .with("kms:EncryptionContext:aws:logs:arn", arn)
             .with("aws:SourceAccount", &context.account_id);
-        for action in ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"] {
+        for action in [
+            "kms:Decrypt",
+            "kms:DescribeKey",
+            "kms:Encrypt",
+            "kms:GenerateDataKey",
+        ] {
             self.need(&own, action, &key, keys.clone());
         }
     }
@@ -633,7 +785,9 @@ fn example(template: &str, open: &str) -> String {
     while let Some(start) = rest.find(open) {
         result.push_str(&rest[..start]);
         result.push_str("example");
-        rest = rest[start..].find('}').map_or("", |end| &rest[start + end + 1..]);
+        rest = rest[start..]
+            .find('}')
+            .map_or("", |end| &rest[start + end + 1..]);
     }
     result.push_str(rest);
     result
