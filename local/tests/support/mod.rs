@@ -17,24 +17,24 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything here takes.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running broker.
-pub struct Broker {
-    pub address: SocketAddr,
-    pub status: Arc<Status>,
+pub(crate) struct Broker {
+    pub(crate) address: SocketAddr,
+    pub(crate) status: Arc<Status>,
     stopping: CancellationToken,
     serving: JoinHandle<()>,
 }
 
 impl Broker {
     /// A broker without rules.
-    pub async fn start() -> Broker {
+    pub(crate) async fn start() -> Broker {
         Broker::with_rules(Vec::new()).await
     }
 
     /// A broker with rules.
-    pub async fn with_rules(rules: Vec<RuleConfig>) -> Broker {
+    pub(crate) async fn with_rules(rules: Vec<RuleConfig>) -> Broker {
         let status = Status::new();
         let rules = RuleEngine::new(rules, "000000000000", Arc::clone(&status)).unwrap();
         let broker = mqtt::Broker::new(rules, Arc::clone(&status));
@@ -51,7 +51,7 @@ impl Broker {
     }
 
     /// Stops it and waits until it has.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stopping.cancel();
         timeout(PATIENCE, self.serving)
             .await
@@ -61,7 +61,7 @@ impl Broker {
 }
 
 /// Options for a client of MQTT 3.1.1.
-pub fn options(broker: &Broker, id: &str) -> MqttOptions {
+pub(crate) fn options(broker: &Broker, id: &str) -> MqttOptions {
     let mut options = MqttOptions::new(id, "127.0.0.1", broker.address.port());
     options.set_keep_alive(Duration::from_secs(30));
     options.set_max_packet_size(1 << 20, 1 << 20);
@@ -69,19 +69,19 @@ pub fn options(broker: &Broker, id: &str) -> MqttOptions {
 }
 
 /// A client of MQTT 3.1.1.
-pub fn client(broker: &Broker, id: &str) -> (AsyncClient, EventLoop) {
+pub(crate) fn client(broker: &Broker, id: &str) -> (AsyncClient, EventLoop) {
     AsyncClient::new(options(broker, id), 100)
 }
 
 /// A client of MQTT 5.
-pub fn client_v5(broker: &Broker, id: &str) -> (v5::AsyncClient, v5::EventLoop) {
+pub(crate) fn client_v5(broker: &Broker, id: &str) -> (v5::AsyncClient, v5::EventLoop) {
     let mut options = v5::MqttOptions::new(id, "127.0.0.1", broker.address.port());
     options.set_keep_alive(Duration::from_secs(30));
     v5::AsyncClient::new(options, 100)
 }
 
 /// Connects a client of MQTT 3.1.1.
-pub async fn connect(broker: &Broker, id: &str) -> (AsyncClient, EventLoop) {
+pub(crate) async fn connect(broker: &Broker, id: &str) -> (AsyncClient, EventLoop) {
     let (client, mut events) = client(broker, id);
     until(&mut events, |it| {
         matches!(it, Event::Incoming(Packet::ConnAck(_)))
@@ -91,7 +91,7 @@ pub async fn connect(broker: &Broker, id: &str) -> (AsyncClient, EventLoop) {
 }
 
 /// The next event.
-pub async fn next(events: &mut EventLoop) -> Event {
+pub(crate) async fn next(events: &mut EventLoop) -> Event {
     timeout(PATIENCE, events.poll())
         .await
         .expect("an event comes")
@@ -99,7 +99,7 @@ pub async fn next(events: &mut EventLoop) -> Event {
 }
 
 /// Polls until an event is as wanted.
-pub async fn until(events: &mut EventLoop, wanted: impl Fn(&Event) -> bool) -> Event {
+pub(crate) async fn until(events: &mut EventLoop, wanted: impl Fn(&Event) -> bool) -> Event {
     loop {
         let event = next(events).await;
         if wanted(&event) {
@@ -109,7 +109,7 @@ pub async fn until(events: &mut EventLoop, wanted: impl Fn(&Event) -> bool) -> E
 }
 
 /// Polls until a packet is as wanted.
-pub async fn until_v5(
+pub(crate) async fn until_v5(
     events: &mut v5::EventLoop,
     wanted: impl Fn(&v5::mqttbytes::v5::Packet) -> bool,
 ) -> v5::mqttbytes::v5::Packet {
@@ -126,7 +126,9 @@ pub async fn until_v5(
 }
 
 /// Polls until the broker ends the connection; says why it did.
-pub async fn disconnected(events: &mut v5::EventLoop) -> v5::mqttbytes::v5::DisconnectReasonCode {
+pub(crate) async fn disconnected(
+    events: &mut v5::EventLoop,
+) -> v5::mqttbytes::v5::DisconnectReasonCode {
     let search = async {
         loop {
             match events.poll().await {
@@ -145,7 +147,7 @@ pub async fn disconnected(events: &mut v5::EventLoop) -> v5::mqttbytes::v5::Disc
 }
 
 /// The next message that a client of MQTT 3.1.1 gets.
-pub async fn next_publish(events: &mut EventLoop) -> Publish {
+pub(crate) async fn next_publish(events: &mut EventLoop) -> Publish {
     loop {
         if let Event::Incoming(Packet::Publish(publish)) = next(events).await {
             return publish;
@@ -154,7 +156,7 @@ pub async fn next_publish(events: &mut EventLoop) -> Publish {
 }
 
 /// Runs `mosquitto_pub` or `mosquitto_sub` against a broker.
-pub async fn mosquitto(broker: &Broker, program: &str, arguments: &[&str]) -> Output {
+pub(crate) async fn mosquitto(broker: &Broker, program: &str, arguments: &[&str]) -> Output {
     let port = broker.address.port().to_string();
     let run = tokio::process::Command::new(program)
         .args(["-h", "127.0.0.1", "-p", &port])

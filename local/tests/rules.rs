@@ -1,0 +1,431 @@
+//! From MQTT through topic rules into a stream, a delivery stream and a log group.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use iot_sql::SqlVersion;
+use local::iam::{Authorizer, Permission};
+use local::iot::{Action, RuleConfig, RuleEngine, Sink, SinkError};
+use local::kinesis::{Config, Mode, Position, Record, Stream};
+use local::status::Status;
+use rumqttc::{Event, Packet, QoS};
+use support::{Broker, client, mosquitto, until};
+
+/// Takes everything, or refuses everything.
+struct Records {
+    refuse: bool,
+    taken: Mutex<Vec<Bytes>>,
+}
+
+impl Records {
+    fn new(refuse: bool) -> Arc<Records> {
+        Arc::new(Records {
+            refuse,
+            taken: Mutex::default(),
+        })
+    }
+
+    fn taken(&self) -> Vec<Bytes> {
+        self.taken.lock().unwrap().clone()
+    }
+}
+
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Records")
+    }
+}
+
+impl Sink for Records {
+    fn name(&self) -> &str {
+        "records"
+    }
+
+    fn put(&self, records: Vec<Bytes>) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(async move {
+            if self.refuse {
+                return Err(SinkError {
+                    message: "refused".to_owned(),
+                    is_transient: false,
+                });
+            }
+            self.taken.lock().unwrap().extend(records);
+            Ok(())
+        })
+    }
+}
+
+fn allowed() -> Permission {
+    Permission::new(Authorizer::new("test", Status::new(), |_, _| Ok(())), &[])
+}
+
+fn denied() -> Permission {
+    let authorizer = Authorizer::new("test", Status::new(), |action, resource| {
+        Err(format!(
+            "User: role is not authorized to perform: {action} on resource: {resource}"
+        ))
+    });
+    Permission::new(
+        authorizer,
+        &[("kinesis:PutRecord".to_owned(), "stream-arn".to_owned())],
+    )
+}
+
+fn stream(shard_count: u32) -> Arc<Stream> {
+    Stream::new(Config {
+        logical_id: "Stream".to_owned(),
+        name: "stream".to_owned(),
+        arn: "arn:aws:kinesis:eu-central-1:000000000000:stream/stream".to_owned(),
+        mode: Mode::Provisioned { shard_count },
+        retention: Duration::from_secs(86_400),
+        max_record_bytes: 1 << 20,
+    })
+}
+
+fn records(stream: &Stream) -> Vec<Arc<Record>> {
+    let all = |shard| stream.read(shard, Position::TrimHorizon, usize::MAX, usize::MAX);
+    stream.shards().into_iter().flat_map(all).collect()
+}
+
+fn to_stream(stream: &Arc<Stream>, permission: Permission) -> Action {
+    Action::Kinesis {
+        stream: Arc::clone(stream),
+        permission,
+        partition_key: Some("${topic()}".to_owned()),
+    }
+}
+
+fn to_logs(log_group: &Arc<Records>) -> Action {
+    let log_group: Arc<dyn Sink> = Arc::<Records>::clone(log_group);
+    Action::CloudwatchLogs {
+        log_group,
+        permission: allowed(),
+        batch_mode: false,
+    }
+}
+
+fn rule(name: &str, sql: &str, actions: Vec<Action>, error_action: Option<Action>) -> RuleConfig {
+    RuleConfig {
+        logical_id: format!("{name}Id"),
+        name: name.to_owned(),
+        sql: sql.to_owned(),
+        version: SqlVersion::V20160323,
+        disabled: false,
+        actions: actions.into_iter().enumerate().collect(),
+        error_action,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_messages_are_in_the_stream_in_order_and_byte_for_byte() {
+    let stream = stream(4);
+    let rules = vec![
+        rule(
+            "Bare",
+            "SELECT * FROM 't/s'",
+            vec![to_stream(&stream, allowed())],
+            None,
+        ),
+        rule(
+            "Devices",
+            "SELECT * FROM 't/s/+'",
+            vec![to_stream(&stream, allowed())],
+            None,
+        ),
+    ];
+    let broker = Broker::with_rules(rules).await;
+    let (publisher, mut events) = client(&broker, "publisher");
+    const EACH: usize = 100;
+    tokio::spawn(async move {
+        for index in 0..EACH {
+            for device in 0..7 {
+                let topic = format!("t/s/{device}");
+                publisher
+                    .publish(
+                        topic,
+                        QoS::AtLeastOnce,
+                        false,
+                        format!("{{ \"n\":{index}}}"),
+                    )
+                    .await
+                    .unwrap();
+            }
+        }
+        publisher
+            .publish("t/s", QoS::AtLeastOnce, false, vec![0, 255])
+            .await
+            .unwrap();
+        publisher
+            .publish("t/s/empty", QoS::AtLeastOnce, false, vec![])
+            .await
+            .unwrap();
+        publisher
+            .publish("t/s/a/b", QoS::AtLeastOnce, false, "too deep")
+            .await
+            .unwrap();
+        std::future::pending::<()>().await;
+    });
+    for _ in 0..7 * EACH + 3 {
+        until(&mut events, |it| {
+            matches!(it, Event::Incoming(Packet::PubAck(_)))
+        })
+        .await;
+    }
+    let mut by_key: BTreeMap<String, Vec<Bytes>> = BTreeMap::new();
+    for record in records(&stream) {
+        by_key
+            .entry(record.partition_key.to_string())
+            .or_default()
+            .push(record.data.clone());
+    }
+    assert_eq!(
+        by_key.remove("t/s"),
+        Some(vec![Bytes::from_static(&[0, 255])])
+    );
+    assert_eq!(by_key.remove("t/s/empty"), Some(vec![Bytes::new()]));
+    assert_eq!(by_key.len(), 7);
+    for (key, got) in by_key {
+        let expected: Vec<_> = (0..EACH)
+            .map(|it| Bytes::from(format!("{{ \"n\":{it}}}")))
+            .collect();
+        assert_eq!(got, expected, "{key}");
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mosquittos_client_is_acknowledged_in_both_versions() {
+    let stream = stream(1);
+    let all = "SELECT *, topic(2) AS device FROM 't/+' WHERE temperature > 50";
+    let rules = vec![rule("Hot", all, vec![to_stream(&stream, allowed())], None)];
+    let broker = Broker::with_rules(rules).await;
+    for version in ["311", "5"] {
+        for qos in ["0", "1"] {
+            for temperature in ["50", "51"] {
+                let message = format!("{{\"temperature\":{temperature}}}");
+                let arguments = ["-V", version, "-q", qos, "-t", "t/x", "-m", &message];
+                let output = mosquitto(&broker, "mosquitto_pub", &arguments).await;
+                assert!(output.status.success(), "{output:?}");
+            }
+        }
+    }
+    // A publisher at QoS 0 may be gone before its message has been read.
+    let arrived = async {
+        while broker.status.messages.get() < 8 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, arrived)
+        .await
+        .unwrap();
+    let status = Arc::clone(&broker.status);
+    broker.stop().await;
+    let got = records(&stream);
+    assert_eq!(got.len(), 4);
+    for record in got {
+        let json: serde_json::Value = serde_json::from_slice(&record.data).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({ "temperature": 51, "device": "x" })
+        );
+    }
+    assert_eq!(status.rules_fired.get(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_actions_reach_the_error_action_in_the_shape_of_aws() {
+    let (stream, errors, archive) = (stream(1), Records::new(false), Records::new(false));
+    let delivery_stream: Arc<dyn Sink> = Arc::<Records>::clone(&archive);
+    let to_archive = Action::Firehose {
+        delivery_stream,
+        permission: allowed(),
+        separator: Some("\n".to_owned()),
+        batch_mode: false,
+    };
+    let actions = vec![to_stream(&stream, denied()), to_archive];
+    let rules = vec![rule(
+        "Rule",
+        "SELECT * FROM 't/+'",
+        actions,
+        Some(to_logs(&errors)),
+    )];
+    let broker = Broker::with_rules(rules).await;
+    let arguments = ["-q", "1", "-t", "t/x", "-m", "hello", "-i", "me"];
+    assert!(
+        mosquitto(&broker, "mosquitto_pub", &arguments)
+            .await
+            .status
+            .success()
+    );
+    assert_eq!(records(&stream), []);
+    assert_eq!(archive.taken(), [Bytes::from_static(b"hello\n")]);
+    let [error] = &errors.taken()[..] else {
+        panic!("expected one error")
+    };
+    let error: serde_json::Value = serde_json::from_slice(error).unwrap();
+    assert_eq!(error["ruleName"], "Rule");
+    assert_eq!(error["topic"], "t/x");
+    assert_eq!(error["clientId"], "me");
+    assert_eq!(
+        error["base64OriginalPayload"],
+        BASE64_STANDARD.encode("hello")
+    );
+    assert!(error["cloudwatchTraceId"].is_string());
+    let failures = error["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0]["failedAction"], "KinesisAction");
+    assert_eq!(failures[0]["failedResource"], "stream");
+    let message = failures[0]["errorMessage"].as_str().unwrap();
+    let expected = "not authorized to perform: kinesis:PutRecord on resource: stream-arn";
+    assert!(message.contains(expected), "{message}");
+    assert_eq!(broker.status.failures_lost.get(), 0);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failure_without_a_working_error_action_is_counted_and_still_acknowledged() {
+    let (stream, errors) = (stream(1), Records::new(true));
+    let rules = vec![
+        rule(
+            "None",
+            "SELECT * FROM 'a'",
+            vec![to_stream(&stream, denied())],
+            None,
+        ),
+        rule(
+            "Broken",
+            "SELECT * FROM 'b'",
+            vec![to_stream(&stream, denied())],
+            Some(to_logs(&errors)),
+        ),
+    ];
+    let broker = Broker::with_rules(rules).await;
+    for topic in ["a", "b"] {
+        let arguments = ["-q", "1", "-t", topic, "-m", "hello"];
+        assert!(
+            mosquitto(&broker, "mosquitto_pub", &arguments)
+                .await
+                .status
+                .success()
+        );
+    }
+    assert_eq!(broker.status.failures_lost.get(), 2);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn basic_ingest_reaches_one_enabled_rule_and_no_subscriber() {
+    let stream = stream(1);
+    let mut disabled = rule(
+        "Disabled",
+        "SELECT * FROM 'x'",
+        vec![to_stream(&stream, allowed())],
+        None,
+    );
+    disabled.disabled = true;
+    let rules = vec![
+        rule(
+            "Rule",
+            "SELECT topic() AS topic FROM 'a/b'",
+            vec![to_stream(&stream, allowed())],
+            None,
+        ),
+        rule(
+            "Other",
+            "SELECT * FROM 'a/b'",
+            vec![to_stream(&stream, allowed())],
+            None,
+        ),
+        disabled,
+    ];
+    let broker = Broker::with_rules(rules).await;
+    for topic in [
+        "$aws/rules/Rule/a/b",
+        "$aws/rules/Disabled/x",
+        "$aws/rules/Unknown/x",
+        "x",
+    ] {
+        let arguments = ["-q", "1", "-t", topic, "-m", "{}"];
+        assert!(
+            mosquitto(&broker, "mosquitto_pub", &arguments)
+                .await
+                .status
+                .success()
+        );
+    }
+    let got = records(&stream);
+    assert_eq!(got.len(), 1);
+    assert_eq!(
+        (&*got[0].partition_key, &got[0].data[..]),
+        ("a/b", &br#"{"topic":"a/b"}"#[..])
+    );
+    assert_eq!(broker.status.rules_not_found.get(), 2);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttled_shard_holds_the_publisher_back_and_loses_nothing() {
+    let stream = stream(1);
+    let rules = vec![rule(
+        "Rule",
+        "SELECT * FROM 't'",
+        vec![to_stream(&stream, allowed())],
+        None,
+    )];
+    let broker = Broker::with_rules(rules).await;
+    let (publisher, mut events) = client(&broker, "publisher");
+    const MESSAGES: usize = 1_500;
+    tokio::spawn(async move {
+        for index in 0..MESSAGES {
+            publisher
+                .publish("t", QoS::AtLeastOnce, false, index.to_string())
+                .await
+                .unwrap();
+        }
+        std::future::pending::<()>().await;
+    });
+    for _ in 0..MESSAGES {
+        until(&mut events, |it| {
+            matches!(it, Event::Incoming(Packet::PubAck(_)))
+        })
+        .await;
+    }
+    let got: Vec<_> = records(&stream).iter().map(|it| it.data.clone()).collect();
+    let expected: Vec<_> = (0..MESSAGES)
+        .map(|it| Bytes::from(it.to_string()))
+        .collect();
+    assert!(got == expected, "every message once, in order");
+    assert!(broker.status.action_retries.get() > 0);
+    broker.stop().await;
+}
+
+#[test]
+fn unreadable_sql_is_refused_with_logical_id_and_position() {
+    let rules = vec![
+        rule("A", "SELECT nonsense( FROM 't'", vec![], None),
+        rule(
+            "B",
+            "SELECT * FROM 't' WHERE get_thing_shadow('a', 'b')",
+            vec![],
+            None,
+        ),
+    ];
+    let errors = RuleEngine::new(rules, "000000000000", Status::new()).unwrap_err();
+    assert_eq!(errors.len(), 2);
+    let text = errors[1].to_string();
+    assert!(
+        text.starts_with("BId.Properties.TopicRulePayload.Sql: "),
+        "{text}"
+    );
+    assert!(
+        text.contains("get_thing_shadow") && text.contains('^'),
+        "{text}"
+    );
+}
