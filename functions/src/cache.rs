@@ -93,7 +93,7 @@ impl Cache {
         let mut wait = BACKOFF.0;
         let mut unavailable = Unavailable {
             attempts: 0,
-            last: "the deadline had passed".to_owned(),
+            last: "no answer".to_owned(),
         };
         loop {
             unavailable.attempts += 1;

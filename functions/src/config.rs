@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use contract::environment::{self, REDIS_URL};
+use redis::IntoConnectionInfo as _;
 
 /// The function's settings.
 #[derive(Debug)]
@@ -32,11 +33,18 @@ impl Config {
             );
         }
         let url = variable(REDIS_URL).unwrap_or_default();
-        let Ok(redis) = redis::Client::open(url) else {
+        let Ok(redis) = client(&url) else {
             bail!("{REDIS_URL} is not a Redis URL; expected something like rediss://host:6379");
         };
         Ok(Self { redis })
     }
+}
+
+fn client(url: &str) -> redis::RedisResult<redis::Client> {
+    let info = url.into_connection_info()?;
+    // The last piece of a command must not wait until what went before is acknowledged.
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    redis::Client::open(info.set_tcp_settings(tcp))
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ impl Function {
                 response.set_failures(batch.first);
             }
         }
-        outcome.milliseconds = batch.started.elapsed().as_secs_f64() * 1000.0;
+        outcome.milliseconds = batch.started.elapsed().as_micros() as f64 / 1000.0;
         info!(
             records = outcome.records,
             new = outcome.new,
