@@ -12,3 +12,16 @@ pub const READY: &str = "/readyz";
 pub const STATE: &str = "/api/state";
 /// Prometheus text.
 pub const METRICS: &str = "/metrics";
+
+/// Proxies in front of the web UI, in the template: the balancer, then nginx on the instance.
+///
+/// Each appends to `X-Forwarded-For` the address of whoever connected to it, so the client is this
+/// many entries from the end; what stands before was written by the client itself and proves nothing.
+/// <https://docs.aws.amazon.com/elasticloadbalancing/latest/application/x-forwarded-headers.html>.
+pub const PROXIES: usize = 2;
+
+/// WebSockets that one instance of the web UI holds at most.
+pub const MAX_CLIENTS: usize = 10_000;
+
+/// WebSockets that one client address may hold at most; an IPv6 address counts by its /64.
+pub const MAX_CLIENTS_PER_ADDRESS: usize = 100;

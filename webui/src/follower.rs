@@ -1,0 +1,256 @@
+//! Keeps the board up with the cache.
+//!
+//! One connection listens to the channel, another reads. Listening begins before reading, so nothing
+//! falls between; announcements that the read already contains are told by their number.
+//! Pub/sub delivers at most once, so the position in the cache is also asked for from time to time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use contract::message::{Announcement, Device, Message};
+use contract::redis::{CHANNEL, COUNT, DEVICES, EPOCH, LATEST, SEQ, device_key, field};
+use futures_util::StreamExt;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tracing::{info, warn};
+
+use crate::board::{Applied, Snapshot};
+use crate::hub::Hub;
+
+/// Time to connect, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time for an answer. The largest state is read in pieces of [`PIECE`] devices.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often both connections must prove that they are alive. A cache that vanished without a word
+/// is noticed after this and [`RESPONSE_TIMEOUT`].
+const CHECK: Duration = Duration::from_secs(3);
+
+/// Waiting times between attempts double from the first to the last; each is shortened at random by
+/// up to half, so that several servers do not come back all at once.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Devices read at once.
+const PIECE: usize = 256;
+
+/// Follows the cache until dropped.
+pub(crate) async fn follow(client: Client, hub: Arc<Hub>) {
+    let mut wait = BACKOFF.0;
+    let mut before = false;
+    loop {
+        let was_ready = &mut false;
+        let Err(error) = session(&client, &hub, before, was_ready).await;
+        if *was_ready {
+            before = true;
+            wait = BACKOFF.0;
+        }
+        hub.change(|board, clock| board.set_unreachable(Some(clock.milliseconds)));
+        warn!(
+            error = format!("{error:#}"),
+            retry_in_ms = wait.as_millis() as u64,
+            "the cache is unreachable"
+        );
+        sleep(wait.mul_f64(1.0 - fastrand::f64() / 2.0)).await;
+        wait = (wait * 2).min(BACKOFF.1);
+    }
+}
+
+/// From connecting to the first failure.
+async fn session(
+    client: &Client,
+    hub: &Hub,
+    before: bool,
+    was_ready: &mut bool,
+) -> anyhow::Result<std::convert::Infallible> {
+    let listener = timeout(CONNECT_TIMEOUT, client.get_async_pubsub());
+    let listener = listener
+        .await
+        .context("connect in time")?
+        .context("connect")?;
+    let (mut sink, mut announcements) = listener.split();
+    let subscribed = timeout(RESPONSE_TIMEOUT, sink.subscribe(CHANNEL));
+    subscribed
+        .await
+        .context("subscribe in time")?
+        .context("subscribe")?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
+    let mut cache = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .context("connect for reading")?;
+
+    read_all(&mut cache, hub).await?;
+    hub.change(|board, _| board.set_unreachable(None));
+    *was_ready = true;
+    if before {
+        hub.metrics.reconnects.increment();
+    }
+    info!("following the cache");
+
+    let mut check = interval_at(Instant::now() + CHECK, CHECK);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ahead = None;
+    loop {
+        tokio::select! {
+            announcement = announcements.next() => {
+                let Some(announcement) = announcement else {
+                    bail!("the connection was closed");
+                };
+                hub.metrics.announcements.increment();
+                take(announcement.get_payload_bytes(), &mut cache, hub).await?;
+            }
+            _ = check.tick() => {
+                let pong = timeout(RESPONSE_TIMEOUT, sink.ping::<redis::Value>());
+                pong.await.context("ping in time")?.context("ping")?;
+                ahead = look_ahead(&mut cache, hub, ahead).await?;
+            }
+        }
+    }
+}
+
+/// Takes an announcement over, reading what it does not hold.
+async fn take(payload: &[u8], cache: &mut MultiplexedConnection, hub: &Hub) -> anyhow::Result<()> {
+    let mut announcement: Announcement = match serde_json::from_slice(payload) {
+        Ok(announcement) => announcement,
+        Err(error) => {
+            warn!(%error, "an announcement cannot be read, so everything is");
+            return read_all(cache, hub).await;
+        }
+    };
+    if announcement.latest.is_none() {
+        announcement.latest = read_latest(cache).await?;
+    }
+    let unsent = std::mem::take(&mut announcement.unsent);
+    announcement
+        .devices
+        .extend(read_devices(cache, &unsent).await?);
+    match hub.change(|board, clock| board.apply(announcement, clock.seconds)) {
+        Applied::Yes | Applied::Old => Ok(()),
+        Applied::Gap => read_all(cache, hub).await,
+    }
+}
+
+/// Reads everything if the cache is where it already was at the last look, and the board still is not:
+/// then an announcement was lost, or the cache was emptied. Answers where the cache is, if elsewhere.
+async fn look_ahead(
+    cache: &mut MultiplexedConnection,
+    hub: &Hub,
+    last: Option<(String, u64)>,
+) -> anyhow::Result<Option<(String, u64)>> {
+    let (epoch, seq): (Option<String>, Option<u64>) = redis::cmd("MGET")
+        .arg(EPOCH)
+        .arg(SEQ)
+        .query_async(cache)
+        .await
+        .context("read the position")?;
+    let there = (epoch.unwrap_or_default(), seq.unwrap_or_default());
+    let is_behind = |there: &(String, u64)| {
+        hub.read(|board| {
+            let (epoch, seq) = board.position();
+            epoch != there.0 || seq < there.1
+        })
+    };
+    if last
+        .as_ref()
+        .is_some_and(|last| last.0 == there.0 && is_behind(last))
+    {
+        read_all(cache, hub).await?;
+    }
+    Ok(Some(there).filter(is_behind))
+}
+
+/// Epoch, number, count, latest message, names of the devices.
+type State = (
+    Option<String>,
+    Option<u64>,
+    Option<u64>,
+    Option<Vec<u8>>,
+    Vec<String>,
+);
+
+async fn read_all(cache: &mut MultiplexedConnection, hub: &Hub) -> anyhow::Result<()> {
+    loop {
+        let (epoch, seq, count, latest, names): State = redis::pipe()
+            .atomic()
+            .get(EPOCH)
+            .get(SEQ)
+            .get(COUNT)
+            .get(LATEST)
+            .zrange(DEVICES, 0, -1)
+            .query_async(cache)
+            .await
+            .context("read the state")?;
+        // Devices may be newer than the rest: the board never takes a device back.
+        let devices = read_devices(cache, &names).await?;
+        let still: Option<String> = redis::cmd("GET")
+            .arg(EPOCH)
+            .query_async(cache)
+            .await
+            .context("read the epoch")?;
+        if still != epoch {
+            continue;
+        }
+        hub.metrics.rereads.increment();
+        let snapshot = Snapshot {
+            epoch: epoch.unwrap_or_default(),
+            seq: seq.unwrap_or_default(),
+            count: count.unwrap_or_default(),
+            latest: latest.and_then(|latest| parse(&latest, LATEST)),
+            devices,
+        };
+        hub.change(|board, clock| board.replace(snapshot, clock.seconds));
+        return Ok(());
+    }
+}
+
+async fn read_latest(cache: &mut MultiplexedConnection) -> anyhow::Result<Option<Message>> {
+    let latest: Option<Vec<u8>> = redis::cmd("GET")
+        .arg(LATEST)
+        .query_async(cache)
+        .await
+        .context("read the latest message")?;
+    Ok(latest.and_then(|latest| parse(&latest, LATEST)))
+}
+
+async fn read_devices(
+    cache: &mut MultiplexedConnection,
+    names: &[String],
+) -> anyhow::Result<Vec<Device>> {
+    let mut devices = Vec::with_capacity(names.len());
+    for names in names.chunks(PIECE) {
+        let mut pipe = redis::pipe();
+        for name in names {
+            pipe.cmd("HMGET")
+                .arg(device_key(name))
+                .arg(field::COUNT)
+                .arg(field::LATEST);
+        }
+        let fields: Vec<(Option<u64>, Option<Vec<u8>>)> =
+            pipe.query_async(cache).await.context("read devices")?;
+        for (name, fields) in names.iter().zip(fields) {
+            // Either may be gone: forgotten since its name was read.
+            if let (Some(count), Some(latest)) = fields
+                && let Some(latest) = parse(&latest, name)
+            {
+                devices.push(Device {
+                    device: name.clone(),
+                    count,
+                    latest,
+                });
+            }
+        }
+    }
+    Ok(devices)
+}
+
+/// What cannot be read is left out: somebody else wrote it.
+fn parse(latest: &[u8], of: &str) -> Option<Message> {
+    serde_json::from_slice(latest)
+        .inspect_err(|error| warn!(%error, of, "a message in the cache cannot be read"))
+        .ok()
+}

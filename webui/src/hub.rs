@@ -1,0 +1,166 @@
+//! From the board to all browsers.
+//!
+//! A frame is made once and shared: its bytes stand ready for the wire, and a browser that is up to
+//! date takes a reference to them. The first change is published at once and only then does the
+//! window of [`WINDOW`] begin, so a calm system is immediate and a busy one is bounded.
+//! Browsers that lag get one merged frame, made once for all that lag equally.
+//! There is no queue anywhere: what a browser has not taken does not exist for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::board::{Board, Clock};
+use crate::metrics::Metrics;
+use crate::wire;
+
+/// Least time between two publications: at most twenty a second.
+pub(crate) const WINDOW: Duration = Duration::from_millis(50);
+
+/// How often falling rates are looked at.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// A full frame is shared by all that ask within this time. It only ages the frame's clock: what
+/// changed since follows as a later frame.
+const FULL_FRAME_AGE: Duration = Duration::from_millis(250);
+
+/// The newest publication.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Publication {
+    /// Counts up.
+    pub(crate) version: u64,
+    /// The version that the frame builds on; `None` if it is full.
+    pub(crate) base: Option<u64>,
+    /// A whole WebSocket frame.
+    pub(crate) frame: Bytes,
+}
+
+/// The state and who watches it.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) metrics: Metrics,
+    started: Instant,
+    board: Mutex<Board>,
+    changed: Notify,
+    newest: watch::Sender<Publication>,
+    full: Mutex<Option<(Instant, u64, Bytes)>>,
+    /// Merged frames of one version, by the version that they build on.
+    merged: Mutex<(u64, HashMap<u64, Bytes>)>,
+}
+
+/// A poisoned lock is only a panic elsewhere; the state behind it is whole or about to be replaced.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    pub(crate) fn new() -> Arc<Self> {
+        let hub = Self {
+            metrics: Metrics::default(),
+            started: Instant::now(),
+            board: Mutex::default(),
+            changed: Notify::new(),
+            newest: watch::Sender::default(),
+            full: Mutex::default(),
+            merged: Mutex::default(),
+        };
+        lock(&hub.board).set_unreachable(Some(hub.clock().milliseconds));
+        Arc::new(hub)
+    }
+
+    /// Both clocks.
+    pub(crate) fn clock(&self) -> Clock {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Clock {
+            seconds: self.started.elapsed().as_secs_f64(),
+            milliseconds: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Looks at the board.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Board) -> T) -> T {
+        look(&lock(&self.board))
+    }
+
+    /// Changes the board; the change is published in its time.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Board, Clock) -> T) -> T {
+        let result = change(&mut lock(&self.board), self.clock());
+        self.changed.notify_one();
+        result
+    }
+
+    /// Publishes whatever changes, until dropped.
+    pub(crate) async fn publish_forever(&self) {
+        let mut settle = interval(SETTLE);
+        settle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.changed.notified() => {}
+                _ = settle.tick() => lock(&self.board).settle(self.clock().seconds),
+            }
+            if self.publish() {
+                sleep(WINDOW).await;
+            }
+        }
+    }
+
+    fn publish(&self) -> bool {
+        let mut board = lock(&self.board);
+        let clock = self.clock();
+        for at in board.changed_at() {
+            self.metrics
+                .lag
+                .observe(clock.milliseconds.saturating_sub(at));
+        }
+        let Some((base, text)) = board.publish(clock) else {
+            return false;
+        };
+        let version = board.version();
+        drop(board);
+        let frame = wire::text(&text);
+        self.newest.send_replace(Publication {
+            version,
+            base,
+            frame,
+        });
+        true
+    }
+
+    /// Follows the publications.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Publication> {
+        self.newest.subscribe()
+    }
+
+    /// The full frame with the version that it holds.
+    pub(crate) fn full(&self) -> (u64, Bytes) {
+        let mut full = lock(&self.full);
+        if let Some((made, version, frame)) = &*full
+            && made.elapsed() < FULL_FRAME_AGE
+        {
+            return (*version, frame.clone());
+        }
+        let (version, text) =
+            self.read(|board| (board.version(), board.full(self.clock().milliseconds)));
+        let frame = wire::text(&text);
+        *full = Some((Instant::now(), version, frame.clone()));
+        (version, frame)
+    }
+
+    /// One frame for whoever has seen a version, with the version that it leads to.
+    pub(crate) fn merged(&self, seen: u64) -> (u64, Bytes) {
+        let mut merged = lock(&self.merged);
+        let board = lock(&self.board);
+        let version = board.version();
+        if merged.0 != version {
+            *merged = (version, HashMap::new());
+        }
+        let make = || wire::text(&board.since(seen, self.clock().milliseconds));
+        (version, merged.1.entry(seen).or_insert_with(make).clone())
+    }
+}

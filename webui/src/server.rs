@@ -1,0 +1,260 @@
+//! The HTTP side.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use contract::http;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade::downcast;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info};
+
+use crate::admission::{self, Admission, Full, Place};
+use crate::config::Caps;
+use crate::hub::Hub;
+use crate::metrics::{self, Gauges};
+use crate::page;
+use crate::socket::{Ended, Socket};
+use crate::wire;
+
+/// Only what this server itself serves; nothing inline, nothing framed, nothing sent elsewhere.
+/// `'self'` includes the WebSocket: <https://www.w3.org/TR/CSP3/#match-url-to-source-expression>.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Sent with every answer.
+const HEADERS: &[(&str, &str)] = &[
+    ("content-security-policy", CONTENT_SECURITY_POLICY),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    (
+        "permissions-policy",
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+];
+
+/// A year.
+const STRICT_TRANSPORT_SECURITY: &str = "max-age=31536000";
+
+/// What all requests share.
+#[derive(Clone, Debug)]
+pub struct App {
+    hub: Arc<Hub>,
+    admission: Arc<Admission>,
+    sockets: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl App {
+    /// Nothing is known yet, and the cache counts as unreachable until somebody says otherwise.
+    pub fn new(caps: Caps, shutdown: CancellationToken) -> Self {
+        Self {
+            hub: Hub::new(),
+            admission: Admission::new(caps),
+            sockets: TaskTracker::new(),
+            shutdown,
+        }
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Waits for the last socket.
+    pub(crate) async fn sockets_closed(&self) {
+        self.sockets.close();
+        self.sockets.wait().await;
+    }
+}
+
+/// All routes, to be served with [`ConnectInfo`] of the peer.
+pub fn app(app: App) -> Router {
+    let mut router = Router::new()
+        .route(http::SOCKET, get(socket))
+        .route(http::HEALTH, get(|| async { "alive\n" }))
+        .route(http::READY, get(ready))
+        .route(http::STATE, get(state))
+        .route(http::METRICS, get(metrics));
+    for &(path, media_type, contents) in page::FILES {
+        let file = Arc::new(page::File::new(media_type, contents));
+        router = router.route(
+            path,
+            get(async move |headers: HeaderMap| file.answer(&headers)),
+        );
+    }
+    router
+        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here\n"))
+        .layer(from_fn(add_headers))
+        .with_state(app)
+}
+
+async fn add_headers(
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_https = admission::is_https(peer.ip(), request.headers());
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for &(name, value) in HEADERS {
+        headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
+    }
+    if is_https {
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static(STRICT_TRANSPORT_SECURITY),
+        );
+    }
+    response
+}
+
+async fn ready(State(app): State<App>) -> Response {
+    if app.hub.read(|board| board.is_ready()) {
+        "ready\n".into_response()
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the cache is unreachable\n",
+        )
+            .into_response()
+    }
+}
+
+async fn state(State(app): State<App>) -> Response {
+    let now = app.hub.clock().milliseconds;
+    let frame = app.hub.read(|board| board.full(now));
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, frame).into_response()
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    let ((records, devices), ready) = app.hub.read(|board| (board.totals(), board.is_ready()));
+    let gauges = Gauges {
+        clients: app.admission.held(),
+        devices,
+        records,
+        ready,
+    };
+    let headers = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)];
+    (headers, app.hub.metrics.text(&gauges)).into_response()
+}
+
+async fn socket(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let headers = request.headers();
+    let Some(accept) = handshake(request.method(), headers) else {
+        let upgrade = [
+            (header::UPGRADE, "websocket"),
+            (header::SEC_WEBSOCKET_VERSION, "13"),
+        ];
+        return (
+            StatusCode::UPGRADE_REQUIRED,
+            upgrade,
+            "this is a WebSocket, version 13\n",
+        )
+            .into_response();
+    };
+    let metrics = &app.hub.metrics;
+    if !admission::is_same_origin(headers) {
+        metrics.refused_origin.increment();
+        return (StatusCode::FORBIDDEN, "the origin is another site\n").into_response();
+    }
+    if app.shutdown.is_cancelled() {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server is going away\n",
+        )
+            .into_response();
+    }
+    let place = match app.admission.admit(admission::client(peer.ip(), headers)) {
+        Ok(place) => place,
+        Err(Full::Total) => {
+            metrics.refused_total.increment();
+            return (StatusCode::SERVICE_UNAVAILABLE, "too many clients\n").into_response();
+        }
+        Err(Full::Address) => {
+            metrics.refused_address.increment();
+            return (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many clients from one address\n",
+            )
+                .into_response();
+        }
+    };
+    let upgraded = hyper::upgrade::on(request);
+    let follower = follow(upgraded, app.hub, place, app.shutdown);
+    app.sockets.spawn(follower);
+    let headers = [
+        (header::CONNECTION, "upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_ACCEPT, &accept),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+/// The answer to a WebSocket handshake, if it is one: RFC 6455, section 4.2.1.
+fn handshake(method: &Method, headers: &HeaderMap) -> Option<String> {
+    let has = |name: HeaderName, token: &str| {
+        let values = headers.get_all(name);
+        let mut tokens = values
+            .iter()
+            .flat_map(|value| value.to_str().unwrap_or_default().split(','));
+        tokens.any(|other| other.trim().eq_ignore_ascii_case(token))
+    };
+    let is_handshake = method == Method::GET
+        && has(header::CONNECTION, "upgrade")
+        && has(header::UPGRADE, "websocket")
+        && has(header::SEC_WEBSOCKET_VERSION, "13");
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .filter(|_| is_handshake)?;
+    Some(wire::accept(key.as_bytes()))
+}
+
+/// Takes the bare TCP socket back from the HTTP machinery, buffers and all, and serves it.
+async fn follow(
+    upgraded: hyper::upgrade::OnUpgrade,
+    hub: Arc<Hub>,
+    place: Place,
+    shutdown: CancellationToken,
+) {
+    let upgraded = match upgraded.await {
+        Ok(upgraded) => upgraded,
+        Err(error) => return debug!(%error, "the handshake was not finished"),
+    };
+    let Ok(parts) = downcast::<TokioIo<TcpStream>>(upgraded) else {
+        return tracing::error!("the server must listen on TCP");
+    };
+    let socket = Socket::new(parts.io.into_inner(), &parts.read_buf);
+    drop(parts.read_buf);
+    let metrics = Arc::clone(&hub);
+    let ended = Box::pin(socket.serve(hub, shutdown)).await;
+    drop(place);
+    let counter = match ended {
+        Ended::Left | Ended::ShutDown => return,
+        Ended::Misbehaved => &metrics.metrics.misbehaved,
+        Ended::Stalled => &metrics.metrics.stalled,
+        Ended::Silent => &metrics.metrics.silent,
+    };
+    counter.increment();
+    info!(reason = ?ended, "a client was dropped");
+}
