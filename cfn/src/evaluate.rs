@@ -16,6 +16,7 @@
 
 mod collect;
 mod condition;
+mod managed;
 mod pattern;
 mod policy;
 
@@ -24,6 +25,7 @@ use std::fmt;
 
 pub use collect::{ManagedPolicies, Policies, RolePolicies};
 pub use condition::{Comparison, Condition, Operator, Order, Quantifier};
+pub use managed::known_policies;
 pub use policy::{Effect, Policy, PolicyKind, PrincipalPattern, Statement};
 
 use policy::Match;

@@ -309,6 +309,7 @@ fn is_opaque(key: &str) -> bool {
         "aws:username",
         "aws:viaawsservice",
         "cloudwatch:namespace",
+        "ecs:createaction",
         "iam:awsservicename",
         "iam:passedtoservice",
         "kms:encryptioncontextkeys",
