@@ -1,1 +1,189 @@
-//! Snapshots of everything emitted.
+//! Snapshots of everything emitted: what a reviewer of a pull request looks at.
+//!
+//! For each stage and stack the template itself, and beside it in plain text who may do what and who
+//! may reach whom; and the bundle's files. Change them by `cargo insta review` only.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use cfn::access;
+use cfn::document::Document;
+use cfn::resolve::{Resolved, resolve};
+use serde_json::Value as Json;
+use stack::{Stage, Synthesized};
+
+/// One snapshot: its folder, its name and its text.
+struct Emitted {
+    folder: String,
+    name: String,
+    text: String,
+}
+
+#[test]
+fn what_is_emitted_is_what_was_reviewed() {
+    // Collected first, so that one change shows in all snapshots at once.
+    let failures: Vec<String> = emitted()
+        .into_iter()
+        .filter_map(|Emitted { folder, name, text }| {
+            let mut settings = insta::Settings::clone_current();
+            settings.set_prepend_module_to_snapshot(false);
+            settings.set_omit_expression(true);
+            settings.set_snapshot_path(&folder);
+            let assertion = || settings.bind(|| insta::assert_snapshot!(name.as_str(), text));
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(assertion)).err().map(|_| format!("{folder}/{name}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "changed: {}; look at each with `cargo insta review`", failures.join(", "));
+}
+
+#[test]
+fn no_snapshot_is_left_over() {
+    let expected: BTreeSet<PathBuf> =
+        emitted().into_iter().map(|Emitted { folder, name, .. }| Path::new(&folder).join(format!("{name}.snap"))).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders: BTreeSet<String> = emitted().into_iter().map(|emitted| emitted.folder).collect();
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(root).expect("the package's folder is readable") {
+        let entry = entry.expect("the package's folder is readable");
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && name != "src" {
+            assert!(folders.contains(&name), "snapshots/{name} belongs to nothing that is emitted: remove the folder");
+            for file in std::fs::read_dir(entry.path()).expect("a folder of snapshots is readable") {
+                found.insert(Path::new(&name).join(file.expect("a folder of snapshots is readable").file_name()));
+            }
+        }
+    }
+    let stale: Vec<&PathBuf> = found.difference(&expected).filter(|path| !is_pending(path)).collect();
+    assert!(stale.is_empty(), "snapshots of nothing that is emitted, remove them: {stale:?}");
+}
+
+#[test]
+fn no_snapshot_names_a_hash_a_date_an_account_or_a_machine() {
+    for Emitted { folder, name, text } in emitted() {
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric()) {
+            let digits = word.bytes().all(|byte| byte.is_ascii_digit());
+            assert!(!(digits && word.len() == 12), "{folder}/{name} names the account {word}");
+            let hexadecimal = word.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(!(hexadecimal && word.len() >= 32), "{folder}/{name} holds the hash {word}");
+        }
+        assert!(!text.contains(env!("CARGO_MANIFEST_DIR")), "{folder}/{name} names a folder of this machine");
+    }
+}
+
+#[test]
+fn two_syntheses_give_the_same_bytes() {
+    for stage in Stage::ALL {
+        assert_eq!(synth(stage), synth(stage));
+    }
+}
+
+#[test]
+fn environment_variables_set_are_environment_variables_read() {
+    for stage in Stage::ALL {
+        let resolved = main_stack(stage);
+        let function = resolved.resource("Function").expect("the function is called Function");
+        let set: BTreeSet<String> = match function.property("/Environment/Variables") {
+            Some(Json::Object(variables)) => variables.keys().cloned().collect(),
+            _ => BTreeSet::new(),
+        };
+        assert_eq!(set, names(contract::environment::FUNCTION), "of the function in {stage}");
+
+        let environment = resolved.resource("DashboardEnvironment").expect("the environment is called DashboardEnvironment");
+        let set: BTreeSet<String> = environment
+            .items("/OptionSettings")
+            .iter()
+            .filter(|option| option["Namespace"] == "aws:elasticbeanstalk:application:environment")
+            .filter_map(|option| option["OptionName"].as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(set, names(contract::environment::WEBUI), "of the web UI in {stage}");
+    }
+}
+
+#[test]
+fn function_and_web_ui_reach_the_cache_and_nothing_else_does() {
+    use cfn::network::{Endpoint, Protocol, reachable};
+    for stage in Stage::ALL {
+        let resolved = main_stack(stage);
+        let of = |logical_id| Endpoint::of(&resolved, logical_id).expect("stands in the network");
+        let (function, web, cache) = (of("Function"), of("DashboardEnvironment"), of("Cache"));
+        let balancer = Endpoint::balancer(&resolved, "DashboardEnvironment").expect("has a balancer");
+        let open = |from: &Endpoint, to: &Endpoint, port| reachable(&resolved, from, to, Protocol::Tcp, port).is_ok();
+        assert!(open(&function, &cache, 6379), "{stage}: function to cache");
+        assert!(open(&web, &cache, 6379), "{stage}: web UI to cache");
+        assert!(open(&balancer, &web, 80), "{stage}: balancer to web UI");
+        assert!(open(&Endpoint::internet(), &balancer, 80), "{stage}: internet to balancer");
+        assert!(open(&web, &Endpoint::internet(), 443), "{stage}: web UI to Beanstalk");
+        assert!(!open(&balancer, &cache, 6379), "{stage}: balancer to cache");
+        assert!(!open(&Endpoint::internet(), &web, 80), "{stage}: internet to web UI");
+        assert!(!open(&Endpoint::internet(), &cache, 6379), "{stage}: internet to cache");
+        assert!(!open(&function, &Endpoint::internet(), 443), "{stage}: function to internet");
+        assert!(!open(&function, &web, 80), "{stage}: function to web UI");
+    }
+}
+
+#[test]
+fn timeouts_are_in_order_in_the_template() {
+    for stage in Stage::ALL {
+        let resolved = main_stack(stage);
+        let number = |logical_id: &str, pointer: &str| {
+            let resource = resolved.resource(logical_id).expect("is emitted");
+            resource.text(pointer).and_then(|text| text.parse::<u64>().ok()).expect("is a number")
+        };
+        let timeout = number("Function", "/Timeout");
+        let attempts = number("FunctionEventSource", "/MaximumRetryAttempts") + 1;
+        let age = number("FunctionEventSource", "/MaximumRecordAgeInSeconds");
+        let retention = number("SensorStream", "/RetentionPeriodHours") * 3600;
+        assert!(contract::timing::LONGEST_CACHE_OUTAGE.as_secs() <= timeout * attempts, "{stage}: outage");
+        assert!(timeout * attempts < age, "{stage}: {timeout} s × {attempts} < {age} s");
+        assert!(age < retention, "{stage}: {age} s < {retention} s");
+        assert!(retention < contract::timing::WATERMARK_TTL.as_secs(), "{stage}: a replayed stream finds its watermarks");
+    }
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn synth(stage: Stage) -> Vec<Synthesized> {
+    stack::synth(stage).unwrap_or_else(|problems| panic!("{stage} has problems:\n{problems}"))
+}
+
+fn main_stack(stage: Stage) -> Resolved {
+    let name = stack::stack_name(stage);
+    let synthesized = synth(stage).into_iter().find(|stack| stack.name == name).expect("the main stack is emitted");
+    resolved(&synthesized)
+}
+
+fn resolved(stack: &Synthesized) -> Resolved {
+    let document = Document::parse(&stack.template).expect("what is emitted can be read");
+    resolve(&document, &access::context()).unwrap_or_else(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        panic!("{} cannot be resolved:\n{}", stack.name, problems.join("\n"))
+    })
+}
+
+fn emitted() -> Vec<Emitted> {
+    let mut emitted = Vec::new();
+    for stage in Stage::ALL {
+        for stack in synth(stage) {
+            let resolved = resolved(&stack);
+            let mut add = |kind: &str, text: String| {
+                emitted.push(Emitted { folder: stage.to_string(), name: format!("{}.{kind}", stack.name), text });
+            };
+            add("permissions", access::permissions(&resolved));
+            add("reachability", access::reachability(&resolved));
+            add("template", stack.template.clone());
+        }
+    }
+    for (name, redirect_to_https) in [("http", false), ("https", true)] {
+        let files = bundle::files(bundle::Settings { redirect_to_https });
+        let text = files.iter().map(|file| format!("==> {}\n{}", file.path, file.contents)).collect::<Vec<_>>().join("\n");
+        emitted.push(Emitted { folder: "bundle".to_owned(), name: name.to_owned(), text });
+    }
+    emitted
+}
+
+/// A change that waits for `cargo insta review`; CI fails on it by itself.
+fn is_pending(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "new")
+}
