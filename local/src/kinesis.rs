@@ -146,12 +146,13 @@ pub struct Stream {
 impl Stream {
     /// A stream with empty shards.
     pub fn new(config: Config) -> Arc<Stream> {
-        let (count, limited) = match config.mode {
-            Mode::Provisioned { shard_count } => (shard_count.max(1), true),
-            Mode::OnDemand => (ON_DEMAND_SHARDS, true),
+        // On-demand shards have the same limits; there are just enough of them.
+        let count = match config.mode {
+            Mode::Provisioned { shard_count } => shard_count.max(1),
+            Mode::OnDemand => ON_DEMAND_SHARDS,
         };
         let shards = (0..count)
-            .map(|index| Shard::new(ShardId::new(index), hash::range(index, count), limited))
+            .map(|index| Shard::new(ShardId::new(index), hash::range(index, count)))
             .collect();
         Arc::new(Stream {
             config,
@@ -281,5 +282,161 @@ impl Stream {
 
     fn shard(&self, shard_id: ShardId) -> Option<&Shard> {
         self.shards.get(shard_id.index())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(mode: Mode) -> Arc<Stream> {
+        Stream::new(Config {
+            logical_id: "Stream".to_owned(),
+            name: "stream".to_owned(),
+            arn: "arn:aws:kinesis:eu-central-1:000000000000:stream/stream".to_owned(),
+            mode,
+            retention: Duration::from_secs(86_400),
+            max_record_bytes: 1024 * 1024,
+        })
+    }
+
+    async fn put(stream: &Stream, key: &str, data: &str) -> PutRecordOutput {
+        stream
+            .put_record(key, None, Bytes::copy_from_slice(data.as_bytes()))
+            .await
+            .unwrap()
+    }
+
+    fn data(records: &[Arc<Record>]) -> Vec<&str> {
+        records
+            .iter()
+            .map(|it| std::str::from_utf8(&it.data).unwrap())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn positions_begin_where_aws_says() {
+        let stream = stream(Mode::Provisioned { shard_count: 1 });
+        let shard = stream.shards()[0];
+        let latest = stream.cursor(shard, Position::Latest);
+        let first = put(&stream, "key", "1").await;
+        put(&stream, "key", "2").await;
+        let third = put(&stream, "key", "3").await;
+        let read = |position| stream.read(shard, position, 10, 1_000);
+        assert_eq!(data(&read(Position::TrimHorizon)), ["1", "2", "3"]);
+        assert_eq!(
+            data(&read(Position::AfterSequenceNumber(first.sequence_number))),
+            ["2", "3"]
+        );
+        assert_eq!(
+            data(&read(Position::AfterSequenceNumber(third.sequence_number))),
+            [""; 0]
+        );
+        assert_eq!(
+            data(&read(Position::AfterSequenceNumber(latest))),
+            ["1", "2", "3"]
+        );
+        assert_eq!(data(&read(Position::AtTimestamp(0))), ["1", "2", "3"]);
+        assert_eq!(data(&read(Position::AtTimestamp(u64::MAX))), [""; 0]);
+        assert_eq!(data(&read(Position::Latest)), [""; 0]);
+        let cursor = stream.cursor(shard, Position::TrimHorizon);
+        assert_eq!(
+            data(&read(Position::AfterSequenceNumber(cursor))),
+            ["1", "2", "3"]
+        );
+        let cursor = stream.cursor(shard, Position::Latest);
+        assert_eq!(cursor, third.sequence_number);
+    }
+
+    #[tokio::test]
+    async fn reads_are_cut_by_count_and_by_bytes_but_never_empty() {
+        let stream = stream(Mode::Provisioned { shard_count: 1 });
+        let shard = stream.shards()[0];
+        for text in ["aaaa", "bbbb", "cccc"] {
+            put(&stream, "k", text).await;
+        }
+        let read = |records, bytes| stream.read(shard, Position::TrimHorizon, records, bytes);
+        assert_eq!(data(&read(2, 1_000)), ["aaaa", "bbbb"]);
+        assert_eq!(data(&read(10, 10)), ["aaaa", "bbbb"]);
+        assert_eq!(data(&read(10, 9)), ["aaaa"]);
+        assert_eq!(data(&read(10, 1)), ["aaaa"]);
+    }
+
+    #[tokio::test]
+    async fn keys_spread_over_shards_and_each_stays_on_one() {
+        let stream = stream(Mode::OnDemand);
+        assert_eq!(stream.shards().len(), 4);
+        assert_eq!(stream.shards()[3].to_string(), "shardId-000000000003");
+        let mut used = std::collections::BTreeSet::new();
+        for key in 0..32 {
+            let shard = put(&stream, &key.to_string(), "").await.shard_id;
+            assert_eq!(put(&stream, &key.to_string(), "").await.shard_id, shard);
+            used.insert(shard);
+        }
+        assert_eq!(used.len(), 4);
+        let explicit = stream
+            .put_record("0", Some("0"), Bytes::new())
+            .await
+            .unwrap();
+        assert_eq!(explicit.shard_id.index(), 0);
+    }
+
+    #[tokio::test]
+    async fn change_is_seen_by_who_waits_and_by_who_comes_late() {
+        let stream = stream(Mode::Provisioned { shard_count: 1 });
+        let shard = stream.shards()[0];
+        let waiting = {
+            let stream = Arc::clone(&stream);
+            tokio::spawn(async move { stream.changed(shard, SequenceNumber::ZERO).await })
+        };
+        let first = put(&stream, "k", "").await.sequence_number;
+        waiting.await.unwrap();
+        stream.changed(shard, SequenceNumber::ZERO).await;
+        let late = stream.changed(shard, first);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), late)
+                .await
+                .is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn what_aws_refuses_is_refused() {
+        let stream = stream(Mode::Provisioned { shard_count: 1 });
+        let put = async |key: &str, size: usize| {
+            stream
+                .put_record(key, None, Bytes::from(vec![0; size]))
+                .await
+        };
+        for (key, size) in [("", 1), (&*"k".repeat(257), 1), ("k", 1024 * 1024)] {
+            let error = put(key, size).await.unwrap_err();
+            assert!(
+                matches!(error, PutRecordError::InvalidArgument(_)),
+                "{error}"
+            );
+            assert!(!error.is_transient());
+        }
+        assert!(put(&"ü".repeat(256), 1).await.is_ok());
+        assert!(put("k", 1024 * 1024 - 600).await.is_ok());
+        let error = put("k", 1024).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("ProvisionedThroughputExceededException")
+        );
+    }
+
+    #[tokio::test]
+    async fn records_end_with_their_retention() {
+        let config = Config {
+            retention: Duration::ZERO,
+            ..stream(Mode::OnDemand).config().clone()
+        };
+        let stream = Stream::new(config);
+        let shard = put(&stream, "k", "old").await.shard_id;
+        std::thread::sleep(Duration::from_millis(3));
+        assert_eq!(stream.read(shard, Position::TrimHorizon, 10, 10).len(), 0);
+        assert_eq!(stream.newest(shard), None);
     }
 }

@@ -39,7 +39,6 @@ pub(super) struct Shard {
     id: ShardId,
     /// First and last hash key.
     hash_key_range: (u128, u128),
-    limited: bool,
     state: Mutex<State>,
     newest: watch::Sender<SequenceNumber>,
 }
@@ -54,11 +53,10 @@ struct State {
 }
 
 impl Shard {
-    pub(super) fn new(id: ShardId, hash_key_range: (u128, u128), limited: bool) -> Shard {
+    pub(super) fn new(id: ShardId, hash_key_range: (u128, u128)) -> Shard {
         Shard {
             id,
             hash_key_range,
-            limited,
             state: Mutex::new(State {
                 records: VecDeque::new(),
                 bytes: 0,
@@ -89,7 +87,7 @@ impl Shard {
         let mut state = self.lock();
         let size = partition_key.len() + data.len();
         state.expire(now, retention);
-        if !state.make_room(size) || (self.limited && !state.limit.admit(size, Instant::now())) {
+        if !state.make_room(size) || !state.limit.admit(size, Instant::now()) {
             return None;
         }
         let sequence_number = SequenceNumber::next(now, state.last);
