@@ -269,20 +269,23 @@ impl<'t> Parser<'t> {
         if !self.is_word("value") {
             return Ok(false);
         }
-        let mut ahead = self.lexer.clone();
-        Ok(match ahead.next()?.kind {
+        let begins_operand = |kind: &Kind<'_>| match kind {
             Kind::Word(word) => {
                 let word = word.to_ascii_lowercase();
                 matches!(word.as_str(), "not" | "case") || !RESERVED.contains(&word.as_str())
             }
             Kind::Variable(_) | Kind::Number(_) | Kind::Text(_) => true,
-            Kind::Symbol("(" | "[" | "{") => true,
-            // `VALUE *` takes all; `value * 2` is a product.
-            Kind::Symbol("*") => match ahead.next()?.kind {
-                Kind::Word(word) => matches!(word.to_ascii_lowercase().as_str(), "from" | "where"),
-                kind => matches!(kind, Kind::End | Kind::Symbol(")")),
-            },
-            _ => false,
+            Kind::Symbol(symbol) => matches!(*symbol, "(" | "[" | "{"),
+            Kind::End => false,
+        };
+        let mut ahead = self.lexer.clone();
+        Ok(match ahead.next()?.kind {
+            // `VALUE * FROM` takes all; `value * 2` and `value * -2` are products.
+            Kind::Symbol("*") => {
+                let next = ahead.next()?.kind;
+                !begins_operand(&next) && !matches!(next, Kind::Symbol("-" | "*"))
+            }
+            kind => begins_operand(&kind),
         })
     }
 

@@ -44,42 +44,62 @@ impl Pattern {
     /// # Errors
     /// Java would take it, here it cannot be done.
     pub(super) fn prepare(pattern: &str) -> Result<Option<Self>, String> {
-        /// Beginnings of what is neither valid here nor invalid there.
-        const JAVA: &[(&str, &str)] = &[
-            ("(?=", "look-ahead"),
-            ("(?!", "look-ahead"),
-            ("(?<=", "look-behind"),
-            ("(?<!", "look-behind"),
-            ("(?>", "an atomic group"),
-            ("*+", "a possessive quantifier"),
-            ("++", "a possessive quantifier"),
-            ("?+", "a possessive quantifier"),
-            ("}+", "a possessive quantifier"),
-            ("\\k<", "a back reference"),
-        ];
-        let compiled = Self::compile(pattern);
-        // Possessive quantifiers compile here as something else.
-        let unescaped = pattern
-            .replace("\\\\", "")
-            .replace("\\+", "")
-            .replace("\\*", "")
-            .replace("\\?", "");
-        let unsupported = JAVA
-            .iter()
-            .find(|(beginning, _)| unescaped.contains(beginning))
-            .map(|(_, name)| *name);
-        let reference = compiled.is_none()
-            && unescaped
-                .as_bytes()
-                .windows(2)
-                .any(|pair| matches!(pair, [b'\\', b'1'..=b'9']));
-        match unsupported.or(reference.then_some("a back reference")) {
-            Some(name) if !unescaped.contains('[') || compiled.is_none() => Err(format!(
+        match java_only(pattern) {
+            Some(name) => Err(format!(
                 "the regular expression has {name}, which works on AWS but not here"
             )),
-            _ => Ok(compiled),
+            None => Ok(Self::compile(pattern)),
         }
     }
+}
+
+/// What of a pattern Java understands and a linear-time engine cannot, outside of escapes and classes.
+fn java_only(pattern: &str) -> Option<&'static str> {
+    const GROUPS: &[(&str, &str)] = &[
+        ("(?=", "a look-ahead"),
+        ("(?!", "a look-ahead"),
+        ("(?<=", "a look-behind"),
+        ("(?<!", "a look-behind"),
+        ("(?>", "an atomic group"),
+    ];
+    let mut class = 0_u32;
+    let mut quantified = false;
+    let mut rest = pattern;
+    while let Some(character) = rest.chars().next() {
+        if character == '\\' {
+            let escaped = rest.get(1..).and_then(|rest| rest.chars().next());
+            if class == 0 && matches!(escaped, Some('1'..='9' | 'k')) {
+                return Some("a back reference");
+            }
+            rest = rest.get(1 + escaped.map_or(0, char::len_utf8)..)?;
+            quantified = false;
+            continue;
+        }
+        match character {
+            '[' => class += 1,
+            ']' => class = class.saturating_sub(1),
+            _ if class > 0 => {}
+            '(' => {
+                if let Some((_, name)) = GROUPS
+                    .iter()
+                    .find(|(beginning, _)| rest.starts_with(beginning))
+                {
+                    return Some(name);
+                }
+            }
+            '+' if quantified => return Some("a possessive quantifier"),
+            _ => {}
+        }
+        // Behind a group's `(`, a `?` quantifies nothing.
+        quantified = class == 0 && matches!(character, '*' | '+' | '?' | '}');
+        let skipped = if class == 0 && rest.starts_with("(?") {
+            2
+        } else {
+            character.len_utf8()
+        };
+        rest = rest.get(skipped..)?;
+    }
+    None
 }
 
 /// A replacement in Java's notation: `$1`, `${name}`, and `\` before what stands for itself.

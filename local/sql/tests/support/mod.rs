@@ -56,7 +56,7 @@ pub(crate) fn run(sql: &str, version: SqlVersion, message: &Message<'_>) -> Opti
 /// What an expression gives as `SELECT VALUE`; `undefined` where that is empty.
 #[track_caller]
 pub(crate) fn value(expression: &str, version: SqlVersion, payload: &str) -> String {
-    let sql = format!("SELECT VALUE {expression}");
+    let sql = format!("SELECT VALUE ({expression})");
     let text =
         run(&sql, version, &message("a/b/c", payload.as_bytes())).expect("there is no WHERE");
     if text.is_empty() {
