@@ -1,0 +1,185 @@
+//! What is made of a template: `fixtures/pipeline.json`, as it is and edited.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cfn::document::Document;
+use local::iam::{Authorizer, Permission};
+use local::kinesis::Mode;
+use local::plan::{Plan, Target, Unplannable};
+use local::status::Status;
+use serde_json::{Value as Json, json};
+
+fn template() -> Json {
+    serde_json::from_str(include_str!("fixtures/pipeline.json")).unwrap()
+}
+
+fn plan(template: &Json) -> Result<Plan, Unplannable> {
+    let document: Document = serde_json::from_value(template.clone()).unwrap();
+    Plan::new(document, "eu-central-1", "sensors-local", BTreeMap::new())
+}
+
+/// The template with the value at a JSON pointer replaced.
+fn edited(pointer: &str, value: Json) -> Json {
+    let mut template = template();
+    *template.pointer_mut(pointer).expect(pointer) = value;
+    template
+}
+
+#[track_caller]
+fn check_refused(template: &Json, expected: &[&str]) {
+    let message = plan(template).unwrap_err().to_string();
+    for expected in expected {
+        assert!(
+            message.contains(expected),
+            "expected {expected:?} in:\n{message}"
+        );
+    }
+}
+
+#[test]
+fn numbers_of_the_template_are_what_runs() {
+    let plan = plan(&template()).unwrap();
+    assert_eq!(plan.streams.len(), 1);
+    let stream = &plan.streams[0];
+    assert_eq!(stream.mode, Mode::Provisioned { shard_count: 2 });
+    assert_eq!(stream.retention, Duration::from_secs(86_400));
+    assert!(
+        stream
+            .arn
+            .starts_with("arn:aws:kinesis:eu-central-1:000000000000:stream/")
+    );
+    assert_eq!(plan.rules.len(), 4);
+    let rule = plan.rules.iter().find(|it| it.logical_id == "DeviceTopicsToStream").unwrap();
+    assert_eq!(rule.sql, "SELECT * FROM 'topic/sensors/+'");
+    let Target::Stream {
+        stream,
+        partition_key,
+    } = &rule.actions[0].target
+    else {
+        panic!("expected a stream, got {:?}", rule.actions)
+    };
+    assert_eq!(
+        (stream.as_str(), partition_key.as_deref()),
+        ("SensorStream", Some("${topic()}"))
+    );
+    assert!(matches!(
+        rule.error_action.as_ref().unwrap().target,
+        Target::LogGroup { .. }
+    ));
+
+    let on_demand = json!({ "StreamModeDetails": { "StreamMode": "ON_DEMAND" } });
+    let on_demand = edited("/Resources/SensorStream/Properties", on_demand);
+    assert_eq!(
+        self::plan(&on_demand).unwrap().streams[0].mode,
+        Mode::OnDemand
+    );
+}
+
+#[test]
+fn what_does_nothing_here_is_listed_by_logical_id() {
+    let mut template = template();
+    let sns = json!({ "Sns": { "TargetArn": "arn", "RoleArn": { "Fn::GetAtt": ["RuleErrorsRole", "Arn"] } } });
+    template["Resources"]["BareTopicToStream"]["Properties"]["TopicRulePayload"]["Actions"]
+        .as_array_mut()
+        .unwrap()
+        .push(sns);
+    let plan = plan(&template).unwrap();
+    let listed: Vec<_> = plan
+        .not_emulated
+        .iter()
+        .map(|it| (it.logical_id.as_str(), it.what.as_str()))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            ("AlarmTopic", "AWS::SNS::Topic"),
+            ("BareTopicToStream", "TopicRulePayload.Actions.1.Sns"),
+        ]
+    );
+}
+
+#[test]
+fn unsupported_templates_are_refused_with_every_reason() {
+    let rule = "/Resources/BareTopicToStream/Properties/TopicRulePayload";
+    check_refused(
+        &edited(
+            "/Resources/SensorStream/Properties",
+            json!({ "ShardCount": 0, "Shards": 2 }),
+        ),
+        &["SensorStream", "Shards"],
+    );
+    check_refused(
+        &edited("/Resources/SensorStream/Properties/ShardCount", json!(0)),
+        &["SensorStream.Properties.ShardCount: got 0, expected 1 to 100000"],
+    );
+    check_refused(
+        &edited(
+            &format!("{rule}/Actions/0/Kinesis/StreamName"),
+            json!("elsewhere"),
+        ),
+        &["BareTopicToStream", "StreamName: got `elsewhere`"],
+    );
+    check_refused(
+        &edited(&format!("{rule}/AwsIotSqlVersion"), json!("2020-01-01")),
+        &["BareTopicToStream", "AwsIotSqlVersion", "2020-01-01"],
+    );
+    check_refused(
+        &edited(
+            "/Resources/FunctionToCache/Properties/GroupId",
+            json!({ "Ref": "Nowhere" }),
+        ),
+        &["FunctionToCache", "Nowhere"],
+    );
+    let unknown_operator = json!({ "StringSounds": { "aws:SourceAccount": "1" } });
+    let path =
+        "/Resources/RuleToStreamRole/Properties/AssumeRolePolicyDocument/Statement/0/Condition";
+    check_refused(
+        &edited(path, unknown_operator),
+        &["RuleToStreamRole", "StringSounds"],
+    );
+}
+
+#[test]
+fn permission_left_out_of_a_role_is_denied_by_its_names() {
+    let status = Status::new();
+    let permission = |template: &Json| {
+        let plan = plan(template).unwrap();
+        let calls = plan.calls_of("BareTopicToStream", "TopicRulePayload.Actions.0.Kinesis");
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        let needed = [(calls[0].action.clone(), calls[0].resource.clone())];
+        let policies = Arc::clone(&plan.policies);
+        let authorizer = Authorizer::of("BareTopicToStream", calls, policies, Arc::clone(&status));
+        Permission::new(authorizer, &needed)
+    };
+    assert_eq!(permission(&template()).check(), Ok(()));
+    let path =
+        "/Resources/RuleToStreamRole/Properties/Policies/0/PolicyDocument/Statement/0/Action";
+    let denied = permission(&edited(path, json!("kinesis:PutRecords")))
+        .check()
+        .unwrap_err();
+    let message = denied.to_string();
+    for expected in ["RuleToStreamRole", "kinesis:PutRecord ", ":stream/"] {
+        assert!(message.contains(expected), "{message}");
+    }
+    assert_eq!(status.denials.get(), 1);
+    let path =
+        "/Resources/RuleToStreamRole/Properties/AssumeRolePolicyDocument/Statement/0/Principal";
+    let service = json!({ "Service": "lambda.amazonaws.com" });
+    let message = permission(&edited(path, service))
+        .check()
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("sts:AssumeRole"), "{message}");
+}
+
+#[test]
+fn addresses_of_the_cache_reach_the_environment_of_who_uses_it() {
+    let plan = plan(&template()).unwrap();
+    let addresses = BTreeMap::from([("Cache".to_owned(), ("localhost".to_owned(), 4711))]);
+    let resolved = plan.with_addresses(&addresses).unwrap();
+    let function = resolved.resource("Function").unwrap();
+    let url = function.text("/Environment/Variables/REDIS_URL");
+    assert_eq!(url.as_deref(), Some("rediss://localhost:4711"));
+}
