@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Instant;
 
 use contract::{redis, topic};
@@ -35,24 +36,26 @@ pub struct Batch {
 }
 
 /// The records of one stream and partition key.
+///
+/// There may be as many groups as records, so what is said elsewhere already is a range of it.
 #[derive(Debug, Default)]
 pub struct Group {
     /// Key of the watermark.
     pub mark_key: String,
-    /// Who sent them.
-    pub device: String,
     /// Number of records.
     pub records: usize,
     /// Their sequence numbers' digits, ascending, a space between any two.
     pub sequences: String,
-    /// The highest of them.
-    pub last: String,
     /// Arrival of the latest record, in milliseconds since the Unix epoch.
     pub at: u64,
-    /// Sequence number of the latest record.
-    pub latest: String,
     /// Payload of the latest record.
     pub payload: Vec<u8>,
+    /// Where the device stands in `mark_key`, which it ends.
+    device: usize,
+    /// Where the highest number stands in `sequences`.
+    last: Range<usize>,
+    /// Where the latest record's number stands in `sequences`.
+    latest: Range<usize>,
     unordered: bool,
 }
 
@@ -143,11 +146,7 @@ impl<'a> Fold<'a> {
             .places
             .entry((record.event_source_arn, kinesis.partition_key))
             .or_insert_with_key(|(stream, key)| {
-                groups.push(Group {
-                    mark_key: redis::mark_key(stream, key),
-                    device: topic::device(key).to_owned(),
-                    ..Group::default()
-                });
+                groups.push(Group::new(stream, key));
                 groups.len() - 1
             });
         groups[place].add(digits, kinesis.arrival, &mut self.payload);
@@ -155,23 +154,51 @@ impl<'a> Fold<'a> {
 }
 
 impl Group {
+    fn new(stream: &str, key: &str) -> Self {
+        let mark_key = redis::mark_key(stream, key);
+        let device = mark_key.len() - topic::device(key).len();
+        Self {
+            mark_key,
+            device,
+            ..Self::default()
+        }
+    }
+
+    /// Who sent the records.
+    pub fn device(&self) -> &str {
+        &self.mark_key[self.device..]
+    }
+
+    /// The highest sequence number.
+    pub fn last(&self) -> &str {
+        &self.sequences[self.last.clone()]
+    }
+
+    /// Sequence number of the latest record.
+    pub fn latest(&self) -> &str {
+        &self.sequences[self.latest.clone()]
+    }
+
     /// `digits` are of [`sequence::digits`]; `payload` is swapped for another buffer if it is kept.
     fn add(&mut self, digits: &str, at: u64, payload: &mut Vec<u8>) {
-        if self.records > 0 {
+        let first = self.records == 0;
+        let higher = first || sequence::compare(digits, self.last()) == Ordering::Greater;
+        let order = at
+            .cmp(&self.at)
+            .then_with(|| sequence::compare(digits, self.latest()));
+        if !first {
             self.sequences.push(' ');
         }
+        let place = self.sequences.len()..self.sequences.len() + digits.len();
         self.sequences.push_str(digits);
-        if self.records == 0 || sequence::compare(digits, &self.last) == Ordering::Greater {
-            set(&mut self.last, digits);
+        if higher {
+            self.last = place.clone();
         } else {
             self.unordered = true;
         }
-        let order = at
-            .cmp(&self.at)
-            .then_with(|| sequence::compare(digits, &self.latest));
-        if self.records == 0 || order == Ordering::Greater {
+        if first || order == Ordering::Greater {
             self.at = at;
-            set(&mut self.latest, digits);
+            self.latest = place;
             std::mem::swap(&mut self.payload, payload);
         }
         self.records += 1;
@@ -187,16 +214,24 @@ impl Group {
         sequences.sort_unstable_by(|a, b| sequence::compare(a, b));
         sequences.dedup();
         let repeated = self.records - sequences.len();
+        let mut sorted = String::with_capacity(self.sequences.len());
+        let mut latest = 0..0;
+        for digits in &sequences {
+            if !sorted.is_empty() {
+                sorted.push(' ');
+            }
+            self.last = sorted.len()..sorted.len() + digits.len();
+            if *digits == self.latest() {
+                latest = self.last.clone();
+            }
+            sorted.push_str(digits);
+        }
         self.records = sequences.len();
-        self.sequences = sequences.join(" ");
+        self.latest = latest;
+        self.sequences = sorted;
         self.unordered = false;
         repeated
     }
-}
-
-fn set(text: &mut String, value: &str) {
-    text.clear();
-    text.push_str(value);
 }
 
 #[cfg(test)]
@@ -232,15 +267,13 @@ mod tests {
         let group = |group: &Group| {
             let Group {
                 mark_key,
-                device,
                 records,
                 sequences,
-                last,
                 at,
-                latest,
                 payload,
                 ..
             } = group;
+            let (device, last, latest) = (group.device(), group.last(), group.latest());
             let payload = String::from_utf8_lossy(payload);
             format!("{mark_key} {device} {records} [{sequences}] {last} {at} {latest} {payload}")
         };

@@ -59,15 +59,15 @@ impl Script {
         let mut message = Vec::new();
         for group in groups {
             message.clear();
-            record::write_message(&mut message, &group.device, &group.payload, group.at);
+            record::write_message(&mut message, group.device(), &group.payload, group.at);
             command
                 .arg(&group.mark_key)
-                .arg(&group.device)
+                .arg(group.device())
                 .arg(group.records)
                 .arg(&group.sequences)
-                .arg(&group.last)
+                .arg(group.last())
                 .arg(group.at)
-                .arg(&group.latest)
+                .arg(group.latest())
                 .arg(&message);
         }
         command
