@@ -85,19 +85,18 @@ impl<'a> Value<'a> {
                 .collect::<Array<'_>>()
                 .into(),
             Self::Object(object) => {
-                let mut owned = Object::default();
-                owned.members = object
-                    .members
-                    .iter()
-                    .map(|(name, value)| {
-                        (
-                            Cow::Owned(name.clone().into_owned()),
-                            value.clone().into_owned(),
-                        )
-                    })
-                    .collect();
-                owned.depth = object.depth;
-                owned.into()
+                let owned = |(name, value): &(Cow<'a, str>, Self)| {
+                    (
+                        Cow::Owned(name.clone().into_owned()),
+                        value.clone().into_owned(),
+                    )
+                };
+                let members = object.members.iter().map(owned).collect();
+                Object {
+                    members,
+                    depth: object.depth,
+                }
+                .into()
             }
         }
     }
