@@ -28,16 +28,25 @@ pub fn context() -> Context {
 ///
 /// Roles are named by logical ID; a line with `sts:AssumeRole` says who may take a role on.
 pub fn permissions(resolved: &Resolved) -> String {
-    let mut rows = BTreeSet::new();
-    for resource in resolved.resources.values() {
-        rows.extend(rows_of(resolved, resource));
-    }
-    table(rows)
+    table(permission_rows(resolved))
+}
+
+/// The rows of [`permissions`]: principal, effect, action, resource and perhaps a condition.
+pub(crate) fn permission_rows(resolved: &Resolved) -> BTreeSet<Row> {
+    let resources = resolved.resources.values();
+    resources
+        .flat_map(|resource| rows_of(resolved, resource))
+        .collect()
 }
 
 /// Who may reach whom: rules of security groups (`in`: what a group admits, `out`: where its members
 /// may connect to), members of the groups, and each subnet's way to the internet.
 pub fn reachability(resolved: &Resolved) -> String {
+    table(reachability_rows(resolved))
+}
+
+/// The rows of [`reachability`]: kind (`in`, `out`, `member`, `route`, `acl`) first.
+pub(crate) fn reachability_rows(resolved: &Resolved) -> BTreeSet<Row> {
     let network = Network::of(resolved);
     let group = |id: &str| match network.groups.get(id) {
         Some(group) => group.logical_id.clone(),
@@ -138,10 +147,11 @@ pub fn reachability(resolved: &Resolved) -> String {
     for acl in network.acls {
         rows.insert(vec!["acl".to_owned(), acl, "(not evaluated)".to_owned()]);
     }
-    table(rows)
+    rows
 }
 
-type Row = Vec<String>;
+/// A line's columns.
+pub(crate) type Row = Vec<String>;
 
 /// Columns wide enough for their longest text, two spaces apart.
 fn table(rows: BTreeSet<Row>) -> String {

@@ -9,13 +9,13 @@
 //! - checking: [`check`] with [`shape`] and [`problem`];
 //! - reading: [`document`], [`resolve`], [`arn`].
 
-pub mod template;
-pub mod resource;
-pub mod value;
-pub mod reference;
+pub mod grant;
 pub mod intrinsic;
 pub mod policy;
-pub mod grant;
+pub mod reference;
+pub mod resource;
+pub mod template;
+pub mod value;
 #[rustfmt::skip]
 pub mod resources;
 
@@ -23,17 +23,21 @@ pub mod check;
 pub mod problem;
 pub mod shape;
 
+pub mod access;
+pub mod diff;
 pub mod arn;
 pub mod document;
-pub mod resolve;
 pub mod evaluate;
-pub mod network;
 pub mod integration;
-pub mod access;
+pub mod network;
+pub mod resolve;
 
 pub use policy::Statement;
 pub use problem::{Problem, Problems};
 pub use reference::Attribute;
 pub use resource::{DeletionPolicy, Handle, Resource, Tag, UpdateReplacePolicy};
-pub use template::{Condition, ConditionExpression, Parameter, ParameterProps, ResourceAttributes, Synthesized, Template};
+pub use template::{
+    Condition, ConditionExpression, Parameter, ParameterProps, ResourceAttributes, Synthesized,
+    Template,
+};
 pub use value::{List, Map, Value};

@@ -1,0 +1,452 @@
+//! What a change of a template would do: to each resource, to permissions, to the network.
+//!
+//! Both sides are resolved with placeholders ([`crate::access::context`]) and the parameters given,
+//! so moved lines, another order and another way to write the same value are no change.
+//! Whether a change replaces a resource follows from its type's create-only properties; a resource
+//! whose create-only property refers to a replaced one is replaced, too.
+//!
+//! CloudFormation decides some replacements only when it runs ("conditional"); here they count as
+//! replacements.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use indexmap::IndexMap;
+use serde_json::Value as Json;
+
+use crate::access::{self, Row, permission_rows, reachability_rows};
+use crate::document::Document;
+use crate::resolve::{Problem, Resolved, ResolvedResource, resolve};
+
+/// A template and the parameters that it is deployed with; those without a value keep a placeholder.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    /// The template
+    pub document: &'a Document,
+    /// Its parameters' values
+    pub parameters: &'a BTreeMap<String, String>,
+}
+
+/// What the caller knows about resource types.
+#[derive(Clone, Copy)]
+pub struct Types<'a> {
+    /// Paths of a type's create-only properties, as the registry schemas have them
+    /// (`/properties/VpcConfig/SubnetIds`) or dotted.
+    pub create_only: &'a dyn Fn(&str) -> Vec<String>,
+    /// What is lost when a resource of the type goes, in a few words; `None`: nothing.
+    pub state: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// All changes between two templates.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// What happens to each resource that does not stay as it is, by logical ID: first those of the
+    /// new template in its order, then those that go.
+    pub resources: IndexMap<String, Change>,
+    /// Who may do what
+    pub permissions: Lines,
+    /// Who may reach whom
+    pub network: Lines,
+    /// Outputs that appear, change or go: name, before, after.
+    pub outputs: Vec<(String, Option<String>, Option<String>)>,
+}
+
+/// What happens to a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Type; the new one where it changes
+    pub r#type: String,
+    /// What happens
+    pub action: Action,
+    /// The settings that differ; empty for a resource that comes or goes.
+    pub settings: Vec<Setting>,
+    /// What is lost with the old resource, if it holds anything and is not kept.
+    pub lost: Option<String>,
+}
+
+/// The kind of a [`Change`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It comes.
+    Add,
+    /// It stays and changes.
+    Update,
+    /// A new one comes, the old one goes.
+    Replace {
+        /// The settings that cause it.
+        because: Vec<String>,
+        /// What becomes of the old one.
+        old: Fate,
+    },
+    /// It goes.
+    Remove(Fate),
+}
+
+/// What becomes of a resource that leaves the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is deleted.
+    Deleted,
+    /// It stays, outside of the stack.
+    Kept,
+    /// It is deleted after a snapshot.
+    Snapshot,
+}
+
+/// A setting that differs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// Such as `Properties.ShardCount` or `DeletionPolicy`
+    pub path: String,
+    /// `None`: it was not set.
+    pub before: Option<Json>,
+    /// `None`: it is not set any more.
+    pub after: Option<Json>,
+    /// Whether the difference replaces the resource.
+    pub replaces: bool,
+}
+
+/// Lines of a summary that come or go, by what that means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// More is possible than before.
+    pub widened: Vec<String>,
+    /// Less is possible than before.
+    pub narrowed: Vec<String>,
+}
+
+impl Changes {
+    /// Whether nothing changes at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Changes::default()
+    }
+
+    /// Whether a reviewer must look: something is replaced, removed or widened.
+    pub fn is_grave(&self) -> bool {
+        let gone =
+            |change: &Change| matches!(change.action, Action::Replace { .. } | Action::Remove(_));
+        self.resources.values().any(gone)
+            || !self.permissions.widened.is_empty()
+            || !self.network.widened.is_empty()
+    }
+}
+
+/// Compares two templates.
+///
+/// # Errors
+/// The problems of the side that cannot be resolved.
+pub fn diff(before: Side<'_>, after: Side<'_>, types: Types<'_>) -> Result<Changes, Vec<Problem>> {
+    let side = |side: Side<'_>| {
+        let mut context = access::context();
+        let declared = |name: &&String| side.document.parameters.contains_key(*name);
+        let names = side.parameters.keys().filter(declared);
+        context.parameters = names
+            .map(|name| (name.clone(), side.parameters[name].clone()))
+            .collect();
+        resolve(side.document, &context)
+    };
+    let (old, new) = (side(before)?, side(after)?);
+    let mut resources = IndexMap::new();
+    for (id, resource) in &new.resources {
+        let change = match old.resources.get(id) {
+            Some(previous) => compare(previous, resource, types),
+            None => Some(Change {
+                r#type: resource.r#type.clone(),
+                action: Action::Add,
+                settings: Vec::new(),
+                lost: None,
+            }),
+        };
+        resources.extend(change.map(|change| (id.clone(), change)));
+    }
+    follow(&old, &new, after.document, types, &mut resources);
+    for (id, resource) in &old.resources {
+        if !new.resources.contains_key(id) {
+            let fate = fate(resource.deletion_policy.as_deref());
+            let change = Change {
+                r#type: resource.r#type.clone(),
+                action: Action::Remove(fate),
+                settings: Vec::new(),
+                lost: (fate == Fate::Deleted)
+                    .then(|| (types.state)(&resource.r#type))
+                    .flatten(),
+            };
+            resources.insert(id.clone(), change);
+        }
+    }
+    let ids: Vec<&String> = new.resources.keys().chain(old.resources.keys()).collect();
+    resources.sort_by_cached_key(|id, _| ids.iter().position(|it| *it == id));
+    Ok(Changes {
+        resources,
+        permissions: lines(permission_rows(&old), permission_rows(&new), |row| {
+            row.get(1).is_none_or(|effect| effect != "DENY")
+        }),
+        network: lines(reachability_rows(&old), reachability_rows(&new), |row| {
+            row.last().is_none_or(|way| way != "no way")
+        }),
+        outputs: outputs(&old, &new),
+    })
+}
+
+/// Differences of a resource that both templates have; `None` when there are none.
+fn compare(old: &ResolvedResource, new: &ResolvedResource, types: Types<'_>) -> Option<Change> {
+    let mut settings = Vec::new();
+    if old.r#type != new.r#type {
+        settings.push(Setting {
+            path: "Type".to_owned(),
+            before: Some(old.r#type.clone().into()),
+            after: Some(new.r#type.clone().into()),
+            replaces: true,
+        });
+    } else {
+        let create_only = CreateOnly::of(types, &new.r#type);
+        let (old, new) = (Some(&old.properties), Some(&new.properties));
+        differences("Properties", old, new, &mut |path, before, after| {
+            settings.push(Setting {
+                replaces: create_only.covers(path),
+                path: path.to_owned(),
+                before: before.cloned(),
+                after: after.cloned(),
+            });
+        });
+    }
+    let attributes = [
+        ("DeletionPolicy", &old.deletion_policy, &new.deletion_policy),
+        (
+            "UpdateReplacePolicy",
+            &old.update_replace_policy,
+            &new.update_replace_policy,
+        ),
+    ];
+    for (path, before, after) in attributes {
+        if before != after {
+            settings.push(Setting {
+                path: path.to_owned(),
+                before: before.clone().map(Json::String),
+                after: after.clone().map(Json::String),
+                replaces: false,
+            });
+        }
+    }
+    (!settings.is_empty()).then(|| change(new, settings, types))
+}
+
+fn change(new: &ResolvedResource, settings: Vec<Setting>, types: Types<'_>) -> Change {
+    let because: Vec<String> = settings
+        .iter()
+        .filter(|it| it.replaces)
+        .map(|it| it.path.clone())
+        .collect();
+    let old = fate(new.update_replace_policy.as_deref());
+    let replaced = !because.is_empty();
+    Change {
+        r#type: new.r#type.clone(),
+        action: if replaced {
+            Action::Replace { because, old }
+        } else {
+            Action::Update
+        },
+        settings,
+        lost: (replaced && old == Fate::Deleted)
+            .then(|| (types.state)(&new.r#type))
+            .flatten(),
+    }
+}
+
+fn fate(policy: Option<&str>) -> Fate {
+    match policy {
+        Some("Retain" | "RetainExceptOnCreate") => Fate::Kept,
+        Some("Snapshot") => Fate::Snapshot,
+        _ => Fate::Deleted,
+    }
+}
+
+/// Carries replacements on to the resources that refer to what is replaced.
+fn follow(
+    old: &Resolved,
+    new: &Resolved,
+    document: &Document,
+    types: Types<'_>,
+    changes: &mut IndexMap<String, Change>,
+) {
+    loop {
+        let replaced: BTreeSet<String> = changes
+            .iter()
+            .filter(|(_, change)| matches!(change.action, Action::Replace { .. }))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let mut found = false;
+        for (id, resource) in &new.resources {
+            let Some(declared) = document.resources.get(id) else {
+                continue;
+            };
+            if !old.resources.contains_key(id) {
+                continue;
+            }
+            let mut settings = match changes.get(id) {
+                Some(change) => change.settings.clone(),
+                None => Vec::new(),
+            };
+            let known = settings.len();
+            let create_only = CreateOnly::of(types, &resource.r#type);
+            references("Properties", &declared.properties, &mut |path, target| {
+                let is_new = settings.iter().all(|it| it.path != path);
+                if target != id && is_new && replaced.contains(target) {
+                    settings.push(Setting {
+                        path: path.to_owned(),
+                        before: Some(format!("the old {target}").into()),
+                        after: Some(format!("the new {target}").into()),
+                        replaces: create_only.covers(path),
+                    });
+                }
+            });
+            if settings.len() > known {
+                found = true;
+                changes.insert(id.clone(), change(resource, settings, types));
+            }
+        }
+        if !found {
+            return;
+        }
+    }
+}
+
+/// Every place where unresolved properties refer to another resource, without the intrinsics' own
+/// names in the path. References in branches that conditions do not take count, too.
+fn references<'a>(path: &str, value: &'a Json, found: &mut dyn FnMut(&str, &'a str)) {
+    match value {
+        Json::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                references(&format!("{path}.{index}"), item, found);
+            }
+        }
+        Json::Object(members) => {
+            for (key, member) in members {
+                match (key.as_str(), member) {
+                    ("Ref", Json::String(id)) => found(path, id),
+                    ("Fn::GetAtt", Json::String(dotted)) => {
+                        found(path, dotted.split('.').next().unwrap_or(dotted));
+                    }
+                    ("Fn::GetAtt", Json::Array(parts)) => {
+                        parts
+                            .first()
+                            .and_then(Json::as_str)
+                            .into_iter()
+                            .for_each(|id| found(path, id));
+                    }
+                    ("Fn::Sub", Json::String(text)) => substitutions(path, text, found),
+                    ("Fn::Sub", Json::Array(parts)) => {
+                        for part in parts {
+                            match part {
+                                Json::String(text) => substitutions(path, text, found),
+                                Json::Object(variables) => variables
+                                    .values()
+                                    .for_each(|variable| inside(path, variable, found)),
+                                _ => {}
+                            }
+                        }
+                    }
+                    (name, argument) if name.starts_with("Fn::") => inside(path, argument, found),
+                    _ => references(&format!("{path}.{key}"), member, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The same inside of an intrinsic's arguments, where the path stays the intrinsic's.
+fn inside<'a>(path: &str, value: &'a Json, found: &mut dyn FnMut(&str, &'a str)) {
+    references(path, value, &mut |_, target| found(path, target));
+}
+
+fn substitutions<'a>(path: &str, text: &'a str, found: &mut dyn FnMut(&str, &'a str)) {
+    for part in text.split("${").skip(1) {
+        let name = part.split('}').next().unwrap_or_default();
+        if !name.starts_with('!') {
+            found(path, name.split('.').next().unwrap_or(name));
+        }
+    }
+}
+
+/// The create-only properties of a type.
+struct CreateOnly(Vec<Vec<String>>);
+
+impl CreateOnly {
+    fn of(types: Types<'_>, r#type: &str) -> CreateOnly {
+        let split = |path: String| -> Vec<String> {
+            let path = path.trim_start_matches('/');
+            let path = path.strip_prefix("properties/").unwrap_or(path);
+            path.split(['/', '.'])
+                .filter(|it| *it != "*")
+                .map(str::to_owned)
+                .collect()
+        };
+        CreateOnly((types.create_only)(r#type).into_iter().map(split).collect())
+    }
+
+    /// Whether a difference at a path (from `Properties`) is at, in or around one of them.
+    fn covers(&self, path: &str) -> bool {
+        let path = path.strip_prefix("Properties").unwrap_or(path);
+        let is_index = |step: &&str| step.chars().all(|it| it.is_ascii_digit());
+        let steps: Vec<&str> = path.split('.').filter(|it| !is_index(it)).collect();
+        self.0
+            .iter()
+            .any(|only| only.iter().zip(&steps).all(|(only, step)| only == step))
+    }
+}
+
+/// Calls for every smallest difference, lists of different length as a whole.
+fn differences(
+    path: &str,
+    old: Option<&Json>,
+    new: Option<&Json>,
+    found: &mut dyn FnMut(&str, Option<&Json>, Option<&Json>),
+) {
+    match (old, new) {
+        (old, new) if old == new => {}
+        (Some(Json::Object(old)), Some(Json::Object(new))) => {
+            let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for key in keys {
+                differences(&format!("{path}.{key}"), old.get(key), new.get(key), found);
+            }
+        }
+        (Some(Json::Array(old)), Some(Json::Array(new))) if old.len() == new.len() => {
+            for (index, (old, new)) in old.iter().zip(new).enumerate() {
+                differences(&format!("{path}.{index}"), Some(old), Some(new), found);
+            }
+        }
+        (old, new) => found(path, old, new),
+    }
+}
+
+fn lines(old: BTreeSet<Row>, new: BTreeSet<Row>, opens: impl Fn(&Row) -> bool) -> Lines {
+    let mut lines = Lines::default();
+    let all = new.difference(&old).map(|row| (row, true));
+    for (row, comes) in all.chain(old.difference(&new).map(|row| (row, false))) {
+        let widens = opens(row) == comes;
+        let side = if widens {
+            &mut lines.widened
+        } else {
+            &mut lines.narrowed
+        };
+        side.push(row.join(" "));
+    }
+    lines.widened.sort();
+    lines.narrowed.sort();
+    lines
+}
+
+fn outputs(old: &Resolved, new: &Resolved) -> Vec<(String, Option<String>, Option<String>)> {
+    let names: BTreeSet<&String> = old.outputs.keys().chain(new.outputs.keys()).collect();
+    names
+        .into_iter()
+        .map(|name| {
+            (
+                name.clone(),
+                old.outputs.get(name).cloned(),
+                new.outputs.get(name).cloned(),
+            )
+        })
+        .filter(|(_, before, after)| before != after)
+        .collect()
+}
