@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use crate::{
-    Context, Error, EvaluationError, Message, Outcome, Output, SqlVersion, TopicFilter, Variables,
+    BasicIngest, Context, Error, EvaluationError, Message, Outcome, Output, SqlVersion,
+    TopicFilter, Variables,
     evaluation::Evaluation,
     expression::Projection,
     json,
@@ -46,6 +47,18 @@ impl Rule {
     #[must_use]
     pub fn topic_filter(&self) -> Option<&TopicFilter> {
         self.statement.topic_filter.as_ref()
+    }
+
+    /// Whether a message published to `topic` is for this rule: FROM takes it, or it is a [Basic Ingest] topic, which
+    /// reaches the rule that it names past FROM. Whether it names this one, only the caller knows.
+    ///
+    /// [Basic Ingest]: crate::BasicIngest
+    #[must_use]
+    pub fn takes(&self, topic: &str) -> bool {
+        BasicIngest::parse(topic).is_some()
+            || self
+                .topic_filter()
+                .is_some_and(|filter| filter.matches(topic))
     }
 
     /// The version that it was compiled for.

@@ -65,9 +65,7 @@ impl Case {
         if let Some(account_id) = &self.context.account_id {
             context.account_id.clone_from(account_id);
         }
-        let routed = rule
-            .topic_filter()
-            .is_none_or(|filter| filter.matches(&self.topic));
+        let routed = rule.takes(&self.topic);
         let fired = match rule.evaluate(&message, &context) {
             Outcome::Fired(output) if routed => Some(output),
             Outcome::Fired(_) | Outcome::NotFired => None,

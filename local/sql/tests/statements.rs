@@ -472,3 +472,13 @@ fn what_grows_without_bound_is_given_up() {
         EvaluationError::TooMuchWork(_)
     ));
 }
+
+#[test]
+fn a_rule_takes_what_from_matches_and_what_names_it() {
+    let rule = Rule::compile("SELECT * FROM 'a/#'", SECOND).unwrap();
+    assert!(rule.takes("a/b") && rule.takes("a/") && rule.takes("$aws/rules/Rule/x"));
+    assert!(!rule.takes("a") && !rule.takes("b"));
+    let unrouted = Rule::compile("SELECT *", SECOND).unwrap();
+    assert!(unrouted.topic_filter().is_none() && !unrouted.takes("a"));
+    assert!(unrouted.takes("$aws/rules/Rule/a"));
+}

@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
         match Rule::compile(sql, version) {
             Ok(rule) => {
                 if let Outcome::Fired(output) = rule.evaluate(&message, &Fixed) {
-                    output.elements();
+                    let _ = output.elements();
                 }
             }
             Err(error) => {
