@@ -30,31 +30,55 @@ fn what_is_emitted_is_what_was_reviewed() {
             settings.set_omit_expression(true);
             settings.set_snapshot_path(&folder);
             let assertion = || settings.bind(|| insta::assert_snapshot!(name.as_str(), text));
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(assertion)).err().map(|_| format!("{folder}/{name}"))
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(assertion))
+                .err()
+                .map(|_| format!("{folder}/{name}"))
         })
         .collect();
-    assert!(failures.is_empty(), "changed: {}; look at each with `cargo insta review`", failures.join(", "));
+    assert!(
+        failures.is_empty(),
+        "changed: {}; look at each with `cargo insta review`",
+        failures.join(", ")
+    );
 }
 
 #[test]
 fn no_snapshot_is_left_over() {
-    let expected: BTreeSet<PathBuf> =
-        emitted().into_iter().map(|Emitted { folder, name, .. }| Path::new(&folder).join(format!("{name}.snap"))).collect();
+    let expected: BTreeSet<PathBuf> = emitted()
+        .into_iter()
+        .map(|Emitted { folder, name, .. }| Path::new(&folder).join(format!("{name}.snap")))
+        .collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders: BTreeSet<String> = emitted().into_iter().map(|emitted| emitted.folder).collect();
+    let folders: BTreeSet<String> = emitted()
+        .into_iter()
+        .map(|emitted| emitted.folder)
+        .collect();
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(root).expect("the package's folder is readable") {
         let entry = entry.expect("the package's folder is readable");
         let name = entry.file_name().to_string_lossy().into_owned();
         if entry.path().is_dir() && name != "src" {
-            assert!(folders.contains(&name), "snapshots/{name} belongs to nothing that is emitted: remove the folder");
-            for file in std::fs::read_dir(entry.path()).expect("a folder of snapshots is readable") {
-                found.insert(Path::new(&name).join(file.expect("a folder of snapshots is readable").file_name()));
+            assert!(
+                folders.contains(&name),
+                "snapshots/{name} belongs to nothing that is emitted: remove the folder"
+            );
+            for file in std::fs::read_dir(entry.path()).expect("a folder of snapshots is readable")
+            {
+                found.insert(
+                    Path::new(&name)
+                        .join(file.expect("a folder of snapshots is readable").file_name()),
+                );
             }
         }
     }
-    let stale: Vec<&PathBuf> = found.difference(&expected).filter(|path| !is_pending(path)).collect();
-    assert!(stale.is_empty(), "snapshots of nothing that is emitted, remove them: {stale:?}");
+    let stale: Vec<&PathBuf> = found
+        .difference(&expected)
+        .filter(|path| !is_pending(path))
+        .collect();
+    assert!(
+        stale.is_empty(),
+        "snapshots of nothing that is emitted, remove them: {stale:?}"
+    );
 }
 
 #[test]
@@ -62,11 +86,20 @@ fn no_snapshot_names_a_hash_a_date_an_account_or_a_machine() {
     for Emitted { folder, name, text } in emitted() {
         for word in text.split(|c: char| !c.is_ascii_alphanumeric()) {
             let digits = word.bytes().all(|byte| byte.is_ascii_digit());
-            assert!(!(digits && word.len() == 12), "{folder}/{name} names the account {word}");
+            assert!(
+                !(digits && word.len() == 12),
+                "{folder}/{name} names the account {word}"
+            );
             let hexadecimal = word.bytes().all(|byte| byte.is_ascii_hexdigit());
-            assert!(!(hexadecimal && word.len() >= 32), "{folder}/{name} holds the hash {word}");
+            assert!(
+                !(hexadecimal && word.len() >= 32),
+                "{folder}/{name} holds the hash {word}"
+            );
         }
-        assert!(!text.contains(env!("CARGO_MANIFEST_DIR")), "{folder}/{name} names a folder of this machine");
+        assert!(
+            !text.contains(env!("CARGO_MANIFEST_DIR")),
+            "{folder}/{name} names a folder of this machine"
+        );
     }
 }
 
@@ -81,21 +114,33 @@ fn two_syntheses_give_the_same_bytes() {
 fn environment_variables_set_are_environment_variables_read() {
     for stage in Stage::ALL {
         let resolved = main_stack(stage);
-        let function = resolved.resource("Function").expect("the function is called Function");
+        let function = resolved
+            .resource("Function")
+            .expect("the function is called Function");
         let set: BTreeSet<String> = match function.property("/Environment/Variables") {
             Some(Json::Object(variables)) => variables.keys().cloned().collect(),
             _ => BTreeSet::new(),
         };
-        assert_eq!(set, names(contract::environment::FUNCTION), "of the function in {stage}");
+        assert_eq!(
+            set,
+            names(contract::environment::FUNCTION),
+            "of the function in {stage}"
+        );
 
-        let environment = resolved.resource("DashboardEnvironment").expect("the environment is called DashboardEnvironment");
+        let environment = resolved
+            .resource("DashboardEnvironment")
+            .expect("the environment is called DashboardEnvironment");
         let set: BTreeSet<String> = environment
             .items("/OptionSettings")
             .iter()
             .filter(|option| option["Namespace"] == "aws:elasticbeanstalk:application:environment")
             .filter_map(|option| option["OptionName"].as_str().map(str::to_owned))
             .collect();
-        assert_eq!(set, names(contract::environment::WEBUI), "of the web UI in {stage}");
+        assert_eq!(
+            set,
+            names(contract::environment::WEBUI),
+            "of the web UI in {stage}"
+        );
     }
 }
 
@@ -106,17 +151,35 @@ fn function_and_web_ui_reach_the_cache_and_nothing_else_does() {
         let resolved = main_stack(stage);
         let of = |logical_id| Endpoint::of(&resolved, logical_id).expect("stands in the network");
         let (function, web, cache) = (of("Function"), of("DashboardEnvironment"), of("Cache"));
-        let balancer = Endpoint::balancer(&resolved, "DashboardEnvironment").expect("has a balancer");
-        let open = |from: &Endpoint, to: &Endpoint, port| reachable(&resolved, from, to, Protocol::Tcp, port).is_ok();
+        let balancer =
+            Endpoint::balancer(&resolved, "DashboardEnvironment").expect("has a balancer");
+        let open = |from: &Endpoint, to: &Endpoint, port| {
+            reachable(&resolved, from, to, Protocol::Tcp, port).is_ok()
+        };
         assert!(open(&function, &cache, 6379), "{stage}: function to cache");
         assert!(open(&web, &cache, 6379), "{stage}: web UI to cache");
         assert!(open(&balancer, &web, 80), "{stage}: balancer to web UI");
-        assert!(open(&Endpoint::internet(), &balancer, 80), "{stage}: internet to balancer");
-        assert!(open(&web, &Endpoint::internet(), 443), "{stage}: web UI to Beanstalk");
+        assert!(
+            open(&Endpoint::internet(), &balancer, 80),
+            "{stage}: internet to balancer"
+        );
+        assert!(
+            open(&web, &Endpoint::internet(), 443),
+            "{stage}: web UI to Beanstalk"
+        );
         assert!(!open(&balancer, &cache, 6379), "{stage}: balancer to cache");
-        assert!(!open(&Endpoint::internet(), &web, 80), "{stage}: internet to web UI");
-        assert!(!open(&Endpoint::internet(), &cache, 6379), "{stage}: internet to cache");
-        assert!(!open(&function, &Endpoint::internet(), 443), "{stage}: function to internet");
+        assert!(
+            !open(&Endpoint::internet(), &web, 80),
+            "{stage}: internet to web UI"
+        );
+        assert!(
+            !open(&Endpoint::internet(), &cache, 6379),
+            "{stage}: internet to cache"
+        );
+        assert!(
+            !open(&function, &Endpoint::internet(), 443),
+            "{stage}: function to internet"
+        );
         assert!(!open(&function, &web, 80), "{stage}: function to web UI");
     }
 }
@@ -127,16 +190,28 @@ fn timeouts_are_in_order_in_the_template() {
         let resolved = main_stack(stage);
         let number = |logical_id: &str, pointer: &str| {
             let resource = resolved.resource(logical_id).expect("is emitted");
-            resource.text(pointer).and_then(|text| text.parse::<u64>().ok()).expect("is a number")
+            resource
+                .text(pointer)
+                .and_then(|text| text.parse::<u64>().ok())
+                .expect("is a number")
         };
         let timeout = number("Function", "/Timeout");
         let attempts = number("FunctionEventSource", "/MaximumRetryAttempts") + 1;
         let age = number("FunctionEventSource", "/MaximumRecordAgeInSeconds");
         let retention = number("SensorStream", "/RetentionPeriodHours") * 3600;
-        assert!(contract::timing::LONGEST_CACHE_OUTAGE.as_secs() <= timeout * attempts, "{stage}: outage");
-        assert!(timeout * attempts < age, "{stage}: {timeout} s × {attempts} < {age} s");
+        assert!(
+            contract::timing::LONGEST_CACHE_OUTAGE.as_secs() <= timeout * attempts,
+            "{stage}: outage"
+        );
+        assert!(
+            timeout * attempts < age,
+            "{stage}: {timeout} s × {attempts} < {age} s"
+        );
         assert!(age < retention, "{stage}: {age} s < {retention} s");
-        assert!(retention < contract::timing::WATERMARK_TTL.as_secs(), "{stage}: a replayed stream finds its watermarks");
+        assert!(
+            retention < contract::timing::WATERMARK_TTL.as_secs(),
+            "{stage}: a replayed stream finds its watermarks"
+        );
     }
 }
 
@@ -150,7 +225,10 @@ fn synth(stage: Stage) -> Vec<Synthesized> {
 
 fn main_stack(stage: Stage) -> Resolved {
     let name = stack::stack_name(stage);
-    let synthesized = synth(stage).into_iter().find(|stack| stack.name == name).expect("the main stack is emitted");
+    let synthesized = synth(stage)
+        .into_iter()
+        .find(|stack| stack.name == name)
+        .expect("the main stack is emitted");
     resolved(&synthesized)
 }
 
@@ -158,7 +236,11 @@ fn resolved(stack: &Synthesized) -> Resolved {
     let document = Document::parse(&stack.template).expect("what is emitted can be read");
     resolve(&document, &access::context()).unwrap_or_else(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        panic!("{} cannot be resolved:\n{}", stack.name, problems.join("\n"))
+        panic!(
+            "{} cannot be resolved:\n{}",
+            stack.name,
+            problems.join("\n")
+        )
     })
 }
 
@@ -168,7 +250,11 @@ fn emitted() -> Vec<Emitted> {
         for stack in synth(stage) {
             let resolved = resolved(&stack);
             let mut add = |kind: &str, text: String| {
-                emitted.push(Emitted { folder: stage.to_string(), name: format!("{}.{kind}", stack.name), text });
+                emitted.push(Emitted {
+                    folder: stage.to_string(),
+                    name: format!("{}.{kind}", stack.name),
+                    text,
+                });
             };
             add("permissions", access::permissions(&resolved));
             add("reachability", access::reachability(&resolved));
@@ -177,8 +263,16 @@ fn emitted() -> Vec<Emitted> {
     }
     for (name, redirect_to_https) in [("http", false), ("https", true)] {
         let files = bundle::files(bundle::Settings { redirect_to_https });
-        let text = files.iter().map(|file| format!("==> {}\n{}", file.path, file.contents)).collect::<Vec<_>>().join("\n");
-        emitted.push(Emitted { folder: "bundle".to_owned(), name: name.to_owned(), text });
+        let text = files
+            .iter()
+            .map(|file| format!("==> {}\n{}", file.path, file.contents))
+            .collect::<Vec<_>>()
+            .join("\n");
+        emitted.push(Emitted {
+            folder: "bundle".to_owned(),
+            name: name.to_owned(),
+            text,
+        });
     }
     emitted
 }

@@ -41,7 +41,12 @@ const PSEUDO: &[&str] = &[
 
 /// Everything that is wrong with a template of this many bytes.
 pub fn document(document: &Document, bytes: usize) -> Vec<Problem> {
-    let mut check = Check { document, problems: Vec::new(), patterns: HashMap::new(), dependencies: BTreeMap::new() };
+    let mut check = Check {
+        document,
+        problems: Vec::new(),
+        patterns: HashMap::new(),
+        dependencies: BTreeMap::new(),
+    };
     check.limits(bytes);
     check.names();
     for (name, condition) in &document.conditions {
@@ -80,27 +85,63 @@ impl<'a> Check<'a> {
         let document = self.document;
         let counts = [
             ("template", "bytes", bytes, MAX_TEMPLATE_BYTES),
-            ("Resources", "resources", document.resources.len(), MAX_RESOURCES),
-            ("Parameters", "parameters", document.parameters.len(), MAX_PARAMETERS),
-            ("Mappings", "mappings", document.mappings.len(), MAX_MAPPINGS),
+            (
+                "Resources",
+                "resources",
+                document.resources.len(),
+                MAX_RESOURCES,
+            ),
+            (
+                "Parameters",
+                "parameters",
+                document.parameters.len(),
+                MAX_PARAMETERS,
+            ),
+            (
+                "Mappings",
+                "mappings",
+                document.mappings.len(),
+                MAX_MAPPINGS,
+            ),
             ("Outputs", "outputs", document.outputs.len(), MAX_OUTPUTS),
-            ("Description", "bytes", document.description.as_deref().unwrap_or_default().len(), MAX_DESCRIPTION_BYTES),
+            (
+                "Description",
+                "bytes",
+                document.description.as_deref().unwrap_or_default().len(),
+                MAX_DESCRIPTION_BYTES,
+            ),
         ];
         for (location, what, got, limit) in counts {
             if got > limit {
-                self.report(location, format!("got {got} {what}, CloudFormation takes at most {limit}"));
+                self.report(
+                    location,
+                    format!("got {got} {what}, CloudFormation takes at most {limit}"),
+                );
             }
         }
         if document.resources.is_empty() {
-            self.report("Resources", "got none, CloudFormation needs at least one resource");
+            self.report(
+                "Resources",
+                "got none, CloudFormation needs at least one resource",
+            );
         }
     }
 
     fn names(&mut self) {
         let document = self.document;
-        let names = document.resources.keys().chain(document.parameters.keys()).chain(document.outputs.keys());
-        for name in names.chain(document.conditions.keys()).chain(document.mappings.keys()) {
-            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) || name.len() > MAX_NAME_CHARACTERS {
+        let names = document
+            .resources
+            .keys()
+            .chain(document.parameters.keys())
+            .chain(document.outputs.keys());
+        for name in names
+            .chain(document.conditions.keys())
+            .chain(document.mappings.keys())
+        {
+            if name.is_empty()
+                || !name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                || name.len() > MAX_NAME_CHARACTERS
+            {
                 self.report(name, "got a name that is not 1 to 255 letters and digits, expected PascalCase words such as `SensorStream`");
             }
         }
@@ -119,7 +160,12 @@ impl<'a> Check<'a> {
             } else if self.document.resources.contains_key(other) {
                 self.dependencies.entry(id).or_default().insert(other);
             } else {
-                self.report(&format!("{id}.DependsOn"), format!("got `{other}`, expected the logical ID of a resource of this template"));
+                self.report(
+                    &format!("{id}.DependsOn"),
+                    format!(
+                        "got `{other}`, expected the logical ID of a resource of this template"
+                    ),
+                );
             }
         }
         self.policies(id, resource);
@@ -134,13 +180,20 @@ impl<'a> Check<'a> {
         const REPLACEMENT: &[&str] = &["Delete", "Retain", "Snapshot"];
         let policies = [
             ("DeletionPolicy", &resource.deletion_policy, DELETION),
-            ("UpdateReplacePolicy", &resource.update_replace_policy, REPLACEMENT),
+            (
+                "UpdateReplacePolicy",
+                &resource.update_replace_policy,
+                REPLACEMENT,
+            ),
         ];
         for (attribute, policy, allowed) in policies {
             if let Some(policy) = policy
                 && !allowed.contains(&policy.as_str())
             {
-                self.report(&format!("{id}.{attribute}"), format!("got `{policy}`, expected one of {}", list(allowed)));
+                self.report(
+                    &format!("{id}.{attribute}"),
+                    format!("got `{policy}`, expected one of {}", list(allowed)),
+                );
             }
         }
     }
@@ -149,7 +202,10 @@ impl<'a> Check<'a> {
         if let Some(condition) = condition
             && !self.document.conditions.contains_key(condition)
         {
-            self.report(location, format!("got condition `{condition}`, expected one that the template declares"));
+            self.report(
+                location,
+                format!("got condition `{condition}`, expected one that the template declares"),
+            );
         }
     }
 
@@ -159,12 +215,18 @@ impl<'a> Check<'a> {
             Json::Object(object) => {
                 if object.len() == 1
                     && let Some((function, argument)) = object.iter().next()
-                    && (function == "Ref" || function == "Condition" || function.starts_with("Fn::"))
+                    && (function == "Ref"
+                        || function == "Condition"
+                        || function.starts_with("Fn::"))
                 {
                     self.intrinsic(from, location, function, argument);
                 }
                 for (name, value) in object {
-                    let nested = if name.starts_with("Fn::") { location.to_owned() } else { format!("{location}.{name}") };
+                    let nested = if name.starts_with("Fn::") {
+                        location.to_owned()
+                    } else {
+                        format!("{location}.{name}")
+                    };
                     self.references(from, &nested, value);
                 }
             }
@@ -183,45 +245,79 @@ impl<'a> Check<'a> {
             ("Condition", Json::String(name)) => self.condition(location, Some(name)),
             ("Fn::GetAtt", Json::String(text)) => match text.split_once('.') {
                 Some((name, attribute)) => self.reference(from, location, name, Some(attribute)),
-                None => self.report(location, format!("got Fn::GetAtt `{text}`, expected `LogicalId.Attribute`")),
+                None => self.report(
+                    location,
+                    format!("got Fn::GetAtt `{text}`, expected `LogicalId.Attribute`"),
+                ),
             },
             ("Fn::GetAtt", Json::Array(parts)) => match parts.as_slice() {
-                [Json::String(name), Json::String(attribute)] => self.reference(from, location, name, Some(attribute)),
-                _ => self.report(location, format!("got Fn::GetAtt {argument}, expected [\"LogicalId\", \"Attribute\"]")),
+                [Json::String(name), Json::String(attribute)] => {
+                    self.reference(from, location, name, Some(attribute))
+                }
+                _ => self.report(
+                    location,
+                    format!("got Fn::GetAtt {argument}, expected [\"LogicalId\", \"Attribute\"]"),
+                ),
             },
-            ("Fn::Sub", Json::String(template)) => self.substitutions(from, location, template, None),
+            ("Fn::Sub", Json::String(template)) => {
+                self.substitutions(from, location, template, None)
+            }
             ("Fn::Sub", Json::Array(parts)) => match parts.as_slice() {
                 [Json::String(template), Json::Object(variables)] => {
                     self.substitutions(from, location, template, Some(variables));
                 }
-                _ => self.report(location, format!("got Fn::Sub {argument}, expected text, or text and an object of variables")),
+                _ => self.report(
+                    location,
+                    format!(
+                        "got Fn::Sub {argument}, expected text, or text and an object of variables"
+                    ),
+                ),
             },
             ("Fn::If", Json::Array(parts)) => match parts.as_slice() {
                 [Json::String(condition), _, _] => self.condition(location, Some(condition)),
-                _ => self.report(location, "got another form of Fn::If, expected [condition, then, otherwise]"),
+                _ => self.report(
+                    location,
+                    "got another form of Fn::If, expected [condition, then, otherwise]",
+                ),
             },
             ("Fn::FindInMap", Json::Array(parts)) => {
                 if let Some(Json::String(name)) = parts.first()
                     && !self.document.mappings.contains_key(name)
                 {
-                    self.report(location, format!("got mapping `{name}`, expected one that the template declares"));
+                    self.report(
+                        location,
+                        format!("got mapping `{name}`, expected one that the template declares"),
+                    );
                 }
             }
             _ => {}
         }
     }
 
-    fn substitutions(&mut self, from: &'a str, location: &str, template: &'a str, variables: Option<&serde_json::Map<String, Json>>) {
+    fn substitutions(
+        &mut self,
+        from: &'a str,
+        location: &str,
+        template: &'a str,
+        variables: Option<&serde_json::Map<String, Json>>,
+    ) {
         let mut rest = template;
         while let Some(start) = rest.find("${") {
             let after = &rest[start + 2..];
             let Some(end) = after.find('}') else {
-                return self.report(location, format!("got Fn::Sub `{template}`, whose `${{` has no end"));
+                return self.report(
+                    location,
+                    format!("got Fn::Sub `{template}`, whose `${{` has no end"),
+                );
             };
             let name = &after[..end];
-            if !name.starts_with('!') && !variables.is_some_and(|variables| variables.contains_key(name)) {
+            if !name.starts_with('!')
+                && !variables.is_some_and(|variables| variables.contains_key(name))
+            {
                 match name.split_once('.') {
-                    Some((name, attribute)) => self.reference(from, location, name, Some(attribute)),
+                    Some((name, attribute)) => {
+                        self.reference(from, location, name, Some(attribute))
+                    }
                     None => self.reference(from, location, name, None),
                 }
             }
@@ -234,7 +330,8 @@ impl<'a> Check<'a> {
             if self.document.resources.contains_key(from) {
                 self.dependencies.entry(from).or_default().insert(name);
             }
-            if let (Some(attribute), Some(shape)) = (attribute, resources::metadata(&resource.r#type))
+            if let (Some(attribute), Some(shape)) =
+                (attribute, resources::metadata(&resource.r#type))
                 && !has_attribute(shape, attribute)
             {
                 self.report(
@@ -242,12 +339,21 @@ impl<'a> Check<'a> {
                     format!(
                         "got attribute `{attribute}` of `{name}`, {} has {}",
                         resource.r#type,
-                        if shape.attributes.is_empty() { "none".to_owned() } else { list(shape.attributes) },
+                        if shape.attributes.is_empty() {
+                            "none".to_owned()
+                        } else {
+                            list(shape.attributes)
+                        },
                     ),
                 );
             }
-        } else if attribute.is_some() || !(PSEUDO.contains(&name) || self.document.parameters.contains_key(name)) {
-            self.report(location, format!("got a reference to `{name}`, which the template does not define"));
+        } else if attribute.is_some()
+            || !(PSEUDO.contains(&name) || self.document.parameters.contains_key(name))
+        {
+            self.report(
+                location,
+                format!("got a reference to `{name}`, which the template does not define"),
+            );
         }
     }
 
@@ -269,8 +375,10 @@ impl<'a> Check<'a> {
                     Some(next) if done.contains(next) => {}
                     Some(next) => {
                         if let Some(start) = path.iter().position(|(id, _)| *id == next) {
-                            let cycle: Vec<&str> = path[start..].iter().map(|(id, _)| *id).collect();
-                            found.push((next.to_owned(), format!("{} → {next}", cycle.join(" → "))));
+                            let cycle: Vec<&str> =
+                                path[start..].iter().map(|(id, _)| *id).collect();
+                            found
+                                .push((next.to_owned(), format!("{} → {next}", cycle.join(" → "))));
                         } else {
                             path.push((next, self.depends_on(next)));
                         }
@@ -284,55 +392,103 @@ impl<'a> Check<'a> {
     }
 
     fn depends_on(&self, id: &str) -> Vec<&'a str> {
-        self.dependencies.get(id).into_iter().flatten().rev().copied().collect()
+        self.dependencies
+            .get(id)
+            .into_iter()
+            .flatten()
+            .rev()
+            .copied()
+            .collect()
     }
 
     fn object(&mut self, location: &str, shape: &Object, value: &Json) {
         let Json::Object(object) = value else {
-            return self.report(location, format!("got {}, expected an object", brief(value)));
+            return self.report(
+                location,
+                format!("got {}, expected an object", brief(value)),
+            );
         };
         if is_intrinsic(value) {
             return;
         }
         for (name, value) in object {
-            match shape.properties.iter().find(|property| property.name == name) {
+            match shape
+                .properties
+                .iter()
+                .find(|property| property.name == name)
+            {
                 Some(property) => {
                     if property.required && is_no_value(value) {
-                        self.report(&format!("{location}.{name}"), "got AWS::NoValue, but the property is required");
+                        self.report(
+                            &format!("{location}.{name}"),
+                            "got AWS::NoValue, but the property is required",
+                        );
                     }
                     self.shape(&format!("{location}.{name}"), &property.shape, value);
                 }
                 None => self.report(
                     &format!("{location}.{name}"),
-                    format!("is not a property, expected one of {}", list_iter(shape.properties.iter().map(|property| property.name))),
+                    format!(
+                        "is not a property, expected one of {}",
+                        list_iter(shape.properties.iter().map(|property| property.name))
+                    ),
                 ),
             }
         }
         for property in shape.properties.iter().filter(|property| property.required) {
             if !object.contains_key(property.name) {
-                self.report(&format!("{location}.{}", property.name), "is missing, but the property is required");
+                self.report(
+                    &format!("{location}.{}", property.name),
+                    "is missing, but the property is required",
+                );
             }
         }
         for group in shape.required_xor {
-            let present: Vec<&str> = group.iter().copied().filter(|name| object.contains_key(*name)).collect();
+            let present: Vec<&str> = group
+                .iter()
+                .copied()
+                .filter(|name| object.contains_key(*name))
+                .collect();
             if present.len() != 1 {
-                let got = if present.is_empty() { "none".to_owned() } else { list(&present) };
-                self.report(location, format!("got {got}, expected exactly one of {}", list(group)));
+                let got = if present.is_empty() {
+                    "none".to_owned()
+                } else {
+                    list(&present)
+                };
+                self.report(
+                    location,
+                    format!("got {got}, expected exactly one of {}", list(group)),
+                );
             }
         }
         for group in shape.required_or {
             if !group.iter().any(|name| object.contains_key(*name)) {
-                self.report(location, format!("got none, expected at least one of {}", list(group)));
+                self.report(
+                    location,
+                    format!("got none, expected at least one of {}", list(group)),
+                );
             }
         }
         for (name, others) in shape.dependent_required {
-            for other in others.iter().filter(|other| object.contains_key(*name) && !object.contains_key(**other)) {
-                self.report(location, format!("got `{name}` without `{other}`, which it needs"));
+            for other in others
+                .iter()
+                .filter(|other| object.contains_key(*name) && !object.contains_key(**other))
+            {
+                self.report(
+                    location,
+                    format!("got `{name}` without `{other}`, which it needs"),
+                );
             }
         }
         for (name, others) in shape.dependent_excluded {
-            for other in others.iter().filter(|other| object.contains_key(*name) && object.contains_key(**other)) {
-                self.report(location, format!("got `{name}` and `{other}`, which exclude each other"));
+            for other in others
+                .iter()
+                .filter(|other| object.contains_key(*name) && object.contains_key(**other))
+            {
+                self.report(
+                    location,
+                    format!("got `{name}` and `{other}`, which exclude each other"),
+                );
             }
         }
     }
@@ -350,9 +506,17 @@ impl<'a> Check<'a> {
                         self.shape(&format!("{location}.{name}"), item, value);
                     }
                 }
-                _ => self.report(location, format!("got {}, expected an object", brief(value))),
+                _ => self.report(
+                    location,
+                    format!("got {}, expected an object", brief(value)),
+                ),
             },
-            Shape::List { item, minimum, maximum, unique } => {
+            Shape::List {
+                item,
+                minimum,
+                maximum,
+                unique,
+            } => {
                 let Json::Array(items) = value else {
                     return self.report(location, format!("got {}, expected a list", brief(value)));
                 };
@@ -360,36 +524,65 @@ impl<'a> Check<'a> {
                 for (index, value) in items.iter().enumerate() {
                     self.shape(&format!("{location}[{index}]"), item, value);
                     if *unique && items[..index].contains(value) {
-                        self.report(&format!("{location}[{index}]"), format!("got {} twice, expected different items", brief(value)));
+                        self.report(
+                            &format!("{location}[{index}]"),
+                            format!("got {} twice, expected different items", brief(value)),
+                        );
                     }
                 }
             }
             Shape::Boolean => {
-                if !matches!(value, Json::Bool(_)) && !matches!(value.as_str(), Some("true" | "false")) {
-                    self.report(location, format!("got {}, expected true or false", brief(value)));
+                if !matches!(value, Json::Bool(_))
+                    && !matches!(value.as_str(), Some("true" | "false"))
+                {
+                    self.report(
+                        location,
+                        format!("got {}, expected true or false", brief(value)),
+                    );
                 }
             }
             Shape::Integer { minimum, maximum } => {
-                let got = value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+                let got = value
+                    .as_i64()
+                    .or_else(|| value.as_str().and_then(|text| text.parse().ok()));
                 match got {
                     Some(got) => self.range(location, "", got, *minimum, *maximum),
-                    None => self.report(location, format!("got {}, expected a whole number", brief(value))),
+                    None => self.report(
+                        location,
+                        format!("got {}, expected a whole number", brief(value)),
+                    ),
                 }
             }
             Shape::Number { minimum, maximum } => {
-                let got = value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
+                let got = value
+                    .as_f64()
+                    .or_else(|| value.as_str().and_then(|text| text.parse().ok()));
                 match got {
                     Some(got) => self.range(location, "", got, *minimum, *maximum),
-                    None => self.report(location, format!("got {}, expected a number", brief(value))),
+                    None => {
+                        self.report(location, format!("got {}, expected a number", brief(value)))
+                    }
                 }
             }
-            Shape::Enum { values, case_sensitive } => {
+            Shape::Enum {
+                values,
+                case_sensitive,
+            } => {
                 let text = scalar_text(value);
                 let known = text.as_deref().is_some_and(|text| {
-                    values.iter().any(|value| if *case_sensitive { *value == text } else { value.eq_ignore_ascii_case(text) })
+                    values.iter().any(|value| {
+                        if *case_sensitive {
+                            *value == text
+                        } else {
+                            value.eq_ignore_ascii_case(text)
+                        }
+                    })
                 });
                 if !known && !text.as_deref().is_some_and(is_dynamic_reference) {
-                    self.report(location, format!("got {}, expected one of {}", brief(value), list(values)));
+                    self.report(
+                        location,
+                        format!("got {}, expected one of {}", brief(value), list(values)),
+                    );
                 }
             }
             Shape::Text(text) => {
@@ -399,14 +592,29 @@ impl<'a> Check<'a> {
                 if is_dynamic_reference(&got) {
                     return;
                 }
-                self.range(location, "characters", got.chars().count() as u64, text.minimum, text.maximum);
+                self.range(
+                    location,
+                    "characters",
+                    got.chars().count() as u64,
+                    text.minimum,
+                    text.maximum,
+                );
                 if let Some(pattern) = text.pattern {
-                    let regex = self.patterns.entry(pattern).or_insert_with(|| Regex::new(pattern).ok());
+                    let regex = self
+                        .patterns
+                        .entry(pattern)
+                        .or_insert_with(|| Regex::new(pattern).ok());
                     // A pattern that backtracks too far says nothing about the text.
                     if let Some(regex) = regex
                         && !regex.is_match(&got).unwrap_or(true)
                     {
-                        self.report(location, format!("got {}, expected text that matches `{pattern}`", brief(value)));
+                        self.report(
+                            location,
+                            format!(
+                                "got {}, expected text that matches `{pattern}`",
+                                brief(value)
+                            ),
+                        );
                     }
                 }
             }
@@ -423,10 +631,23 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn range<N: PartialOrd + std::fmt::Display + Copy>(&mut self, location: &str, unit: &str, got: N, minimum: Option<N>, maximum: Option<N>) {
-        let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+    fn range<N: PartialOrd + std::fmt::Display + Copy>(
+        &mut self,
+        location: &str,
+        unit: &str,
+        got: N,
+        minimum: Option<N>,
+        maximum: Option<N>,
+    ) {
+        let unit = if unit.is_empty() {
+            String::new()
+        } else {
+            format!(" {unit}")
+        };
         let expected = match (minimum, maximum) {
-            (Some(minimum), Some(maximum)) if got < minimum || got > maximum => format!("{minimum} to {maximum}"),
+            (Some(minimum), Some(maximum)) if got < minimum || got > maximum => {
+                format!("{minimum} to {maximum}")
+            }
             (Some(minimum), None) if got < minimum => format!("at least {minimum}"),
             (None, Some(maximum)) if got > maximum => format!("at most {maximum}"),
             _ => return,
@@ -438,13 +659,19 @@ impl<'a> Check<'a> {
 fn has_attribute(shape: &ResourceShape, attribute: &str) -> bool {
     shape.attributes.iter().any(|known| {
         // An attribute that is an object or a map of unknown keys answers for what is below it.
-        *known == attribute || attribute.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))
+        *known == attribute
+            || attribute
+                .strip_prefix(known)
+                .is_some_and(|rest| rest.starts_with('.'))
     })
 }
 
 fn is_intrinsic(value: &Json) -> bool {
     value.as_object().is_some_and(|object| {
-        object.len() == 1 && object.keys().all(|name| name == "Ref" || name == "Condition" || name.starts_with("Fn::"))
+        object.len() == 1
+            && object
+                .keys()
+                .all(|name| name == "Ref" || name == "Condition" || name.starts_with("Fn::"))
     })
 }
 
@@ -479,5 +706,8 @@ fn list(names: &[&str]) -> String {
 }
 
 fn list_iter<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -14,7 +14,12 @@ use crate::value::List;
 
 impl Template {
     /// Adds an inline policy of one statement to a role.
-    pub fn grant(&mut self, role: Handle<iam::Role>, policy_name: impl Into<String>, statement: Statement) {
+    pub fn grant(
+        &mut self,
+        role: Handle<iam::Role>,
+        policy_name: impl Into<String>,
+        statement: Statement,
+    ) {
         let policy = iam::role::Policy::new(Document::new([statement]), policy_name.into());
         let logical_id = role.logical_id();
         let Some(role) = self.properties_mut(role) else {
@@ -52,7 +57,11 @@ impl Handle<kinesis::Stream> {
             "kinesis:GetShardIterator",
             "kinesis:ListShards",
         ];
-        template.grant(role, format!("{}Read", self.logical_id()), Statement::allow(actions, [self.arn()]));
+        template.grant(
+            role,
+            format!("{}Read", self.logical_id()),
+            Statement::allow(actions, [self.arn()]),
+        );
     }
 }
 
@@ -75,10 +84,22 @@ impl Handle<s3::Bucket> {
     /// See "Grant Firehose access to an Amazon S3 destination" of the Firehose developer guide.
     pub fn grant_delivery(self, template: &mut Template, role: Handle<iam::Role>) {
         let name = self.logical_id();
-        let of_bucket = ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"];
-        template.grant(role, format!("{name}List"), Statement::allow(of_bucket, [self.arn()]));
+        let of_bucket = [
+            "s3:GetBucketLocation",
+            "s3:ListBucket",
+            "s3:ListBucketMultipartUploads",
+        ];
+        template.grant(
+            role,
+            format!("{name}List"),
+            Statement::allow(of_bucket, [self.arn()]),
+        );
         let of_objects = ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"];
-        template.grant(role, format!("{name}Deliver"), Statement::allow(of_objects, [self.objects()]));
+        template.grant(
+            role,
+            format!("{name}Deliver"),
+            Statement::allow(of_objects, [self.objects()]),
+        );
     }
 
     /// `role` may keep failed batches, as an event source mapping does.
@@ -87,8 +108,16 @@ impl Handle<s3::Bucket> {
     /// developer guide.
     pub fn grant_failures(self, template: &mut Template, role: Handle<iam::Role>) {
         let name = self.logical_id();
-        template.grant(role, format!("{name}List"), Statement::allow(["s3:ListBucket"], [self.arn()]));
-        template.grant(role, format!("{name}Put"), Statement::allow(["s3:PutObject"], [self.objects()]));
+        template.grant(
+            role,
+            format!("{name}List"),
+            Statement::allow(["s3:ListBucket"], [self.arn()]),
+        );
+        template.grant(
+            role,
+            format!("{name}Put"),
+            Statement::allow(["s3:PutObject"], [self.objects()]),
+        );
     }
 }
 
@@ -97,21 +126,38 @@ impl Handle<logs::LogGroup> {
     /// nobody needs to make one.
     pub fn grant_write(self, template: &mut Template, role: Handle<iam::Role>) {
         let actions = ["logs:CreateLogStream", "logs:PutLogEvents"];
-        template.grant(role, format!("{}Write", self.logical_id()), Statement::allow(actions, [self.arn()]));
+        template.grant(
+            role,
+            format!("{}Write", self.logical_id()),
+            Statement::allow(actions, [self.arn()]),
+        );
     }
 
     /// `role` may write as an AWS IoT rule does, which also looks its log streams up.
     ///
     /// See "CloudWatch Logs" under "AWS IoT rule actions".
     pub fn grant_rule_write(self, template: &mut Template, role: Handle<iam::Role>) {
-        let actions = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"];
-        template.grant(role, format!("{}Write", self.logical_id()), Statement::allow(actions, [self.arn()]));
+        let actions = [
+            "logs:CreateLogStream",
+            "logs:DescribeLogStreams",
+            "logs:PutLogEvents",
+        ];
+        template.grant(
+            role,
+            format!("{}Write", self.logical_id()),
+            Statement::allow(actions, [self.arn()]),
+        );
     }
 }
 
 impl Handle<logs::LogStream> {
     /// `role` may write to this log stream of the group.
-    pub fn grant_write(self, template: &mut Template, group: Handle<logs::LogGroup>, role: Handle<iam::Role>) {
+    pub fn grant_write(
+        self,
+        template: &mut Template,
+        group: Handle<logs::LogGroup>,
+        role: Handle<iam::Role>,
+    ) {
         let stream = Sub::new()
             .text("arn:")
             .value(crate::intrinsic::pseudo::partition())
@@ -124,6 +170,10 @@ impl Handle<logs::LogStream> {
             .text(":log-stream:")
             .value(self.reference())
             .build();
-        template.grant(role, format!("{}Write", self.logical_id()), Statement::allow(["logs:PutLogEvents"], [stream]));
+        template.grant(
+            role,
+            format!("{}Write", self.logical_id()),
+            Statement::allow(["logs:PutLogEvents"], [stream]),
+        );
     }
 }

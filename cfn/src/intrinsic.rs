@@ -25,18 +25,43 @@ pub(crate) fn to_json(value: &impl Serialize) -> Json {
 }
 
 /// `Fn::If`: one of two values of the same kind.
-pub fn either<T: Serialize>(condition: Condition, then: impl Into<Value<T>>, otherwise: impl Into<Value<T>>) -> Value<T> {
-    call("Fn::If", json!([condition.name(), to_json(&then.into()), to_json(&otherwise.into())]))
+pub fn either<T: Serialize>(
+    condition: Condition,
+    then: impl Into<Value<T>>,
+    otherwise: impl Into<Value<T>>,
+) -> Value<T> {
+    call(
+        "Fn::If",
+        json!([
+            condition.name(),
+            to_json(&then.into()),
+            to_json(&otherwise.into())
+        ]),
+    )
 }
 
 /// `Fn::If` with `AWS::NoValue`: the value, or as if the property were not there.
 pub fn only_if<T: Serialize>(condition: Condition, then: impl Into<Value<T>>) -> Value<T> {
-    call("Fn::If", json!([condition.name(), to_json(&then.into()), { "Ref": "AWS::NoValue" }]))
+    call(
+        "Fn::If",
+        json!([condition.name(), to_json(&then.into()), { "Ref": "AWS::NoValue" }]),
+    )
 }
 
 /// `Fn::If` over whole lists.
-pub fn either_list<T: Serialize>(condition: Condition, then: impl Into<List<T>>, otherwise: impl Into<List<T>>) -> List<T> {
-    call_list("Fn::If", json!([condition.name(), to_json(&then.into()), to_json(&otherwise.into())]))
+pub fn either_list<T: Serialize>(
+    condition: Condition,
+    then: impl Into<List<T>>,
+    otherwise: impl Into<List<T>>,
+) -> List<T> {
+    call_list(
+        "Fn::If",
+        json!([
+            condition.name(),
+            to_json(&then.into()),
+            to_json(&otherwise.into())
+        ]),
+    )
 }
 
 /// `Fn::Join`: the items with the delimiter between them.
@@ -51,7 +76,10 @@ pub fn split(delimiter: &str, text: impl Into<Value<String>>) -> List<String> {
 
 /// `Fn::Select`: the item at an index that starts at 0.
 pub fn select<T: Serialize>(index: u32, items: impl Into<List<T>>) -> Value<T> {
-    call("Fn::Select", json!([index.to_string(), to_json(&items.into())]))
+    call(
+        "Fn::Select",
+        json!([index.to_string(), to_json(&items.into())]),
+    )
 }
 
 /// `Fn::GetAZs`: names of the availability zones of the stack's region that have a default subnet.
@@ -61,7 +89,10 @@ pub fn availability_zones() -> List<String> {
 
 /// `Fn::Cidr`: `count` (1–256) blocks of a range, each with `bits` host bits.
 pub fn cidr(block: impl Into<Value<String>>, count: u8, bits: u8) -> List<String> {
-    call_list("Fn::Cidr", json!([to_json(&block.into()), count, bits.to_string()]))
+    call_list(
+        "Fn::Cidr",
+        json!([to_json(&block.into()), count, bits.to_string()]),
+    )
 }
 
 /// `Fn::Base64`.
@@ -70,8 +101,19 @@ pub fn base64(text: impl Into<Value<String>>) -> Value<String> {
 }
 
 /// `Fn::FindInMap`: the value under two keys of a mapping that the template declares.
-pub fn find_in_map<T>(mapping: crate::template::Mapping, first: impl Into<Value<String>>, second: impl Into<Value<String>>) -> Value<T> {
-    call("Fn::FindInMap", json!([mapping.name(), to_json(&first.into()), to_json(&second.into())]))
+pub fn find_in_map<T>(
+    mapping: crate::template::Mapping,
+    first: impl Into<Value<String>>,
+    second: impl Into<Value<String>>,
+) -> Value<T> {
+    call(
+        "Fn::FindInMap",
+        json!([
+            mapping.name(),
+            to_json(&first.into()),
+            to_json(&second.into())
+        ]),
+    )
 }
 
 /// `Fn::ImportValue`: an output that another stack exports under a name.
@@ -88,7 +130,9 @@ pub fn ssm_parameter(name: &str) -> Value<String> {
 /// A dynamic reference to a secret's text: `{{resolve:secretsmanager:id:SecretString:key}}`.
 /// CloudFormation reads it at deployment, so that it never stands in a template.
 pub fn secret(id: &str, key: &str) -> Value<String> {
-    Value::Literal(format!("{{{{resolve:secretsmanager:{id}:SecretString:{key}}}}}"))
+    Value::Literal(format!(
+        "{{{{resolve:secretsmanager:{id}:SecretString:{key}}}}}"
+    ))
 }
 
 /// `Fn::Sub`, built from segments: text is escaped, so `${…}` in it stays as it is written.

@@ -85,7 +85,10 @@ fn is_empty(resources: &List<String>) -> bool {
 impl Document {
     /// A document of the current version.
     pub fn new(statement: impl Into<Vec<Statement>>) -> Document {
-        Document { version: Version::V20121017, statement: statement.into() }
+        Document {
+            version: Version::V20121017,
+            statement: statement.into(),
+        }
     }
 
     /// A role's trust policy: the service may assume it.
@@ -116,22 +119,38 @@ pub struct Condition {
 impl Condition {
     /// `StringEquals`
     pub fn string_equals(key: &'static str, value: impl Into<Value<String>>) -> Condition {
-        Condition { operator: "StringEquals", key, value: value.into() }
+        Condition {
+            operator: "StringEquals",
+            key,
+            value: value.into(),
+        }
     }
 
     /// `ArnLike`
     pub fn arn_like(key: &'static str, value: impl Into<Value<String>>) -> Condition {
-        Condition { operator: "ArnLike", key, value: value.into() }
+        Condition {
+            operator: "ArnLike",
+            key,
+            value: value.into(),
+        }
     }
 
     /// `ArnEquals`
     pub fn arn_equals(key: &'static str, value: impl Into<Value<String>>) -> Condition {
-        Condition { operator: "ArnEquals", key, value: value.into() }
+        Condition {
+            operator: "ArnEquals",
+            key,
+            value: value.into(),
+        }
     }
 
     /// `Bool`
     pub fn bool(key: &'static str, value: bool) -> Condition {
-        Condition { operator: "Bool", key, value: if value { "true" } else { "false" }.into() }
+        Condition {
+            operator: "Bool",
+            key,
+            value: if value { "true" } else { "false" }.into(),
+        }
     }
 
     /// The service acts for this account.
@@ -142,7 +161,10 @@ impl Condition {
 
 impl Statement {
     /// Allows actions on resources.
-    pub fn allow<'a>(actions: impl IntoIterator<Item = &'a str>, resources: impl Into<List<String>>) -> Statement {
+    pub fn allow<'a>(
+        actions: impl IntoIterator<Item = &'a str>,
+        resources: impl Into<List<String>>,
+    ) -> Statement {
         Statement {
             sid: None,
             effect: Effect::Allow,
@@ -154,8 +176,14 @@ impl Statement {
     }
 
     /// Denies actions on resources.
-    pub fn deny<'a>(actions: impl IntoIterator<Item = &'a str>, resources: impl Into<List<String>>) -> Statement {
-        Statement { effect: Effect::Deny, ..Statement::allow(actions, resources) }
+    pub fn deny<'a>(
+        actions: impl IntoIterator<Item = &'a str>,
+        resources: impl Into<List<String>>,
+    ) -> Statement {
+        Statement {
+            effect: Effect::Deny,
+            ..Statement::allow(actions, resources)
+        }
     }
 
     /// Names who it speaks of.

@@ -14,7 +14,10 @@ pub struct Problem {
 impl Problem {
     /// A problem at a place.
     pub fn new(location: impl Into<String>, message: impl Into<String>) -> Problem {
-        Problem { location: location.into(), message: message.into() }
+        Problem {
+            location: location.into(),
+            message: message.into(),
+        }
     }
 }
 

@@ -59,11 +59,19 @@ impl<K> Copy for Attribute<K> {}
 
 impl<K> Attribute<K> {
     pub(crate) const fn reference(logical_id: &'static str) -> Self {
-        Attribute { logical_id, attribute: None, kind: PhantomData }
+        Attribute {
+            logical_id,
+            attribute: None,
+            kind: PhantomData,
+        }
     }
 
     pub(crate) const fn get_att(logical_id: &'static str, attribute: &'static str) -> Self {
-        Attribute { logical_id, attribute: Some(attribute), kind: PhantomData }
+        Attribute {
+            logical_id,
+            attribute: Some(attribute),
+            kind: PhantomData,
+        }
     }
 
     pub(crate) fn intrinsic(self) -> Intrinsic {
@@ -84,7 +92,10 @@ pub struct Literal<K> {
 impl<K> Literal<K> {
     /// States that the text is of this kind.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
-        Literal { text: text.into(), kind: PhantomData }
+        Literal {
+            text: text.into(),
+            kind: PhantomData,
+        }
     }
 }
 

@@ -35,7 +35,10 @@ impl<R> Copy for Handle<R> {}
 
 impl<R> Handle<R> {
     pub(crate) const fn new(logical_id: &'static str) -> Self {
-        Handle { logical_id, resource: PhantomData }
+        Handle {
+            logical_id,
+            resource: PhantomData,
+        }
     }
 
     /// The resource's name in the template.
@@ -57,7 +60,10 @@ pub struct Tag {
 impl Tag {
     /// Both are required.
     pub fn new(key: impl Into<Value<String>>, value: impl Into<Value<String>>) -> Tag {
-        Tag { key: key.into(), value: value.into() }
+        Tag {
+            key: key.into(),
+            value: value.into(),
+        }
     }
 }
 
@@ -69,12 +75,20 @@ pub(crate) static TAG_SHAPE: Object = Object {
         Property {
             name: "Key",
             required: true,
-            shape: Shape::Text(Text { minimum: Some(1), maximum: Some(128), pattern: None }),
+            shape: Shape::Text(Text {
+                minimum: Some(1),
+                maximum: Some(128),
+                pattern: None,
+            }),
         },
         Property {
             name: "Value",
             required: true,
-            shape: Shape::Text(Text { minimum: None, maximum: Some(256), pattern: None }),
+            shape: Shape::Text(Text {
+                minimum: None,
+                maximum: Some(256),
+                pattern: None,
+            }),
         },
     ],
     required_xor: &[],
@@ -87,8 +101,12 @@ pub(crate) static TAG_SHAPE: Object = Object {
 ///
 /// An unknown property, a wrong type or a missing one is a problem that names logical ID and path.
 pub fn read<R: Resource>(logical_id: &str, properties: &Json) -> Result<R, Problem> {
-    serde_path_to_error::deserialize(properties)
-        .map_err(|error| Problem::new(format!("{logical_id}.{}", error.path()), error.inner().to_string()))
+    serde_path_to_error::deserialize(properties).map_err(|error| {
+        Problem::new(
+            format!("{logical_id}.{}", error.path()),
+            error.inner().to_string(),
+        )
+    })
 }
 
 /// What CloudFormation does with a resource that leaves the stack.

@@ -81,7 +81,12 @@ impl Serialize for Defined {
             attributes: &'a ResourceAttributes,
             properties: &'a dyn Properties,
         }
-        Entry { r#type: self.r#type, attributes: &self.attributes, properties: &*self.properties }.serialize(serializer)
+        Entry {
+            r#type: self.r#type,
+            attributes: &self.attributes,
+            properties: &*self.properties,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -131,7 +136,9 @@ pub struct ConditionExpression(Json);
 impl ConditionExpression {
     /// `Fn::Equals`
     pub fn equals(left: impl Into<Value<String>>, right: impl Into<Value<String>>) -> Self {
-        ConditionExpression(json!({ "Fn::Equals": [to_json(&left.into()), to_json(&right.into())] }))
+        ConditionExpression(
+            json!({ "Fn::Equals": [to_json(&left.into()), to_json(&right.into())] }),
+        )
     }
 
     /// `Fn::Not`
@@ -141,12 +148,16 @@ impl ConditionExpression {
 
     /// `Fn::And` of 2–10 conditions
     pub fn all(conditions: Vec<ConditionExpression>) -> Self {
-        ConditionExpression(json!({ "Fn::And": conditions.into_iter().map(|c| c.0).collect::<Vec<_>>() }))
+        ConditionExpression(
+            json!({ "Fn::And": conditions.into_iter().map(|c| c.0).collect::<Vec<_>>() }),
+        )
     }
 
     /// `Fn::Or` of 2–10 conditions
     pub fn any(conditions: Vec<ConditionExpression>) -> Self {
-        ConditionExpression(json!({ "Fn::Or": conditions.into_iter().map(|c| c.0).collect::<Vec<_>>() }))
+        ConditionExpression(
+            json!({ "Fn::Or": conditions.into_iter().map(|c| c.0).collect::<Vec<_>>() }),
+        )
     }
 }
 
@@ -258,7 +269,10 @@ pub struct Synthesized {
 impl Template {
     /// An empty template with a description of at most 1,024 bytes.
     pub fn new(description: impl Into<String>) -> Template {
-        Template { description: Some(description.into()), ..Template::default() }
+        Template {
+            description: Some(description.into()),
+            ..Template::default()
+        }
     }
 
     /// Defines a resource. The logical ID is an external contract: changing it replaces the resource.
@@ -269,9 +283,19 @@ impl Template {
 
     /// Defines a resource with attributes beside its properties.
     #[track_caller]
-    pub fn define_with<R: Resource>(&mut self, logical_id: &'static str, properties: R, attributes: ResourceAttributes) -> Handle<R> {
+    pub fn define_with<R: Resource>(
+        &mut self,
+        logical_id: &'static str,
+        properties: R,
+        attributes: ResourceAttributes,
+    ) -> Handle<R> {
         let location = Location::caller();
-        let defined = Defined { r#type: R::TYPE, properties: Box::new(properties), attributes, location };
+        let defined = Defined {
+            r#type: R::TYPE,
+            properties: Box::new(properties),
+            attributes,
+            location,
+        };
         if let Some(first) = self.resources.get(logical_id) {
             let first = first.location;
             self.problems.push(Problem::new(
@@ -286,12 +310,18 @@ impl Template {
 
     /// A resource's attributes beside its properties; `None` when the handle is another template's.
     pub fn attributes_mut<R>(&mut self, handle: Handle<R>) -> Option<&mut ResourceAttributes> {
-        self.resources.get_mut(handle.logical_id()).map(|defined| &mut defined.attributes)
+        self.resources
+            .get_mut(handle.logical_id())
+            .map(|defined| &mut defined.attributes)
     }
 
     /// A resource's properties; `None` when the handle is another template's.
     pub fn properties_mut<R: Resource>(&mut self, handle: Handle<R>) -> Option<&mut R> {
-        self.resources.get_mut(handle.logical_id())?.properties.as_any().downcast_mut()
+        self.resources
+            .get_mut(handle.logical_id())?
+            .properties
+            .as_any()
+            .downcast_mut()
     }
 
     /// Keeps a problem for synth, which reports all at once.
@@ -300,46 +330,81 @@ impl Template {
     }
 
     /// Declares a parameter of type `String`.
-    pub fn parameter<K: Kind>(&mut self, name: &'static str, props: ParameterProps) -> Parameter<K> {
+    pub fn parameter<K: Kind>(
+        &mut self,
+        name: &'static str,
+        props: ParameterProps,
+    ) -> Parameter<K> {
         self.declare_parameter(name, "String", &props);
-        Parameter { name, kind: PhantomData }
+        Parameter {
+            name,
+            kind: PhantomData,
+        }
     }
 
     /// Declares a parameter of type `CommaDelimitedList`.
-    pub fn list_parameter<K: Kind>(&mut self, name: &'static str, props: ParameterProps) -> ListParameter<K> {
+    pub fn list_parameter<K: Kind>(
+        &mut self,
+        name: &'static str,
+        props: ParameterProps,
+    ) -> ListParameter<K> {
         self.declare_parameter(name, "CommaDelimitedList", &props);
-        ListParameter { name, kind: PhantomData }
+        ListParameter {
+            name,
+            kind: PhantomData,
+        }
     }
 
     fn declare_parameter(&mut self, name: &'static str, r#type: &str, props: &ParameterProps) {
         let mut parameter = json!({ "Type": r#type });
-        if let (Some(parameter), Json::Object(props)) = (parameter.as_object_mut(), to_json(props)) {
+        if let (Some(parameter), Json::Object(props)) = (parameter.as_object_mut(), to_json(props))
+        {
             parameter.extend(props);
         }
         if self.parameters.insert(name, parameter).is_some() {
-            self.problems.push(Problem::new(name, "parameter declared twice; names are unique: rename one"));
+            self.problems.push(Problem::new(
+                name,
+                "parameter declared twice; names are unique: rename one",
+            ));
         }
     }
 
     /// Declares a condition.
-    pub fn condition(&mut self, name: &'static str, expression: impl Into<ConditionExpression>) -> Condition {
+    pub fn condition(
+        &mut self,
+        name: &'static str,
+        expression: impl Into<ConditionExpression>,
+    ) -> Condition {
         if self.conditions.insert(name, expression.into().0).is_some() {
-            self.problems.push(Problem::new(name, "condition declared twice; names are unique: rename one"));
+            self.problems.push(Problem::new(
+                name,
+                "condition declared twice; names are unique: rename one",
+            ));
         }
         Condition(name)
     }
 
     /// Declares a mapping: first key → second key → value.
-    pub fn mapping<const N: usize>(&mut self, name: &'static str, entries: [(&str, &[(&str, Json)]); N]) -> Mapping {
+    pub fn mapping<const N: usize>(
+        &mut self,
+        name: &'static str,
+        entries: [(&str, &[(&str, Json)]); N],
+    ) -> Mapping {
         let entries = entries
             .into_iter()
             .map(|(first, values)| {
-                let values = values.iter().map(|(second, value)| ((*second).to_owned(), value.clone())).collect();
+                let values = values
+                    .iter()
+                    .map(|(second, value)| ((*second).to_owned(), value.clone()))
+                    .collect();
                 (first.to_owned(), values)
             })
             .collect();
         if self.mappings.insert(name, entries).is_some() {
-            self.problems.push(Problem::new(name, "mapping declared twice; names are unique: rename one"));
+            self.problems.push(Problem::new(
+                name,
+                "mapping declared twice; names are unique: rename one",
+            ));
         }
         Mapping(name)
     }
@@ -350,15 +415,34 @@ impl Template {
     }
 
     /// Declares an output.
-    pub fn output(&mut self, name: &'static str, description: &'static str, value: impl Into<Value<String>>) {
+    pub fn output(
+        &mut self,
+        name: &'static str,
+        description: &'static str,
+        value: impl Into<Value<String>>,
+    ) {
         self.output_if(name, description, value, None);
     }
 
     /// Declares an output that exists only when a condition holds.
-    pub fn output_if(&mut self, name: &'static str, description: &'static str, value: impl Into<Value<String>>, condition: Option<Condition>) {
-        let output = Output { description: Some(description), value: to_json(&value.into()), condition, export: None };
+    pub fn output_if(
+        &mut self,
+        name: &'static str,
+        description: &'static str,
+        value: impl Into<Value<String>>,
+        condition: Option<Condition>,
+    ) {
+        let output = Output {
+            description: Some(description),
+            value: to_json(&value.into()),
+            condition,
+            export: None,
+        };
         if self.outputs.insert(name, output).is_some() {
-            self.problems.push(Problem::new(name, "output declared twice; names are unique: rename one"));
+            self.problems.push(Problem::new(
+                name,
+                "output declared twice; names are unique: rename one",
+            ));
         }
     }
 
@@ -367,7 +451,10 @@ impl Template {
     pub fn export(&mut self, output: &'static str, name: impl Into<Value<String>>) {
         match self.outputs.get_mut(output) {
             Some(output) => output.export = Some(json!({ "Name": to_json(&name.into()) })),
-            None => self.problems.push(Problem::new(output, "exported, but no such output is declared")),
+            None => self.problems.push(Problem::new(
+                output,
+                "exported, but no such output is declared",
+            )),
         }
     }
 
@@ -379,19 +466,32 @@ impl Template {
         let mut problems = self.problems.clone();
         match Document::parse(&text) {
             Ok(document) => problems.extend(check::document(&document, text.len())),
-            Err(error) => problems.push(Problem::new("template", format!("is not readable: {error}"))),
+            Err(error) => problems.push(Problem::new(
+                "template",
+                format!("is not readable: {error}"),
+            )),
         }
         for problem in &mut problems {
             let logical_id = problem.location.split('.').next().unwrap_or_default();
             if let Some(defined) = self.resources.get(logical_id) {
-                problem.message.push_str(&format!(" (defined at {})", defined.location));
+                problem
+                    .message
+                    .push_str(&format!(" (defined at {})", defined.location));
             }
         }
-        if problems.is_empty() { Ok(Synthesized { template: text, sources: self.sources() }) } else { Err(Problems(problems)) }
+        if problems.is_empty() {
+            Ok(Synthesized {
+                template: text,
+                sources: self.sources(),
+            })
+        } else {
+            Err(Problems(problems))
+        }
     }
 
     fn write(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("template values have text keys and finite numbers");
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("template values have text keys and finite numbers");
         text.push('\n');
         text
     }
@@ -400,14 +500,16 @@ impl Template {
         struct Sources<'a>(&'a Template);
         impl Serialize for Sources<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_map(
-                    self.0.resources.iter().map(|(id, defined)| {
-                        (id, json!({ "file": defined.location.file(), "line": defined.location.line() }))
-                    }),
-                )
+                serializer.collect_map(self.0.resources.iter().map(|(id, defined)| {
+                    (
+                        id,
+                        json!({ "file": defined.location.file(), "line": defined.location.line() }),
+                    )
+                }))
             }
         }
-        let mut text = serde_json::to_string_pretty(&Sources(self)).expect("plain text and numbers");
+        let mut text =
+            serde_json::to_string_pretty(&Sources(self)).expect("plain text and numbers");
         text.push('\n');
         text
     }

@@ -3,7 +3,9 @@
 use cfn::intrinsic::{Sub, pseudo};
 use cfn::policy::{Condition, Document, Principal, Statement};
 use cfn::resources::cloudwatch::{self, alarm};
-use cfn::resources::{elasticache, elasticbeanstalk, kinesis, kinesisfirehose, kms, lambda, logs, sns};
+use cfn::resources::{
+    elasticache, elasticbeanstalk, kinesis, kinesisfirehose, kms, lambda, logs, sns,
+};
 use cfn::{Handle, ResourceAttributes, Template, Value};
 use contract::{metrics, timing};
 
@@ -37,35 +39,169 @@ pub struct Props<'a> {
 /// Defines the alarms and the topic that they are sent to.
 pub fn define(template: &mut Template, props: &Props<'_>) {
     let topic = topic(template, props.parameters);
-    let function = || vec![alarm::Dimension::new("FunctionName", props.function.reference())];
-    let ours = || vec![alarm::Dimension::new(metrics::FUNCTION_NAME, props.function.reference())];
-    let stream = || vec![alarm::Dimension::new("StreamName", props.stream.reference())];
+    let function = || {
+        vec![alarm::Dimension::new(
+            "FunctionName",
+            props.function.reference(),
+        )]
+    };
+    let ours = || {
+        vec![alarm::Dimension::new(
+            metrics::FUNCTION_NAME,
+            props.function.reference(),
+        )]
+    };
+    let stream = || {
+        vec![alarm::Dimension::new(
+            "StreamName",
+            props.stream.reference(),
+        )]
+    };
 
     let mut define = |logical_id, watch: Watch| {
         template.define(logical_id, watch.into_alarm(topic));
     };
     // A third of the way to losing records.
     let late = timing::MAXIMUM_RECORD_AGE.as_millis() as f64 / 3.0;
-    define("RecordsLateAlarm", Watch { minutes: 3, ..Watch::maximum("Records wait to be processed", "AWS/Lambda", "IteratorAge", function(), late) });
-    define("FunctionErrorsAlarm", Watch::sum("The function failed", "AWS/Lambda", "Errors", function()));
-    define("FunctionThrottlesAlarm", Watch::sum("The function was throttled", "AWS/Lambda", "Throttles", function()));
-    define("RecordsRejectedAlarm", Watch::sum("Records were rejected; they are in the failure bucket", metrics::NAMESPACE, metrics::REJECTED, ours()));
-    define("CacheUnavailableAlarm", Watch::sum("The function cannot reach the cache", metrics::NAMESPACE, metrics::CACHE_UNAVAILABLE, ours()));
-    define("StreamThrottlesAlarm", Watch::sum("The stream refused records", "AWS/Kinesis", "WriteProvisionedThroughputExceeded", stream()));
-    let delivery_stream = vec![alarm::Dimension::new("DeliveryStreamName", props.delivery_stream.reference())];
-    define("ArchiveLateAlarm", Watch { minutes: 3, ..Watch::maximum("Messages wait to be archived", "AWS/Firehose", "DeliveryToS3.DataFreshness", delivery_stream, 900.0) });
-    define("RuleErrorsAlarm", Watch::sum("A topic rule could not deliver messages; they are in its error log", RULE_NAMESPACE, "Errors", Vec::new()));
-    const NODES: [(&str, &str, &str); 2] =
-        [("-001", "CacheProcessorAlarm1", "CacheMemoryAlarm1"), ("-002", "CacheProcessorAlarm2", "CacheMemoryAlarm2")];
+    define(
+        "RecordsLateAlarm",
+        Watch {
+            minutes: 3,
+            ..Watch::maximum(
+                "Records wait to be processed",
+                "AWS/Lambda",
+                "IteratorAge",
+                function(),
+                late,
+            )
+        },
+    );
+    define(
+        "FunctionErrorsAlarm",
+        Watch::sum("The function failed", "AWS/Lambda", "Errors", function()),
+    );
+    define(
+        "FunctionThrottlesAlarm",
+        Watch::sum(
+            "The function was throttled",
+            "AWS/Lambda",
+            "Throttles",
+            function(),
+        ),
+    );
+    define(
+        "RecordsRejectedAlarm",
+        Watch::sum(
+            "Records were rejected; they are in the failure bucket",
+            metrics::NAMESPACE,
+            metrics::REJECTED,
+            ours(),
+        ),
+    );
+    define(
+        "CacheUnavailableAlarm",
+        Watch::sum(
+            "The function cannot reach the cache",
+            metrics::NAMESPACE,
+            metrics::CACHE_UNAVAILABLE,
+            ours(),
+        ),
+    );
+    define(
+        "StreamThrottlesAlarm",
+        Watch::sum(
+            "The stream refused records",
+            "AWS/Kinesis",
+            "WriteProvisionedThroughputExceeded",
+            stream(),
+        ),
+    );
+    let delivery_stream = vec![alarm::Dimension::new(
+        "DeliveryStreamName",
+        props.delivery_stream.reference(),
+    )];
+    define(
+        "ArchiveLateAlarm",
+        Watch {
+            minutes: 3,
+            ..Watch::maximum(
+                "Messages wait to be archived",
+                "AWS/Firehose",
+                "DeliveryToS3.DataFreshness",
+                delivery_stream,
+                900.0,
+            )
+        },
+    );
+    define(
+        "RuleErrorsAlarm",
+        Watch::sum(
+            "A topic rule could not deliver messages; they are in its error log",
+            RULE_NAMESPACE,
+            "Errors",
+            Vec::new(),
+        ),
+    );
+    const NODES: [(&str, &str, &str); 2] = [
+        ("-001", "CacheProcessorAlarm1", "CacheMemoryAlarm1"),
+        ("-002", "CacheProcessorAlarm2", "CacheMemoryAlarm2"),
+    ];
     for (suffix, processor, memory) in NODES.into_iter().take(props.nodes as usize) {
         // Nodes of a group without cluster mode are named after it.
-        let node = || vec![alarm::Dimension::new("CacheClusterId", Sub::new().value(props.cache.reference()).text(suffix).build())];
-        define(processor, Watch { minutes: 5, ..Watch::maximum("The cache's processor is busy", "AWS/ElastiCache", "CPUUtilization", node(), 80.0) });
-        define(memory, Watch { minutes: 5, ..Watch::maximum("The cache's memory is nearly full", "AWS/ElastiCache", "DatabaseMemoryUsagePercentage", node(), 80.0) });
+        let node = || {
+            vec![alarm::Dimension::new(
+                "CacheClusterId",
+                Sub::new()
+                    .value(props.cache.reference())
+                    .text(suffix)
+                    .build(),
+            )]
+        };
+        define(
+            processor,
+            Watch {
+                minutes: 5,
+                ..Watch::maximum(
+                    "The cache's processor is busy",
+                    "AWS/ElastiCache",
+                    "CPUUtilization",
+                    node(),
+                    80.0,
+                )
+            },
+        );
+        define(
+            memory,
+            Watch {
+                minutes: 5,
+                ..Watch::maximum(
+                    "The cache's memory is nearly full",
+                    "AWS/ElastiCache",
+                    "DatabaseMemoryUsagePercentage",
+                    node(),
+                    80.0,
+                )
+            },
+        );
     }
     // 0 is Ok, 15 Degraded, 20 Severe: see "Publishing Amazon CloudWatch custom metrics for an environment".
-    let environment = vec![alarm::Dimension::new("EnvironmentName", props.environment.reference())];
-    define("DashboardHealthAlarm", Watch { minutes: 5, ..Watch::maximum("The dashboard's environment is degraded", "AWS/ElasticBeanstalk", "EnvironmentHealth", environment, 14.0) });
+    let environment = vec![alarm::Dimension::new(
+        "EnvironmentName",
+        props.environment.reference(),
+    )];
+    define(
+        "DashboardHealthAlarm",
+        Watch {
+            minutes: 5,
+            ..Watch::maximum(
+                "The dashboard's environment is degraded",
+                "AWS/ElasticBeanstalk",
+                "EnvironmentHealth",
+                environment,
+                14.0,
+            )
+        },
+    );
 
     template.define(
         "RuleErrorCount",
@@ -73,10 +209,18 @@ pub fn define(template: &mut Template, props: &Props<'_>) {
             // Every message in the group is one.
             "",
             props.rule_errors.reference(),
-            [logs::metric_filter::MetricTransformation::new(Value::from("Errors"), Value::from(RULE_NAMESPACE), Value::from("1"))],
+            [logs::metric_filter::MetricTransformation::new(
+                Value::from("Errors"),
+                Value::from(RULE_NAMESPACE),
+                Value::from("1"),
+            )],
         ),
     );
-    template.output("AlarmTopic", "Topic that alarms are sent to", topic.reference());
+    template.output(
+        "AlarmTopic",
+        "Topic that alarms are sent to",
+        topic.reference(),
+    );
 }
 
 /// What an alarm watches and when it sounds.
@@ -94,13 +238,40 @@ struct Watch {
 
 impl Watch {
     /// Sounds when anything was counted in a minute.
-    fn sum(description: &'static str, namespace: &'static str, metric: &'static str, dimensions: Vec<alarm::Dimension>) -> Watch {
-        Watch { description, namespace, metric, dimensions, statistic: alarm::Statistic::Sum, threshold: 0.0, minutes: 1 }
+    fn sum(
+        description: &'static str,
+        namespace: &'static str,
+        metric: &'static str,
+        dimensions: Vec<alarm::Dimension>,
+    ) -> Watch {
+        Watch {
+            description,
+            namespace,
+            metric,
+            dimensions,
+            statistic: alarm::Statistic::Sum,
+            threshold: 0.0,
+            minutes: 1,
+        }
     }
 
     /// Sounds when the largest value of a minute is above the threshold.
-    fn maximum(description: &'static str, namespace: &'static str, metric: &'static str, dimensions: Vec<alarm::Dimension>, threshold: f64) -> Watch {
-        Watch { description, namespace, metric, dimensions, statistic: alarm::Statistic::Maximum, threshold, minutes: 1 }
+    fn maximum(
+        description: &'static str,
+        namespace: &'static str,
+        metric: &'static str,
+        dimensions: Vec<alarm::Dimension>,
+        threshold: f64,
+    ) -> Watch {
+        Watch {
+            description,
+            namespace,
+            metric,
+            dimensions,
+            statistic: alarm::Statistic::Maximum,
+            threshold,
+            minutes: 1,
+        }
     }
 
     fn into_alarm(self, topic: Handle<sns::Topic>) -> cloudwatch::Alarm {
@@ -126,7 +297,13 @@ impl Watch {
 /// The alarms' topic, under a key of our own: AWS's key for SNS does not admit CloudWatch.
 fn topic(template: &mut Template, parameters: &Parameters) -> Handle<sns::Topic> {
     let cloudwatch = || Principal::Service("cloudwatch.amazonaws.com".into());
-    let account = Sub::new().text("arn:").value(pseudo::partition()).text(":iam::").value(pseudo::account_id()).text(":root").build();
+    let account = Sub::new()
+        .text("arn:")
+        .value(pseudo::partition())
+        .text(":iam::")
+        .value(pseudo::account_id())
+        .text(":root")
+        .build();
     let key = template.define(
         "AlarmKey",
         kms::Key {
@@ -136,7 +313,9 @@ fn topic(template: &mut Template, parameters: &Parameters) -> Handle<sns::Topic>
             key_policy: Some(
                 Document::new([
                     Statement::allow(["kms:*"], ["*"]).by(Principal::Aws(account)),
-                    Statement::allow(["kms:Decrypt", "kms:GenerateDataKey*"], ["*"]).by(cloudwatch()).when(Condition::source_account()),
+                    Statement::allow(["kms:Decrypt", "kms:GenerateDataKey*"], ["*"])
+                        .by(cloudwatch())
+                        .when(Condition::source_account()),
                 ])
                 .into(),
             ),
@@ -144,11 +323,19 @@ fn topic(template: &mut Template, parameters: &Parameters) -> Handle<sns::Topic>
             ..Default::default()
         },
     );
-    let topic = template.define("AlarmTopic", sns::Topic { kms_master_key_id: Some(key.arn().into()), ..Default::default() });
+    let topic = template.define(
+        "AlarmTopic",
+        sns::Topic {
+            kms_master_key_id: Some(key.arn().into()),
+            ..Default::default()
+        },
+    );
     template.define(
         "AlarmTopicPolicy",
         sns::TopicPolicy::new(
-            Document::new([Statement::allow(["sns:Publish"], [topic.reference()]).by(cloudwatch()).when(Condition::source_account())]),
+            Document::new([Statement::allow(["sns:Publish"], [topic.reference()])
+                .by(cloudwatch())
+                .when(Condition::source_account())]),
             [topic.reference()],
         ),
     );
@@ -158,7 +345,10 @@ fn topic(template: &mut Template, parameters: &Parameters) -> Handle<sns::Topic>
             endpoint: Some(parameters.alarm_email.reference().into()),
             ..sns::Subscription::new(Value::from("email"), topic.reference())
         },
-        ResourceAttributes { condition: Some(parameters.has_alarm_email), ..ResourceAttributes::default() },
+        ResourceAttributes {
+            condition: Some(parameters.has_alarm_email),
+            ..ResourceAttributes::default()
+        },
     );
     topic
 }

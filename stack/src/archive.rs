@@ -39,15 +39,24 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Archive {
         template,
         "ArchiveBucket",
         "ArchiveBucketPolicy",
-        &bucket::Props { noncurrent_days: 30, expiration_days: props.config.expiration_days },
+        &bucket::Props {
+            noncurrent_days: 30,
+            expiration_days: props.config.expiration_days,
+        },
     );
     let errors = template.define(
         "ArchiveErrors",
-        logs::LogGroup { retention_in_days: Some(props.log_retention.days().into()), ..Default::default() },
+        logs::LogGroup {
+            retention_in_days: Some(props.log_retention.days().into()),
+            ..Default::default()
+        },
     );
     let deliveries = template.define(
         "ArchiveDeliveryErrors",
-        logs::LogStream { log_stream_name: Some("DeliveryErrors".into()), ..logs::LogStream::new(errors.reference()) },
+        logs::LogStream {
+            log_stream_name: Some("DeliveryErrors".into()),
+            ..logs::LogStream::new(errors.reference())
+        },
     );
     let role = template.define(
         "ArchiveRole",
@@ -56,7 +65,10 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Archive {
             // The external ID is the account's number: see "Grant Firehose access to an Amazon S3 destination".
             ..iam::Role::new(Document::trust(
                 "firehose.amazonaws.com",
-                &[Condition::string_equals("sts:ExternalId", pseudo::account_id())],
+                &[Condition::string_equals(
+                    "sts:ExternalId",
+                    pseudo::account_id(),
+                )],
             ))
         },
     );
@@ -66,7 +78,10 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Archive {
         "ArchiveStream",
         kinesisfirehose::DeliveryStream {
             delivery_stream_encryption_configuration_input: Some(
-                delivery_stream::DeliveryStreamEncryptionConfigurationInput::new(delivery_stream::KeyType::AwsOwnedCmk).into(),
+                delivery_stream::DeliveryStreamEncryptionConfigurationInput::new(
+                    delivery_stream::KeyType::AwsOwnedCmk,
+                )
+                .into(),
             ),
             delivery_stream_type: Some(delivery_stream::DeliveryStreamType::DirectPut.into()),
             extended_s3_destination_configuration: Some(
@@ -87,15 +102,27 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Archive {
                         .into(),
                     ),
                     compression_format: Some(delivery_stream::CompressionFormat::Gzip.into()),
-                    error_output_prefix: Some("errors/!{firehose:error-output-type}/dt=!{timestamp:yyyy-MM-dd}/".into()),
+                    error_output_prefix: Some(
+                        "errors/!{firehose:error-output-type}/dt=!{timestamp:yyyy-MM-dd}/".into(),
+                    ),
                     prefix: Some("raw/dt=!{timestamp:yyyy-MM-dd}/hour=!{timestamp:HH}/".into()),
-                    ..delivery_stream::ExtendedS3DestinationConfiguration::new(bucket.arn(), role.arn())
+                    ..delivery_stream::ExtendedS3DestinationConfiguration::new(
+                        bucket.arn(),
+                        role.arn(),
+                    )
                 }
                 .into(),
             ),
             ..Default::default()
         },
     );
-    template.output("ArchiveBucket", "Bucket that keeps every message", bucket.reference());
-    Archive { delivery_stream, bucket }
+    template.output(
+        "ArchiveBucket",
+        "Bucket that keeps every message",
+        bucket.reference(),
+    );
+    Archive {
+        delivery_stream,
+        bucket,
+    }
 }

@@ -19,8 +19,15 @@ pub struct Artifacts {
 /// Nothing current expires by age: Beanstalk fetches the bundle whenever it launches an instance, and
 /// a rollback needs the previous one. The deployment removes what no kept version refers to.
 pub fn define(template: &mut Template) -> Artifacts {
-    let props = bucket::Props { noncurrent_days: 30, expiration_days: None };
+    let props = bucket::Props {
+        noncurrent_days: 30,
+        expiration_days: None,
+    };
     let bucket = bucket::define(template, "ArtifactsBucket", "ArtifactsBucketPolicy", &props);
-    template.output(BUCKET_OUTPUT, "Bucket that artifacts are uploaded to", bucket.reference());
+    template.output(
+        BUCKET_OUTPUT,
+        "Bucket that artifacts are uploaded to",
+        bucket.reference(),
+    );
     Artifacts { bucket }
 }

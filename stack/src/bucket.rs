@@ -18,7 +18,12 @@ pub(crate) struct Props {
 /// Defines a bucket and its policy. It outlives its stack, unless the stack that would have made it
 /// failed: CloudFormation could not delete it with objects in it anyway.
 #[track_caller]
-pub(crate) fn define(template: &mut Template, logical_id: &'static str, policy_id: &'static str, props: &Props) -> Handle<s3::Bucket> {
+pub(crate) fn define(
+    template: &mut Template,
+    logical_id: &'static str,
+    policy_id: &'static str,
+    props: &Props,
+) -> Handle<s3::Bucket> {
     let kept = ResourceAttributes {
         deletion_policy: Some(DeletionPolicy::RetainExceptOnCreate),
         update_replace_policy: Some(UpdateReplacePolicy::Retain),
@@ -30,13 +35,16 @@ pub(crate) fn define(template: &mut Template, logical_id: &'static str, policy_i
             bucket_encryption: Some(
                 bucket::BucketEncryption::new([bucket::ServerSideEncryptionRule {
                     server_side_encryption_by_default: Some(
-                        bucket::ServerSideEncryptionByDefault::new(bucket::SseAlgorithm::Aes256).into(),
+                        bucket::ServerSideEncryptionByDefault::new(bucket::SseAlgorithm::Aes256)
+                            .into(),
                     ),
                     ..Default::default()
                 }])
                 .into(),
             ),
-            lifecycle_configuration: Some(bucket::LifecycleConfiguration::new([rule(props)]).into()),
+            lifecycle_configuration: Some(
+                bucket::LifecycleConfiguration::new([rule(props)]).into(),
+            ),
             ownership_controls: Some(
                 bucket::OwnershipControls::new([bucket::OwnershipControlsRule {
                     object_ownership: Some(bucket::ObjectOwnership::BucketOwnerEnforced.into()),
@@ -53,7 +61,10 @@ pub(crate) fn define(template: &mut Template, logical_id: &'static str, policy_i
                 .into(),
             ),
             versioning_configuration: Some(
-                bucket::VersioningConfiguration::new(bucket::VersioningConfigurationStatus::Enabled).into(),
+                bucket::VersioningConfiguration::new(
+                    bucket::VersioningConfigurationStatus::Enabled,
+                )
+                .into(),
             ),
             ..Default::default()
         },
@@ -63,15 +74,23 @@ pub(crate) fn define(template: &mut Template, logical_id: &'static str, policy_i
         .by(Principal::Anybody(Anybody::Anybody))
         .when(Condition::bool("aws:SecureTransport", false));
     // The policy goes with the bucket: without it a kept bucket would answer plain HTTP.
-    template.define_with(policy_id, s3::BucketPolicy::new(bucket.reference(), Document::new([plain_http])), kept);
+    template.define_with(
+        policy_id,
+        s3::BucketPolicy::new(bucket.reference(), Document::new([plain_http])),
+        kept,
+    );
     bucket
 }
 
 fn rule(props: &Props) -> bucket::Rule {
     bucket::Rule {
-        abort_incomplete_multipart_upload: Some(bucket::AbortIncompleteMultipartUpload::new(UNFINISHED_UPLOAD_DAYS).into()),
+        abort_incomplete_multipart_upload: Some(
+            bucket::AbortIncompleteMultipartUpload::new(UNFINISHED_UPLOAD_DAYS).into(),
+        ),
         expiration_in_days: props.expiration_days.map(Into::into),
-        noncurrent_version_expiration: Some(bucket::NoncurrentVersionExpiration::new(props.noncurrent_days).into()),
+        noncurrent_version_expiration: Some(
+            bucket::NoncurrentVersionExpiration::new(props.noncurrent_days).into(),
+        ),
         ..bucket::Rule::new(bucket::RuleStatus::Enabled)
     }
 }

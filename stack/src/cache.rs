@@ -36,12 +36,20 @@ impl Cache {
 
 /// Defines the cache: a replication group even for one node, because a cache cluster has no TLS.
 pub fn define(template: &mut Template, props: &Props<'_>) -> Cache {
-    let config::Cache { node_type, nodes, snapshot_retention_days, keep_snapshot } = *props.config;
+    let config::Cache {
+        node_type,
+        nodes,
+        snapshot_retention_days,
+        keep_snapshot,
+    } = *props.config;
     let subnets = template.define(
         "CacheSubnetGroup",
         elasticache::SubnetGroup::new(
             "The cache's private subnets",
-            props.network.private_subnets.map(|subnet| subnet.reference()),
+            props
+                .network
+                .private_subnets
+                .map(|subnet| subnet.reference()),
         ),
     );
     let parameters = template.define(
@@ -50,7 +58,11 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Cache {
             // The engine's default evicts keys with a time to live when memory runs out: those are the
             // watermarks, without which a retried batch would be counted again. A full cache refuses
             // writes instead, which the function rides out and the alarms tell.
-            properties: Some([("maxmemory-policy".to_owned(), "noeviction".into())].into_iter().collect()),
+            properties: Some(
+                [("maxmemory-policy".to_owned(), "noeviction".into())]
+                    .into_iter()
+                    .collect(),
+            ),
             ..elasticache::ParameterGroup::new("valkey8", "The live state must not be evicted")
         },
     );

@@ -23,23 +23,69 @@ impl Stage {
                 stage: self,
                 arch: Arch::Arm64,
                 log_retention: LogRetention::Week,
-                network: Network { allowed_cidrs: &["0.0.0.0/0"], nat_gateways: false },
-                stream: Stream { mode: StreamMode::Provisioned { shards: 1 }, retention_hours: 24 },
-                archive: Archive { expiration_days: Some(90) },
-                cache: Cache { node_type: "cache.t4g.micro", nodes: 1, snapshot_retention_days: 1, keep_snapshot: false },
-                processing: Processing { memory_mb: 128, batch_size: 100, batching_window_seconds: 1, parallelization_factor: 1 },
-                dashboard: Dashboard { instance_types: InstanceTypes::Small, min_instances: 1, max_instances: 2, public_instances: true },
+                network: Network {
+                    allowed_cidrs: &["0.0.0.0/0"],
+                    nat_gateways: false,
+                },
+                stream: Stream {
+                    mode: StreamMode::Provisioned { shards: 1 },
+                    retention_hours: 24,
+                },
+                archive: Archive {
+                    expiration_days: Some(90),
+                },
+                cache: Cache {
+                    node_type: "cache.t4g.micro",
+                    nodes: 1,
+                    snapshot_retention_days: 1,
+                    keep_snapshot: false,
+                },
+                processing: Processing {
+                    memory_mb: 128,
+                    batch_size: 100,
+                    batching_window_seconds: 1,
+                    parallelization_factor: 1,
+                },
+                dashboard: Dashboard {
+                    instance_types: InstanceTypes::Small,
+                    min_instances: 1,
+                    max_instances: 2,
+                    public_instances: true,
+                },
             },
             Stage::Prod => Config {
                 stage: self,
                 arch: Arch::Arm64,
                 log_retention: LogRetention::Quarter,
-                network: Network { allowed_cidrs: &["0.0.0.0/0"], nat_gateways: true },
-                stream: Stream { mode: StreamMode::OnDemand, retention_hours: 168 },
-                archive: Archive { expiration_days: None },
-                cache: Cache { node_type: "cache.t4g.small", nodes: 2, snapshot_retention_days: 7, keep_snapshot: true },
-                processing: Processing { memory_mb: 256, batch_size: 1000, batching_window_seconds: 1, parallelization_factor: 2 },
-                dashboard: Dashboard { instance_types: InstanceTypes::Medium, min_instances: 2, max_instances: 4, public_instances: false },
+                network: Network {
+                    allowed_cidrs: &["0.0.0.0/0"],
+                    nat_gateways: true,
+                },
+                stream: Stream {
+                    mode: StreamMode::OnDemand,
+                    retention_hours: 168,
+                },
+                archive: Archive {
+                    expiration_days: None,
+                },
+                cache: Cache {
+                    node_type: "cache.t4g.small",
+                    nodes: 2,
+                    snapshot_retention_days: 7,
+                    keep_snapshot: true,
+                },
+                processing: Processing {
+                    memory_mb: 256,
+                    batch_size: 1000,
+                    batching_window_seconds: 1,
+                    parallelization_factor: 2,
+                },
+                dashboard: Dashboard {
+                    instance_types: InstanceTypes::Medium,
+                    min_instances: 2,
+                    max_instances: 4,
+                    public_instances: false,
+                },
             },
         }
     }
@@ -245,6 +291,9 @@ mod tests {
         for stage in Stage::ALL {
             assert_eq!(stage.to_string().parse(), Ok(stage));
         }
-        assert_eq!("staging".parse::<Stage>(), Err("got stage `staging`, expected `dev` or `prod`".to_owned()));
+        assert_eq!(
+            "staging".parse::<Stage>(),
+            Err("got stage `staging`, expected `dev` or `prod`".to_owned())
+        );
     }
 }

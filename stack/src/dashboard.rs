@@ -43,7 +43,10 @@ pub struct Dashboard {
 pub fn define(template: &mut Template, props: &Props<'_>) -> Dashboard {
     let service_role = service_role(template);
     let instance_role = instance_role(template);
-    let instance_profile = template.define("WebInstanceProfile", iam::InstanceProfile::new([instance_role.reference()]));
+    let instance_profile = template.define(
+        "WebInstanceProfile",
+        iam::InstanceProfile::new([instance_role.reference()]),
+    );
     let application = template.define(
         "Dashboard",
         elasticbeanstalk::Application {
@@ -101,13 +104,26 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Dashboard {
             ..elasticbeanstalk::Environment::new(application.reference())
         },
         // Instances need the internet from their first second to their last.
-        ResourceAttributes { depends_on: props.network.internet.clone(), ..ResourceAttributes::default() },
+        ResourceAttributes {
+            depends_on: props.network.internet.clone(),
+            ..ResourceAttributes::default()
+        },
     );
-    let url = |scheme: &str| Sub::new().text(scheme).value(environment.endpoint_url()).text("/").build();
+    let url = |scheme: &str| {
+        Sub::new()
+            .text(scheme)
+            .value(environment.endpoint_url())
+            .text("/")
+            .build()
+    };
     template.output(
         URL_OUTPUT,
         "Address of the dashboard",
-        either(props.parameters.has_certificate, url("https://"), url("http://")),
+        either(
+            props.parameters.has_certificate,
+            url("https://"),
+            url("http://"),
+        ),
     );
     Dashboard { environment }
 }
@@ -117,7 +133,11 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Dashboard {
 /// The two policies are AWS's own: what Beanstalk needs for managed updates changes with Beanstalk.
 fn service_role(template: &mut Template) -> Handle<iam::Role> {
     let managed = |name: &str| {
-        let arn = Sub::new().text("arn:").value(pseudo::partition()).text(":iam::aws:policy/").text(name);
+        let arn = Sub::new()
+            .text("arn:")
+            .value(pseudo::partition())
+            .text(":iam::aws:policy/")
+            .text(name);
         arn.build_as::<iam::ManagedPolicyPolicyArn, iam::ManagedPolicyPolicyArn>()
     };
     template.define(
@@ -134,7 +154,10 @@ fn service_role(template: &mut Template) -> Handle<iam::Role> {
             // See "Managing Elastic Beanstalk service roles": the external ID is Beanstalk's name.
             ..iam::Role::new(Document::trust(
                 "elasticbeanstalk.amazonaws.com",
-                &[cfn::policy::Condition::string_equals("sts:ExternalId", "elasticbeanstalk")],
+                &[cfn::policy::Condition::string_equals(
+                    "sts:ExternalId",
+                    "elasticbeanstalk",
+                )],
             ))
         },
     )
@@ -146,27 +169,63 @@ fn service_role(template: &mut Template) -> Handle<iam::Role> {
 fn instance_role(template: &mut Template) -> Handle<iam::Role> {
     let role = template.define(
         "WebInstanceRole",
-        iam::Role { description: Some("The web UI's instances".into()), ..iam::Role::new(Document::trust("ec2.amazonaws.com", &[])) },
+        iam::Role {
+            description: Some("The web UI's instances".into()),
+            ..iam::Role::new(Document::trust("ec2.amazonaws.com", &[]))
+        },
     );
     let arn = |service: &str, resource: &str| {
-        let arn = Sub::new().text("arn:").value(pseudo::partition()).text(":").text(service).text(":").value(pseudo::region());
-        arn.text(":").value(pseudo::account_id()).text(":").text(resource).build()
+        let arn = Sub::new()
+            .text("arn:")
+            .value(pseudo::partition())
+            .text(":")
+            .text(service)
+            .text(":")
+            .value(pseudo::region());
+        arn.text(":")
+            .value(pseudo::account_id())
+            .text(":")
+            .text(resource)
+            .build()
     };
     let beanstalk_buckets = |resource: &str| {
-        let arn = Sub::new().text("arn:").value(pseudo::partition()).text(":s3:::elasticbeanstalk-").value(pseudo::region());
-        arn.text("-").value(pseudo::account_id()).text(resource).build()
+        let arn = Sub::new()
+            .text("arn:")
+            .value(pseudo::partition())
+            .text(":s3:::elasticbeanstalk-")
+            .value(pseudo::region());
+        arn.text("-")
+            .value(pseudo::account_id())
+            .text(resource)
+            .build()
     };
     let read = ["s3:GetBucketLocation", "s3:ListBucket"];
-    template.grant(role, "BeanstalkBucketList", Statement::allow(read, [beanstalk_buckets("")]));
+    template.grant(
+        role,
+        "BeanstalkBucketList",
+        Statement::allow(read, [beanstalk_buckets("")]),
+    );
     let objects = ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"];
-    template.grant(role, "BeanstalkBucketObjects", Statement::allow(objects, [beanstalk_buckets("/*")]));
+    template.grant(
+        role,
+        "BeanstalkBucketObjects",
+        Statement::allow(objects, [beanstalk_buckets("/*")]),
+    );
     let health = Statement::allow(
         ["elasticbeanstalk:PutInstanceStatistics"],
-        [arn("elasticbeanstalk", "application/*"), arn("elasticbeanstalk", "environment/*")],
+        [
+            arn("elasticbeanstalk", "application/*"),
+            arn("elasticbeanstalk", "environment/*"),
+        ],
     );
     template.grant(role, "BeanstalkHealth", health);
     let logs = Statement::allow(
-        ["logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+        [
+            "logs:CreateLogStream",
+            "logs:DescribeLogGroups",
+            "logs:DescribeLogStreams",
+            "logs:PutLogEvents",
+        ],
         [arn("logs", "log-group:/aws/elasticbeanstalk*")],
     );
     template.grant(role, "BeanstalkLogs", logs);
@@ -182,70 +241,232 @@ fn option_settings(
 ) -> Vec<Value<environment::OptionSetting>> {
     let config = props.config;
     let network = props.network;
-    let instance_subnets = if config.public_instances { network.public_subnets } else { network.private_subnets };
+    let instance_subnets = if config.public_instances {
+        network.public_subnets
+    } else {
+        network.private_subnets
+    };
     let seconds = |duration: std::time::Duration| duration.as_secs().to_string();
-    let with_certificate = |setting: Value<environment::OptionSetting>| only_if(props.parameters.has_certificate, setting);
+    let with_certificate = |setting: Value<environment::OptionSetting>| {
+        only_if(props.parameters.has_certificate, setting)
+    };
     let several = config.min_instances > 1;
     vec![
         // Kind of environment
-        option("aws:elasticbeanstalk:environment", "EnvironmentType", "LoadBalanced"),
-        option("aws:elasticbeanstalk:environment", "LoadBalancerType", "application"),
-        option("aws:elasticbeanstalk:environment", "ServiceRole", service_role.arn()),
+        option(
+            "aws:elasticbeanstalk:environment",
+            "EnvironmentType",
+            "LoadBalanced",
+        ),
+        option(
+            "aws:elasticbeanstalk:environment",
+            "LoadBalancerType",
+            "application",
+        ),
+        option(
+            "aws:elasticbeanstalk:environment",
+            "ServiceRole",
+            service_role.arn(),
+        ),
         // Where it stands
         option("aws:ec2:vpc", "VPCId", network.vpc.reference()),
-        option("aws:ec2:vpc", "Subnets", comma(instance_subnets.map(|subnet| subnet.reference()))),
-        option("aws:ec2:vpc", "ELBSubnets", comma(network.public_subnets.map(|subnet| subnet.reference()))),
+        option(
+            "aws:ec2:vpc",
+            "Subnets",
+            comma(instance_subnets.map(|subnet| subnet.reference())),
+        ),
+        option(
+            "aws:ec2:vpc",
+            "ELBSubnets",
+            comma(network.public_subnets.map(|subnet| subnet.reference())),
+        ),
         option("aws:ec2:vpc", "ELBScheme", "public"),
-        option("aws:ec2:vpc", "AssociatePublicIpAddress", config.public_instances.to_string()),
+        option(
+            "aws:ec2:vpc",
+            "AssociatePublicIpAddress",
+            config.public_instances.to_string(),
+        ),
         // Instances
-        option("aws:autoscaling:launchconfiguration", "IamInstanceProfile", instance_profile.reference()),
-        option("aws:autoscaling:launchconfiguration", "SecurityGroups", network.web.group_id()),
+        option(
+            "aws:autoscaling:launchconfiguration",
+            "IamInstanceProfile",
+            instance_profile.reference(),
+        ),
+        option(
+            "aws:autoscaling:launchconfiguration",
+            "SecurityGroups",
+            network.web.group_id(),
+        ),
         // Beanstalk's own group would hold up the deletion and open what we do not.
-        option("aws:autoscaling:launchconfiguration", "DisableDefaultEC2SecurityGroup", "true"),
-        option("aws:autoscaling:launchconfiguration", "DisableIMDSv1", "true"),
-        option("aws:autoscaling:launchconfiguration", "RootVolumeType", "gp3"),
-        option("aws:ec2:instances", "InstanceTypes", config.instance_types.option(props.arch)),
-        option("aws:ec2:instances", "SupportedArchitectures", props.arch.beanstalk()),
-        option("aws:autoscaling:asg", "MinSize", config.min_instances.to_string()),
-        option("aws:autoscaling:asg", "MaxSize", config.max_instances.to_string()),
+        option(
+            "aws:autoscaling:launchconfiguration",
+            "DisableDefaultEC2SecurityGroup",
+            "true",
+        ),
+        option(
+            "aws:autoscaling:launchconfiguration",
+            "DisableIMDSv1",
+            "true",
+        ),
+        option(
+            "aws:autoscaling:launchconfiguration",
+            "RootVolumeType",
+            "gp3",
+        ),
+        option(
+            "aws:ec2:instances",
+            "InstanceTypes",
+            config.instance_types.option(props.arch),
+        ),
+        option(
+            "aws:ec2:instances",
+            "SupportedArchitectures",
+            props.arch.beanstalk(),
+        ),
+        option(
+            "aws:autoscaling:asg",
+            "MinSize",
+            config.min_instances.to_string(),
+        ),
+        option(
+            "aws:autoscaling:asg",
+            "MaxSize",
+            config.max_instances.to_string(),
+        ),
         option("aws:autoscaling:trigger", "MeasureName", "CPUUtilization"),
         option("aws:autoscaling:trigger", "Unit", "Percent"),
         option("aws:autoscaling:trigger", "UpperThreshold", "60"),
         option("aws:autoscaling:trigger", "LowerThreshold", "20"),
         // Deployments
-        option("aws:elasticbeanstalk:command", "DeploymentPolicy", if several { "RollingWithAdditionalBatch" } else { "AllAtOnce" }),
-        option("aws:autoscaling:updatepolicy:rollingupdate", "RollingUpdateEnabled", several.to_string()),
-        option("aws:autoscaling:updatepolicy:rollingupdate", "RollingUpdateType", "Health"),
+        option(
+            "aws:elasticbeanstalk:command",
+            "DeploymentPolicy",
+            if several {
+                "RollingWithAdditionalBatch"
+            } else {
+                "AllAtOnce"
+            },
+        ),
+        option(
+            "aws:autoscaling:updatepolicy:rollingupdate",
+            "RollingUpdateEnabled",
+            several.to_string(),
+        ),
+        option(
+            "aws:autoscaling:updatepolicy:rollingupdate",
+            "RollingUpdateType",
+            "Health",
+        ),
         // Balancer
-        option("aws:elbv2:loadbalancer", "SecurityGroups", network.balancer.group_id()),
-        option("aws:elbv2:loadbalancer", "ManagedSecurityGroup", network.balancer.group_id()),
-        option("aws:elbv2:loadbalancer", "IdleTimeout", seconds(timing::BALANCER_IDLE_TIMEOUT)),
+        option(
+            "aws:elbv2:loadbalancer",
+            "SecurityGroups",
+            network.balancer.group_id(),
+        ),
+        option(
+            "aws:elbv2:loadbalancer",
+            "ManagedSecurityGroup",
+            network.balancer.group_id(),
+        ),
+        option(
+            "aws:elbv2:loadbalancer",
+            "IdleTimeout",
+            seconds(timing::BALANCER_IDLE_TIMEOUT),
+        ),
         option("aws:elbv2:listener:default", "ListenerEnabled", "true"),
         with_certificate(option("aws:elbv2:listener:443", "ListenerEnabled", "true")),
         with_certificate(option("aws:elbv2:listener:443", "Protocol", "HTTPS")),
-        with_certificate(option("aws:elbv2:listener:443", "SSLCertificateArns", props.parameters.certificate_arn.reference())),
-        with_certificate(option("aws:elbv2:listener:443", "SSLPolicy", "ELBSecurityPolicy-TLS13-1-2-2021-06")),
-        option("aws:elasticbeanstalk:environment:process:default", "HealthCheckPath", http::HEALTH),
-        option("aws:elasticbeanstalk:environment:process:default", "MatcherHTTPCode", "200"),
-        option("aws:elasticbeanstalk:environment:process:default", "DeregistrationDelay", "20"),
+        with_certificate(option(
+            "aws:elbv2:listener:443",
+            "SSLCertificateArns",
+            props.parameters.certificate_arn.reference(),
+        )),
+        with_certificate(option(
+            "aws:elbv2:listener:443",
+            "SSLPolicy",
+            "ELBSecurityPolicy-TLS13-1-2-2021-06",
+        )),
+        option(
+            "aws:elasticbeanstalk:environment:process:default",
+            "HealthCheckPath",
+            http::HEALTH,
+        ),
+        option(
+            "aws:elasticbeanstalk:environment:process:default",
+            "MatcherHTTPCode",
+            "200",
+        ),
+        option(
+            "aws:elasticbeanstalk:environment:process:default",
+            "DeregistrationDelay",
+            "20",
+        ),
         // Health, updates, logs
-        option("aws:elasticbeanstalk:healthreporting:system", "SystemType", "enhanced"),
-        option("aws:elasticbeanstalk:managedactions", "ManagedActionsEnabled", "true"),
-        option("aws:elasticbeanstalk:managedactions", "PreferredStartTime", "Tue:09:00"),
-        option("aws:elasticbeanstalk:managedactions", "ServiceRoleForManagedUpdates", service_role.arn()),
-        option("aws:elasticbeanstalk:managedactions:platformupdate", "UpdateLevel", "minor"),
+        option(
+            "aws:elasticbeanstalk:healthreporting:system",
+            "SystemType",
+            "enhanced",
+        ),
+        option(
+            "aws:elasticbeanstalk:managedactions",
+            "ManagedActionsEnabled",
+            "true",
+        ),
+        option(
+            "aws:elasticbeanstalk:managedactions",
+            "PreferredStartTime",
+            "Tue:09:00",
+        ),
+        option(
+            "aws:elasticbeanstalk:managedactions",
+            "ServiceRoleForManagedUpdates",
+            service_role.arn(),
+        ),
+        option(
+            "aws:elasticbeanstalk:managedactions:platformupdate",
+            "UpdateLevel",
+            "minor",
+        ),
         option("aws:elasticbeanstalk:cloudwatch:logs", "StreamLogs", "true"),
-        option("aws:elasticbeanstalk:cloudwatch:logs", "DeleteOnTerminate", "true"),
-        option("aws:elasticbeanstalk:cloudwatch:logs", "RetentionInDays", props.log_retention.days().to_string()),
+        option(
+            "aws:elasticbeanstalk:cloudwatch:logs",
+            "DeleteOnTerminate",
+            "true",
+        ),
+        option(
+            "aws:elasticbeanstalk:cloudwatch:logs",
+            "RetentionInDays",
+            props.log_retention.days().to_string(),
+        ),
         // The web UI's environment; nginx alone talks to it, on the same machine.
-        option("aws:elasticbeanstalk:application:environment", variable::REDIS_URL, props.cache.url()),
-        option("aws:elasticbeanstalk:application:environment", variable::PORT, variable::DEFAULT_PORT.to_string()),
-        option("aws:elasticbeanstalk:application:environment", variable::INTERFACE, "127.0.0.1"),
+        option(
+            "aws:elasticbeanstalk:application:environment",
+            variable::REDIS_URL,
+            props.cache.url(),
+        ),
+        option(
+            "aws:elasticbeanstalk:application:environment",
+            variable::PORT,
+            variable::DEFAULT_PORT.to_string(),
+        ),
+        option(
+            "aws:elasticbeanstalk:application:environment",
+            variable::INTERFACE,
+            "127.0.0.1",
+        ),
     ]
 }
 
-fn option(namespace: &str, name: &str, value: impl Into<Value<String>>) -> Value<environment::OptionSetting> {
-    environment::OptionSetting { value: Some(value.into()), ..environment::OptionSetting::new(namespace, name) }.into()
+fn option(
+    namespace: &str,
+    name: &str,
+    value: impl Into<Value<String>>,
+) -> Value<environment::OptionSetting> {
+    environment::OptionSetting {
+        value: Some(value.into()),
+        ..environment::OptionSetting::new(namespace, name)
+    }
+    .into()
 }
 
 fn comma<K: cfn::reference::Kind>(items: [Attribute<K>; 2]) -> Value<String> {

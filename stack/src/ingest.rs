@@ -45,7 +45,11 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
                 StreamMode::OnDemand => None,
             },
             stream_encryption: Some(
-                stream::StreamEncryption::new(stream::EncryptionType::Kms, stream::KeyId::literal("alias/aws/kinesis")).into(),
+                stream::StreamEncryption::new(
+                    stream::EncryptionType::Kms,
+                    stream::KeyId::literal("alias/aws/kinesis"),
+                )
+                .into(),
             ),
             stream_mode_details: Some(
                 stream::StreamModeDetails::new(match props.config.mode {
@@ -59,13 +63,28 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
     );
     let errors = template.define(
         "RuleErrors",
-        logs::LogGroup { retention_in_days: Some(props.log_retention.days().into()), ..Default::default() },
+        logs::LogGroup {
+            retention_in_days: Some(props.log_retention.days().into()),
+            ..Default::default()
+        },
     );
-    let stream_role = role(template, "RuleToStreamRole", "AWS IoT puts messages into the stream");
+    let stream_role = role(
+        template,
+        "RuleToStreamRole",
+        "AWS IoT puts messages into the stream",
+    );
     stream.grant_put(template, stream_role);
-    let archive_role = role(template, "RuleToArchiveRole", "AWS IoT puts messages into the archive");
+    let archive_role = role(
+        template,
+        "RuleToArchiveRole",
+        "AWS IoT puts messages into the archive",
+    );
     props.delivery_stream.grant_put(template, archive_role);
-    let errors_role = role(template, "RuleErrorsRole", "AWS IoT writes what it could not deliver");
+    let errors_role = role(
+        template,
+        "RuleErrorsRole",
+        "AWS IoT writes what it could not deliver",
+    );
     errors.grant_rule_write(template, errors_role);
 
     let to_stream = topic_rule::Action {
@@ -82,35 +101,68 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
         firehose: Some(
             topic_rule::FirehoseAction {
                 separator: Some("\n".into()),
-                ..topic_rule::FirehoseAction::new(props.delivery_stream.reference(), archive_role.arn())
+                ..topic_rule::FirehoseAction::new(
+                    props.delivery_stream.reference(),
+                    archive_role.arn(),
+                )
             }
             .into(),
         ),
         ..Default::default()
     };
     let to_errors = topic_rule::Action {
-        cloudwatch_logs: Some(topic_rule::CloudwatchLogsAction::new(errors.reference(), errors_role.arn()).into()),
+        cloudwatch_logs: Some(
+            topic_rule::CloudwatchLogsAction::new(errors.reference(), errors_role.arn()).into(),
+        ),
         ..Default::default()
     };
-    let mut rule = |logical_id, description: &str, select: &str, filter: &str, action: &topic_rule::Action| {
-        template.define(
-            logical_id,
-            iot::TopicRule::new(topic_rule::TopicRulePayload {
-                aws_iot_sql_version: Some(SQL_VERSION.into()),
-                description: Some(description.into()),
-                error_action: Some(to_errors.clone().into()),
-                rule_disabled: Some(false.into()),
-                ..topic_rule::TopicRulePayload::new([action.clone()], format!("SELECT {select} FROM '{filter}'"))
-            }),
-        );
-    };
+    let mut rule =
+        |logical_id, description: &str, select: &str, filter: &str, action: &topic_rule::Action| {
+            template.define(
+                logical_id,
+                iot::TopicRule::new(topic_rule::TopicRulePayload {
+                    aws_iot_sql_version: Some(SQL_VERSION.into()),
+                    description: Some(description.into()),
+                    error_action: Some(to_errors.clone().into()),
+                    rule_disabled: Some(false.into()),
+                    ..topic_rule::TopicRulePayload::new(
+                        [action.clone()],
+                        format!("SELECT {select} FROM '{filter}'"),
+                    )
+                }),
+            );
+        };
     let (bare, devices) = (contract::topic::BARE, contract::topic::DEVICE_FILTER);
-    rule("BareTopicToStream", "The bare topic into the stream", "*", bare, &to_stream);
-    rule("DeviceTopicsToStream", "One topic a device into the stream", "*", devices, &to_stream);
+    rule(
+        "BareTopicToStream",
+        "The bare topic into the stream",
+        "*",
+        bare,
+        &to_stream,
+    );
+    rule(
+        "DeviceTopicsToStream",
+        "One topic a device into the stream",
+        "*",
+        devices,
+        &to_stream,
+    );
     // The archive keeps what the stream's records say beside their data, and payloads byte for byte.
     let archived = "topic() AS topic, timestamp() AS at, encode(*, 'base64') AS data";
-    rule("BareTopicToArchive", "The bare topic into the archive", archived, bare, &to_archive);
-    rule("DeviceTopicsToArchive", "One topic a device into the archive", archived, devices, &to_archive);
+    rule(
+        "BareTopicToArchive",
+        "The bare topic into the archive",
+        archived,
+        bare,
+        &to_archive,
+    );
+    rule(
+        "DeviceTopicsToArchive",
+        "One topic a device into the archive",
+        archived,
+        devices,
+        &to_archive,
+    );
 
     device_policy(template);
     Ingest { stream, errors }
@@ -121,10 +173,16 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
 fn role(template: &mut Template, logical_id: &'static str, description: &str) -> Handle<iam::Role> {
     // Any rule of this account and region: the form that "Cross-service confused deputy prevention"
     // of the AWS IoT guide gives. The rules cannot be named here, because each of them names its roles.
-    let conditions = [Condition::source_account(), Condition::arn_like("aws:SourceArn", iot_arn(&["*"]))];
+    let conditions = [
+        Condition::source_account(),
+        Condition::arn_like("aws:SourceArn", iot_arn(&["*"])),
+    ];
     template.define(
         logical_id,
-        iam::Role { description: Some(description.into()), ..iam::Role::new(Document::trust("iot.amazonaws.com", &conditions)) },
+        iam::Role {
+            description: Some(description.into()),
+            ..iam::Role::new(Document::trust("iot.amazonaws.com", &conditions))
+        },
     )
 }
 
@@ -137,10 +195,17 @@ fn device_policy(template: &mut Template) {
         iot::Policy::new(Document::new([
             Statement::allow(["iot:Connect"], [iot_arn(&["client/", own_name])])
                 .when(Condition::bool("iot:Connection.Thing.IsAttached", true)),
-            Statement::allow(["iot:Publish"], [iot_arn(&["topic/", contract::topic::BARE, "/", own_name])]),
+            Statement::allow(
+                ["iot:Publish"],
+                [iot_arn(&["topic/", contract::topic::BARE, "/", own_name])],
+            ),
         ])),
     );
-    template.output("DevicePolicy", "IoT policy for the devices' certificates", policy.reference());
+    template.output(
+        "DevicePolicy",
+        "IoT policy for the devices' certificates",
+        policy.reference(),
+    );
 }
 
 /// An ARN of AWS IoT in this account and region.
@@ -153,5 +218,8 @@ fn iot_arn(resource: &[&str]) -> Value<String> {
         .text(":")
         .value(pseudo::account_id())
         .text(":");
-    resource.iter().fold(arn, |arn, part| arn.text(part)).build()
+    resource
+        .iter()
+        .fold(arn, |arn, part| arn.text(part))
+        .build()
 }

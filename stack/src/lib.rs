@@ -37,12 +37,19 @@ pub struct Synthesized {
 /// Emits both stacks of a stage, in the order of their deployment.
 pub fn synth(stage: Stage) -> Result<Vec<Synthesized>, Problems> {
     let config = stage.config();
-    let stacks = [(artifacts_stack_name(stage), artifacts_template(stage)), (stack_name(stage), template(&config))];
+    let stacks = [
+        (artifacts_stack_name(stage), artifacts_template(stage)),
+        (stack_name(stage), template(&config)),
+    ];
     stacks
         .into_iter()
         .map(|(name, template)| {
             let cfn::Synthesized { template, sources } = template.synth()?;
-            Ok(Synthesized { name, template, sources })
+            Ok(Synthesized {
+                name,
+                template,
+                sources,
+            })
         })
         .collect()
 }
@@ -58,21 +65,47 @@ pub fn stack_name(stage: Stage) -> String {
 }
 
 fn artifacts_template(stage: Stage) -> Template {
-    let mut template = Template::new(format!("Sensors, stage {stage}: artifacts of the deployment"));
+    let mut template = Template::new(format!(
+        "Sensors, stage {stage}: artifacts of the deployment"
+    ));
     artifacts::define(&mut template);
     template
 }
 
 /// The main stack of a configuration. Public, so that a test or another team can emit its own.
 pub fn template(config: &Config) -> Template {
-    let mut template = Template::new(format!("Sensors, stage {}: MQTT to dashboard, and the archive", config.stage));
+    let mut template = Template::new(format!(
+        "Sensors, stage {}: MQTT to dashboard, and the archive",
+        config.stage
+    ));
     let parameters = parameters::define(&mut template);
-    let network = network::define(&mut template, &network::Props { config: &config.network });
-    let cache = cache::define(&mut template, &cache::Props { config: &config.cache, network: &network });
-    let archive = archive::define(&mut template, &archive::Props { config: &config.archive, log_retention: config.log_retention });
+    let network = network::define(
+        &mut template,
+        &network::Props {
+            config: &config.network,
+        },
+    );
+    let cache = cache::define(
+        &mut template,
+        &cache::Props {
+            config: &config.cache,
+            network: &network,
+        },
+    );
+    let archive = archive::define(
+        &mut template,
+        &archive::Props {
+            config: &config.archive,
+            log_retention: config.log_retention,
+        },
+    );
     let stream = ingest::define(
         &mut template,
-        &ingest::Props { config: &config.stream, delivery_stream: archive.delivery_stream, log_retention: config.log_retention },
+        &ingest::Props {
+            config: &config.stream,
+            delivery_stream: archive.delivery_stream,
+            log_retention: config.log_retention,
+        },
     );
     let processing = processing::define(
         &mut template,

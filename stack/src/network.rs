@@ -56,12 +56,22 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Network {
             ..Default::default()
         },
     );
-    let public_subnets =
-        [subnet(template, "PublicSubnet1", vpc, 0, "10.0.1.0/24"), subnet(template, "PublicSubnet2", vpc, 1, "10.0.2.0/24")];
-    let private_subnets =
-        [subnet(template, "PrivateSubnet1", vpc, 0, "10.0.4.0/24"), subnet(template, "PrivateSubnet2", vpc, 1, "10.0.5.0/24")];
+    let public_subnets = [
+        subnet(template, "PublicSubnet1", vpc, 0, "10.0.1.0/24"),
+        subnet(template, "PublicSubnet2", vpc, 1, "10.0.2.0/24"),
+    ];
+    let private_subnets = [
+        subnet(template, "PrivateSubnet1", vpc, 0, "10.0.4.0/24"),
+        subnet(template, "PrivateSubnet2", vpc, 1, "10.0.5.0/24"),
+    ];
     let mut internet = public_routes(template, vpc, public_subnets);
-    internet.extend(private_routes(template, vpc, public_subnets, private_subnets, props.config.nat_gateways));
+    internet.extend(private_routes(
+        template,
+        vpc,
+        public_subnets,
+        private_subnets,
+        props.config.nat_gateways,
+    ));
 
     let balancer = template.define(
         "BalancerSecurityGroup",
@@ -95,16 +105,55 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Network {
             ],
         ),
     );
-    let function = template.define("FunctionSecurityGroup", group("Function", vpc, [no_traffic()]));
+    let function = template.define(
+        "FunctionSecurityGroup",
+        group("Function", vpc, [no_traffic()]),
+    );
     let cache = template.define("CacheSecurityGroup", group("Cache", vpc, [no_traffic()]));
-    connect(template, ["BalancerToWeb", "WebFromBalancer"], "The dashboard", balancer, web, HTTP);
-    connect(template, ["FunctionToCache", "CacheFromFunction"], "The function writes the live state", function, cache, CACHE_PORT);
-    connect(template, ["WebToCache", "CacheFromWeb"], "The web UI reads the live state", web, cache, CACHE_PORT);
-    Network { vpc, public_subnets, private_subnets, balancer, web, function, cache, internet }
+    connect(
+        template,
+        ["BalancerToWeb", "WebFromBalancer"],
+        "The dashboard",
+        balancer,
+        web,
+        HTTP,
+    );
+    connect(
+        template,
+        ["FunctionToCache", "CacheFromFunction"],
+        "The function writes the live state",
+        function,
+        cache,
+        CACHE_PORT,
+    );
+    connect(
+        template,
+        ["WebToCache", "CacheFromWeb"],
+        "The web UI reads the live state",
+        web,
+        cache,
+        CACHE_PORT,
+    );
+    Network {
+        vpc,
+        public_subnets,
+        private_subnets,
+        balancer,
+        web,
+        function,
+        cache,
+        internet,
+    }
 }
 
 #[track_caller]
-fn subnet(template: &mut Template, logical_id: &'static str, vpc: Handle<ec2::Vpc>, zone: u32, cidr: &str) -> Handle<ec2::Subnet> {
+fn subnet(
+    template: &mut Template,
+    logical_id: &'static str,
+    vpc: Handle<ec2::Vpc>,
+    zone: u32,
+    cidr: &str,
+) -> Handle<ec2::Subnet> {
     template.define(
         logical_id,
         ec2::Subnet {
@@ -118,15 +167,31 @@ fn subnet(template: &mut Template, logical_id: &'static str, vpc: Handle<ec2::Vp
     )
 }
 
-fn public_routes(template: &mut Template, vpc: Handle<ec2::Vpc>, subnets: [Handle<ec2::Subnet>; 2]) -> Vec<&'static str> {
-    let gateway = template.define("InternetGateway", ec2::InternetGateway { tags: Some(named("InternetGateway")), ..Default::default() });
+fn public_routes(
+    template: &mut Template,
+    vpc: Handle<ec2::Vpc>,
+    subnets: [Handle<ec2::Subnet>; 2],
+) -> Vec<&'static str> {
+    let gateway = template.define(
+        "InternetGateway",
+        ec2::InternetGateway {
+            tags: Some(named("InternetGateway")),
+            ..Default::default()
+        },
+    );
     let attachment = template.define(
         "InternetGatewayAttachment",
-        ec2::VpcGatewayAttachment { internet_gateway_id: Some(gateway.reference().into()), ..ec2::VpcGatewayAttachment::new(vpc.reference()) },
+        ec2::VpcGatewayAttachment {
+            internet_gateway_id: Some(gateway.reference().into()),
+            ..ec2::VpcGatewayAttachment::new(vpc.reference())
+        },
     );
     let table = template.define(
         "PublicRouteTable",
-        ec2::RouteTable { tags: Some(named("PublicRouteTable")), ..ec2::RouteTable::new(vpc.reference()) },
+        ec2::RouteTable {
+            tags: Some(named("PublicRouteTable")),
+            ..ec2::RouteTable::new(vpc.reference())
+        },
     );
     let route = template.define_with(
         "PublicRoute",
@@ -136,11 +201,20 @@ fn public_routes(template: &mut Template, vpc: Handle<ec2::Vpc>, subnets: [Handl
             ..ec2::Route::new(table.reference())
         },
         // A route to a gateway that is not attached yet is refused.
-        ResourceAttributes { depends_on: vec![attachment.logical_id()], ..ResourceAttributes::default() },
+        ResourceAttributes {
+            depends_on: vec![attachment.logical_id()],
+            ..ResourceAttributes::default()
+        },
     );
     let mut internet = vec![route.logical_id()];
-    for (logical_id, subnet) in ["PublicSubnet1Routes", "PublicSubnet2Routes"].into_iter().zip(subnets) {
-        template.define(logical_id, ec2::SubnetRouteTableAssociation::new(table.reference(), subnet.reference()));
+    for (logical_id, subnet) in ["PublicSubnet1Routes", "PublicSubnet2Routes"]
+        .into_iter()
+        .zip(subnets)
+    {
+        template.define(
+            logical_id,
+            ec2::SubnetRouteTableAssociation::new(table.reference(), subnet.reference()),
+        );
         internet.push(logical_id);
     }
     internet
@@ -178,17 +252,35 @@ fn private_routes(
         },
     ];
     let mut internet = Vec::new();
-    for (names, (public, private)) in NAMES.into_iter().zip(public_subnets.into_iter().zip(private_subnets)) {
-        let table =
-            template.define(names.table, ec2::RouteTable { tags: Some(named(names.table)), ..ec2::RouteTable::new(vpc.reference()) });
-        template.define(names.association, ec2::SubnetRouteTableAssociation::new(table.reference(), private.reference()));
+    for (names, (public, private)) in NAMES
+        .into_iter()
+        .zip(public_subnets.into_iter().zip(private_subnets))
+    {
+        let table = template.define(
+            names.table,
+            ec2::RouteTable {
+                tags: Some(named(names.table)),
+                ..ec2::RouteTable::new(vpc.reference())
+            },
+        );
+        template.define(
+            names.association,
+            ec2::SubnetRouteTableAssociation::new(table.reference(), private.reference()),
+        );
         if !nat_gateways {
             continue;
         }
-        let attached = ResourceAttributes { depends_on: vec!["InternetGatewayAttachment"], ..ResourceAttributes::default() };
+        let attached = ResourceAttributes {
+            depends_on: vec!["InternetGatewayAttachment"],
+            ..ResourceAttributes::default()
+        };
         let address = template.define_with(
             names.address,
-            ec2::Eip { domain: Some("vpc".into()), tags: Some(named(names.address)), ..Default::default() },
+            ec2::Eip {
+                domain: Some("vpc".into()),
+                tags: Some(named(names.address)),
+                ..Default::default()
+            },
             attached,
         );
         let gateway = template.define(
@@ -213,7 +305,11 @@ fn private_routes(
     internet
 }
 
-fn group<const N: usize>(description: &str, vpc: Handle<ec2::Vpc>, egress: [security_group::Egress; N]) -> ec2::SecurityGroup {
+fn group<const N: usize>(
+    description: &str,
+    vpc: Handle<ec2::Vpc>,
+    egress: [security_group::Egress; N],
+) -> ec2::SecurityGroup {
     ec2::SecurityGroup {
         security_group_egress: Some(egress.into_iter().collect()),
         vpc_id: Some(vpc.reference().into()),
@@ -279,6 +375,10 @@ fn connect(
 }
 
 fn named(logical_id: &str) -> cfn::List<Tag> {
-    let name = cfn::intrinsic::Sub::new().value(cfn::intrinsic::pseudo::stack_name()).text("/").text(logical_id).build();
+    let name = cfn::intrinsic::Sub::new()
+        .value(cfn::intrinsic::pseudo::stack_name())
+        .text("/")
+        .text(logical_id)
+        .build();
     [Tag::new("Name", name)].into()
 }

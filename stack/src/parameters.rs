@@ -42,7 +42,10 @@ pub struct Parameters {
 
 /// Declares the parameters.
 pub fn define(template: &mut Template) -> Parameters {
-    let required = |description: &str| ParameterProps { description: Some(description.to_owned()), ..ParameterProps::default() };
+    let required = |description: &str| ParameterProps {
+        description: Some(description.to_owned()),
+        ..ParameterProps::default()
+    };
     let optional = |description: &str, pattern: &'static str, hint: &'static str| ParameterProps {
         description: Some(description.to_owned()),
         default: Some(String::new()),
@@ -50,13 +53,23 @@ pub fn define(template: &mut Template) -> Parameters {
         constraint_description: Some(hint),
         ..ParameterProps::default()
     };
-    let artifacts_bucket = template.parameter(ARTIFACTS_BUCKET, required("Bucket that holds the artifacts"));
+    let artifacts_bucket = template.parameter(
+        ARTIFACTS_BUCKET,
+        required("Bucket that holds the artifacts"),
+    );
     let function_key = template.parameter(FUNCTION_KEY, required("Key of the function's zip"));
     let bundle_key = template.parameter(BUNDLE_KEY, required("Key of the web UI's bundle"));
-    let platform_arn = template.parameter(PLATFORM_ARN, required("ARN of the Elastic Beanstalk platform version: Go 1 on Amazon Linux 2023"));
+    let platform_arn = template.parameter(
+        PLATFORM_ARN,
+        required("ARN of the Elastic Beanstalk platform version: Go 1 on Amazon Linux 2023"),
+    );
     let alarm_email = template.parameter::<String>(
         ALARM_EMAIL,
-        optional("Address that alarms are mailed to, empty for none", "^$|^[^@\\s]+@[^@\\s]+$", "an e-mail address, or empty"),
+        optional(
+            "Address that alarms are mailed to, empty for none",
+            "^$|^[^@\\s]+@[^@\\s]+$",
+            "an e-mail address, or empty",
+        ),
     );
     let has_alarm_email = template.condition("HasAlarmEmail", given(alarm_email));
     let certificate_arn = template.parameter::<String>(

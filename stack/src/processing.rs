@@ -45,13 +45,19 @@ pub struct Processing {
 pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
     let log_group = template.define(
         "FunctionLogs",
-        logs::LogGroup { retention_in_days: Some(props.log_retention.days().into()), ..Default::default() },
+        logs::LogGroup {
+            retention_in_days: Some(props.log_retention.days().into()),
+            ..Default::default()
+        },
     );
     let failures = bucket::define(
         template,
         "FailureBucket",
         "FailureBucketPolicy",
-        &bucket::Props { noncurrent_days: FAILURE_DAYS, expiration_days: Some(FAILURE_DAYS) },
+        &bucket::Props {
+            noncurrent_days: FAILURE_DAYS,
+            expiration_days: Some(FAILURE_DAYS),
+        },
     );
     let role = template.define(
         "FunctionRole",
@@ -78,7 +84,11 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
             description: Some("Keeps the sensors' live state".into()),
             environment: Some(
                 function::Environment {
-                    variables: Some([(environment::REDIS_URL.to_owned(), props.cache.url())].into_iter().collect()),
+                    variables: Some(
+                        [(environment::REDIS_URL.to_owned(), props.cache.url())]
+                            .into_iter()
+                            .collect(),
+                    ),
                 }
                 .into(),
             ),
@@ -99,7 +109,13 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
             vpc_config: Some(
                 function::VpcConfig {
                     security_group_ids: Some([props.network.function.group_id()].into()),
-                    subnet_ids: Some(props.network.private_subnets.map(|subnet| subnet.reference()).into()),
+                    subnet_ids: Some(
+                        props
+                            .network
+                            .private_subnets
+                            .map(|subnet| subnet.reference())
+                            .into(),
+                    ),
                     ..Default::default()
                 }
                 .into(),
@@ -121,14 +137,23 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
             bisect_batch_on_function_error: Some(true.into()),
             destination_config: Some(
                 event_source_mapping::DestinationConfig {
-                    on_failure: Some(event_source_mapping::OnFailure { destination: Some(failures.arn().into()) }.into()),
+                    on_failure: Some(
+                        event_source_mapping::OnFailure {
+                            destination: Some(failures.arn().into()),
+                        }
+                        .into(),
+                    ),
                 }
                 .into(),
             ),
             event_source_arn: Some(props.stream.arn().into()),
-            function_response_types: Some([event_source_mapping::FunctionResponseTypes::ReportBatchItemFailures].into()),
+            function_response_types: Some(
+                [event_source_mapping::FunctionResponseTypes::ReportBatchItemFailures].into(),
+            ),
             maximum_batching_window_in_seconds: Some(props.config.batching_window_seconds.into()),
-            maximum_record_age_in_seconds: Some((timing::MAXIMUM_RECORD_AGE.as_secs() as i64).into()),
+            maximum_record_age_in_seconds: Some(
+                (timing::MAXIMUM_RECORD_AGE.as_secs() as i64).into(),
+            ),
             maximum_retry_attempts: Some(timing::MAXIMUM_RETRY_ATTEMPTS.into()),
             parallelization_factor: Some(props.config.parallelization_factor.into()),
             // From the oldest record kept: LATEST would miss what arrives while the mapping is made.
@@ -136,7 +161,11 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
             ..lambda::EventSourceMapping::new(function.reference())
         },
     );
-    template.output("FailureBucket", "Bucket that keeps records which could not be processed", failures.reference());
+    template.output(
+        "FailureBucket",
+        "Bucket that keeps records which could not be processed",
+        failures.reference(),
+    );
     template.output("FunctionName", "Name of the function", function.reference());
     Processing { function, failures }
 }

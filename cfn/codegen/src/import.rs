@@ -9,7 +9,20 @@ use serde_json::{Map, Value as Json};
 use crate::name;
 
 /// Keywords whose values are sentences or belong to tools of AWS's own.
-const PROSE: &[&str] = &["$comment", "$id", "$schema", "description", "documentationUrl", "examples", "propertyTransform", "resourceLink", "sourceUrl", "tagging", "title", "typeConfiguration"];
+const PROSE: &[&str] = &[
+    "$comment",
+    "$id",
+    "$schema",
+    "description",
+    "documentationUrl",
+    "examples",
+    "propertyTransform",
+    "resourceLink",
+    "sourceUrl",
+    "tagging",
+    "title",
+    "typeConfiguration",
+];
 
 /// Keywords whose values map free names to schemas.
 const NAMED: &[&str] = &["definitions", "patternProperties", "properties"];
@@ -28,7 +41,8 @@ pub fn import(root: &Path, package_data: &Path, type_name: &str) -> Result<PathB
         if !text.contains(&wanted) {
             continue;
         }
-        let json: Json = serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
+        let json: Json =
+            serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
         if json.get("typeName").and_then(Json::as_str) != Some(type_name) {
             continue;
         }
@@ -38,12 +52,19 @@ pub fn import(root: &Path, package_data: &Path, type_name: &str) -> Result<PathB
         fs::write(&target, text).with_context(|| format!("write {}", target.display()))?;
         return Ok(target);
     }
-    bail!("no schema of `{type_name}` in {}: expected a type such as `AWS::DynamoDB::Table`", folder.display())
+    bail!(
+        "no schema of `{type_name}` in {}: expected a type such as `AWS::DynamoDB::Table`",
+        folder.display()
+    )
 }
 
 /// `AWS::DynamoDB::Table` → `aws-dynamodb-table.json`
 pub fn file_name(type_name: &str) -> String {
-    format!("aws-{}-{}.json", name::service_module(type_name), name::resource(type_name).to_lowercase())
+    format!(
+        "aws-{}-{}.json",
+        name::service_module(type_name),
+        name::resource(type_name).to_lowercase()
+    )
 }
 
 /// A schema without prose. A property that is *named* like a prose keyword stays.
@@ -55,9 +76,12 @@ pub fn strip(schema: &Json) -> Json {
                 .filter(|(keyword, _)| !PROSE.contains(&keyword.as_str()))
                 .map(|(keyword, value)| {
                     let value = match value {
-                        Json::Object(named) if NAMED.contains(&keyword.as_str()) => {
-                            Json::Object(named.iter().map(|(name, schema)| (name.clone(), strip(schema))).collect::<Map<_, _>>())
-                        }
+                        Json::Object(named) if NAMED.contains(&keyword.as_str()) => Json::Object(
+                            named
+                                .iter()
+                                .map(|(name, schema)| (name.clone(), strip(schema)))
+                                .collect::<Map<_, _>>(),
+                        ),
                         _ => strip(value),
                     };
                     (keyword.clone(), value)
@@ -79,6 +103,9 @@ mod tests {
             "description": "A sentence.",
             "properties": { "description": { "type": "string", "description": "Another." } },
         });
-        assert_eq!(strip(&schema), serde_json::json!({ "properties": { "description": { "type": "string" } } }));
+        assert_eq!(
+            strip(&schema),
+            serde_json::json!({ "properties": { "description": { "type": "string" } } })
+        );
     }
 }

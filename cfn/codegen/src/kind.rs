@@ -22,7 +22,10 @@ impl Kinds {
             .iter()
             .filter_map(|overlay| {
                 let alias = overlay.alias.as_ref()?;
-                Some((format!("{}.{}", overlay.r#type, alias.attribute), format!("{}.{}", overlay.r#type, alias.is)))
+                Some((
+                    format!("{}.{}", overlay.r#type, alias.attribute),
+                    format!("{}.{}", overlay.r#type, alias.is),
+                ))
             })
             .collect();
         Kinds { aliases }
@@ -33,20 +36,38 @@ impl Kinds {
         let (r#type, attribute) = kind.split_once('.').unwrap_or((kind, ""));
         let resource = name::resource(r#type);
         let plain = match attribute.get(..resource.len()) {
-            Some(prefix) if prefix.eq_ignore_ascii_case(resource) && attribute.len() > resource.len() => &attribute[resource.len()..],
+            Some(prefix)
+                if prefix.eq_ignore_ascii_case(resource) && attribute.len() > resource.len() =>
+            {
+                &attribute[resource.len()..]
+            }
             _ => attribute,
         };
         let kind = format!("{type}.{plain}");
-        self.aliases.get(&kind).or_else(|| self.aliases.get(&format!("{type}.{attribute}"))).cloned().unwrap_or(kind)
+        self.aliases
+            .get(&kind)
+            .or_else(|| self.aliases.get(&format!("{type}.{attribute}")))
+            .cloned()
+            .unwrap_or(kind)
     }
 
     /// Kinds that a property accepts, by the schema's own words, the published relations and the overlays.
     ///
     /// `path` is `Property` at the top and `Definition.Property` below it.
-    pub fn accepted(&self, schema: &Schema, input: &Input, path: &str, node: &Json) -> BTreeSet<String> {
+    pub fn accepted(
+        &self,
+        schema: &Schema,
+        input: &Input,
+        path: &str,
+        node: &Json,
+    ) -> BTreeSet<String> {
         let mut kinds = BTreeSet::new();
         self.collect(schema, node, &mut kinds, 0);
-        if let Some(related) = input.relations.get(&schema.type_name).and_then(|paths| paths.get(path)) {
+        if let Some(related) = input
+            .relations
+            .get(&schema.type_name)
+            .and_then(|paths| paths.get(path))
+        {
             kinds.extend(related.iter().map(|kind| self.canonical(kind)));
         }
         // A property that names the resource itself is free text, whatever the schemas call its format.
@@ -78,11 +99,23 @@ impl Kinds {
             let r#type = reference.get("typeName").and_then(Json::as_str);
             let attribute = reference.get("propertyPath").and_then(Json::as_str);
             if let (Some(r#type), Some(attribute)) = (r#type, attribute) {
-                kinds.insert(self.canonical(&format!("{type}.{}", attribute.trim_start_matches("/properties/").replace('/', "."))));
+                kinds.insert(
+                    self.canonical(&format!(
+                        "{type}.{}",
+                        attribute
+                            .trim_start_matches("/properties/")
+                            .replace('/', ".")
+                    )),
+                );
             }
         }
         for keyword in ["anyOf", "oneOf"] {
-            for alternative in node.get(keyword).and_then(Json::as_array).into_iter().flatten() {
+            for alternative in node
+                .get(keyword)
+                .and_then(Json::as_array)
+                .into_iter()
+                .flatten()
+            {
                 self.collect(schema, alternative, kinds, depth + 1);
             }
         }
@@ -97,12 +130,19 @@ impl Kinds {
         node.get("format")
             .and_then(Json::as_str)
             .and_then(kind_of_format)
-            .map_or_else(|| self.canonical(&format!("{}.{path}", schema.type_name)), |kind| self.canonical(&kind))
+            .map_or_else(
+                || self.canonical(&format!("{}.{path}", schema.type_name)),
+                |kind| self.canonical(&kind),
+            )
     }
 
     /// What `Ref` gives: an overlay's word, else the single primary identifier.
     pub fn of_ref(&self, schema: &Schema, input: &Input) -> Option<String> {
-        for overlay in input.overlays.iter().filter(|overlay| overlay.r#type == schema.type_name) {
+        for overlay in input
+            .overlays
+            .iter()
+            .filter(|overlay| overlay.r#type == schema.type_name)
+        {
             if let Some(attribute) = &overlay.r#ref {
                 return Some(self.canonical(&format!("{}.{attribute}", schema.type_name)));
             }
@@ -123,17 +163,36 @@ fn kind_of_format(format: &str) -> Option<String> {
     if !format.starts_with("AWS::") {
         return None;
     }
-    Some(match format.strip_suffix("Ids").or_else(|| format.strip_suffix("Names")) {
-        Some(stem) => format!("{stem}{}", if format.ends_with("Ids") { "Id" } else { "Name" }),
-        None => format.to_owned(),
-    })
+    Some(
+        match format
+            .strip_suffix("Ids")
+            .or_else(|| format.strip_suffix("Names"))
+        {
+            Some(stem) => format!(
+                "{stem}{}",
+                if format.ends_with("Ids") {
+                    "Id"
+                } else {
+                    "Name"
+                }
+            ),
+            None => format.to_owned(),
+        },
+    )
 }
 
 /// `AWS::Kinesis::Stream.Arn` → (`kinesis`, `StreamArn`)
 pub fn rust_name(kind: &str) -> (String, String) {
     let (r#type, attribute) = kind.split_once('.').unwrap_or((kind, ""));
     let attribute = attribute.replace('.', "");
-    (name::service_module(r#type), format!("{}{}", name::camel(name::resource(r#type)), name::camel(&attribute)))
+    (
+        name::service_module(r#type),
+        format!(
+            "{}{}",
+            name::camel(name::resource(r#type)),
+            name::camel(&attribute)
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -142,12 +201,20 @@ mod tests {
 
     #[test]
     fn one_kind_has_one_name() {
-        let kinds = Kinds { aliases: BTreeMap::from([("AWS::EC2::SecurityGroup.GroupId".into(), "AWS::EC2::SecurityGroup.Id".into())]) };
+        let kinds = Kinds {
+            aliases: BTreeMap::from([(
+                "AWS::EC2::SecurityGroup.GroupId".into(),
+                "AWS::EC2::SecurityGroup.Id".into(),
+            )]),
+        };
         for (kind, expected) in [
             ("AWS::S3::Bucket.BucketName", "AWS::S3::Bucket.Name"),
             ("AWS::EC2::VPC.VpcId", "AWS::EC2::VPC.Id"),
             ("AWS::Kinesis::Stream.Arn", "AWS::Kinesis::Stream.Arn"),
-            ("AWS::EC2::SecurityGroup.GroupId", "AWS::EC2::SecurityGroup.Id"),
+            (
+                "AWS::EC2::SecurityGroup.GroupId",
+                "AWS::EC2::SecurityGroup.Id",
+            ),
         ] {
             assert_eq!(kinds.canonical(kind), expected);
         }
@@ -155,7 +222,10 @@ mod tests {
 
     #[test]
     fn plural_formats_are_lists_of_the_singular() {
-        assert_eq!(kind_of_format("AWS::EC2::Subnet.Ids").as_deref(), Some("AWS::EC2::Subnet.Id"));
+        assert_eq!(
+            kind_of_format("AWS::EC2::Subnet.Ids").as_deref(),
+            Some("AWS::EC2::Subnet.Id")
+        );
         assert_eq!(kind_of_format("date-time"), None);
     }
 }

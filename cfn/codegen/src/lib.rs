@@ -39,16 +39,25 @@ pub struct Report {
 /// a stale file is then an error that names [`COMMAND`].
 pub fn run(root: &Path, check: bool) -> Result<Report> {
     let input = schema::Input::read(&root.join("cfn/schemas"), &root.join("cfn/overlays"))?;
-    let Generated { files, untyped, unchecked } = generate(&input)?;
+    let Generated {
+        files,
+        untyped,
+        unchecked,
+    } = generate(&input)?;
     let folder = root.join("cfn/src/resources");
-    let mut report = Report { written: Vec::new(), untyped, unchecked };
+    let mut report = Report {
+        written: Vec::new(),
+        untyped,
+        unchecked,
+    };
     let mut stale = Vec::new();
     let mut existing: BTreeMap<String, String> = BTreeMap::new();
     if folder.exists() {
         for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
             let path = entry?.path();
             if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
-                let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+                let text = fs::read_to_string(&path)
+                    .with_context(|| format!("read {}", path.display()))?;
                 existing.insert(name.to_owned(), text);
             }
         }
@@ -62,7 +71,10 @@ pub fn run(root: &Path, check: bool) -> Result<Report> {
     if check {
         if !stale.is_empty() || !superfluous.is_empty() {
             let names: Vec<String> = stale.into_iter().chain(superfluous).collect();
-            bail!("cfn/src/resources is stale ({}): run `{COMMAND}` and commit the result", names.join(", "));
+            bail!(
+                "cfn/src/resources is stale ({}): run `{COMMAND}` and commit the result",
+                names.join(", ")
+            );
         }
         return Ok(report);
     }
@@ -70,7 +82,9 @@ pub fn run(root: &Path, check: bool) -> Result<Report> {
     for name in superfluous {
         let path = folder.join(&name);
         fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-        report.written.push(format!("cfn/src/resources/{name} (removed)"));
+        report
+            .written
+            .push(format!("cfn/src/resources/{name} (removed)"));
     }
     for name in stale {
         let path = folder.join(&name);
@@ -100,7 +114,9 @@ pub fn generate(input: &schema::Input) -> Result<Generated> {
             .with_context(|| format!("generate {}", schema.type_name))?;
         resources.push(resource);
     }
-    let collect = |list: fn(&model::Resource) -> &Vec<String>| resources.iter().flat_map(list).cloned().collect();
+    let collect = |list: fn(&model::Resource) -> &Vec<String>| {
+        resources.iter().flat_map(list).cloned().collect()
+    };
     Ok(Generated {
         files: emit::files(&resources, &input.origin)?,
         untyped: collect(|resource| &resource.untyped),

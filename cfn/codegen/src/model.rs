@@ -218,8 +218,20 @@ impl Resource {
 
     /// Puts a box where a struct would contain itself.
     fn box_recursion(&mut self) {
-        let direct: BTreeMap<String, Vec<String>> =
-            self.structs.iter().map(|(name, r#struct)| (name.clone(), r#struct.fields.iter().filter_map(|field| field.r#type.contained()).collect())).collect();
+        let direct: BTreeMap<String, Vec<String>> = self
+            .structs
+            .iter()
+            .map(|(name, r#struct)| {
+                (
+                    name.clone(),
+                    r#struct
+                        .fields
+                        .iter()
+                        .filter_map(|field| field.r#type.contained())
+                        .collect(),
+                )
+            })
+            .collect();
         let reaches = |from: &str, to: &str| {
             let mut seen = BTreeSet::new();
             let mut open = vec![from.to_owned()];
@@ -270,7 +282,12 @@ impl Facts {
             conditional_create_only: sorted("conditionalCreateOnlyProperties"),
             write_only: sorted("writeOnlyProperties"),
             primary_identifier: schema.texts("primaryIdentifier"),
-            permissions: [permissions("create"), permissions("read"), permissions("update"), permissions("delete")],
+            permissions: [
+                permissions("create"),
+                permissions("read"),
+                permissions("update"),
+                permissions("delete"),
+            ],
         }
     }
 }
@@ -287,14 +304,20 @@ impl Builder<'_> {
         for keyword in ["oneOf", "anyOf"] {
             for alternative in node[keyword].as_array().into_iter().flatten() {
                 let (_, alternative) = self.schema.resolve(alternative);
-                for (property, schema) in alternative["properties"].as_object().into_iter().flatten() {
+                for (property, schema) in
+                    alternative["properties"].as_object().into_iter().flatten()
+                {
                     properties.entry(property.clone()).or_insert(schema);
                 }
             }
         }
         // What CloudFormation alone sets is no property of a template, but what it *may* set is:
         // identifiers that are writable stand in both lists of some schemas.
-        let identifiers: BTreeSet<String> = self.schema.texts("createOnlyProperties").into_iter().collect();
+        let identifiers: BTreeSet<String> = self
+            .schema
+            .texts("createOnlyProperties")
+            .into_iter()
+            .collect();
         let mut fields = Vec::new();
         for (property, schema) in properties {
             let path = format!("{pointer}/{property}");
@@ -302,16 +325,39 @@ impl Builder<'_> {
                 required.remove(&property);
                 continue;
             }
-            let r#type = self.type_of(name, &format!("{prefix}{property}"), &property, &path, schema)?;
+            let r#type = self.type_of(
+                name,
+                &format!("{prefix}{property}"),
+                &property,
+                &path,
+                schema,
+            )?;
             let doc = self.doc(&path, required.contains(&property), &r#type, schema);
-            fields.push(Field { required: required.contains(&property), name: property, r#type, doc });
+            fields.push(Field {
+                required: required.contains(&property),
+                name: property,
+                r#type,
+                doc,
+            });
         }
         let groups = |keyword: &str| -> Vec<Vec<String>> {
-            let groups = node[keyword].as_array().map(Vec::as_slice).unwrap_or_default();
-            if groups.first().is_some_and(Json::is_string) { vec![texts(&node[keyword])] } else { groups.iter().map(texts).collect() }
+            let groups = node[keyword]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            if groups.first().is_some_and(Json::is_string) {
+                vec![texts(&node[keyword])]
+            } else {
+                groups.iter().map(texts).collect()
+            }
         };
         let dependencies = |keyword: &str| -> Vec<(String, Vec<String>)> {
-            node[keyword].as_object().into_iter().flatten().map(|(name, others)| (name.clone(), texts(others))).collect()
+            node[keyword]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, others)| (name.clone(), texts(others)))
+                .collect()
         };
         Ok(Struct {
             name: name.to_owned(),
@@ -323,8 +369,19 @@ impl Builder<'_> {
         })
     }
 
-    fn type_of(&mut self, parent: &str, path: &str, property: &str, pointer: &str, node: &Json) -> Result<Type> {
-        if self.input.overlays_of(&self.schema.type_name, path).any(|overlay| overlay.policy) {
+    fn type_of(
+        &mut self,
+        parent: &str,
+        path: &str,
+        property: &str,
+        pointer: &str,
+        node: &Json,
+    ) -> Result<Type> {
+        if self
+            .input
+            .overlays_of(&self.schema.type_name, path)
+            .any(|overlay| overlay.policy)
+        {
             return Ok(Type::Policy);
         }
         let (definition, resolved) = self.schema.resolve(node);
@@ -350,7 +407,9 @@ impl Builder<'_> {
             let item = self.type_of(parent, path, property, &format!("{pointer}/*"), value)?;
             return Ok(Type::Map(Box::new(item)));
         }
-        if let Some(value) = resolved.get("additionalProperties").filter(|value| value.is_object())
+        if let Some(value) = resolved
+            .get("additionalProperties")
+            .filter(|value| value.is_object())
             && resolved.get("type").and_then(Json::as_str) == Some("object")
         {
             let item = self.type_of(parent, path, property, &format!("{pointer}/*"), value)?;
@@ -359,23 +418,42 @@ impl Builder<'_> {
         match scalar {
             Scalar::Text => self.text(parent, path, property, node, resolved),
             Scalar::Integer => match values(resolved) {
-                Some(values) => Ok(Type::OneOf { values, integer: true, case_sensitive: true }),
-                None => Ok(Type::Integer(resolved["minimum"].as_i64(), resolved["maximum"].as_i64())),
+                Some(values) => Ok(Type::OneOf {
+                    values,
+                    integer: true,
+                    case_sensitive: true,
+                }),
+                None => Ok(Type::Integer(
+                    resolved["minimum"].as_i64(),
+                    resolved["maximum"].as_i64(),
+                )),
             },
-            Scalar::Number => Ok(Type::Number(resolved["minimum"].as_f64(), resolved["maximum"].as_f64())),
+            Scalar::Number => Ok(Type::Number(
+                resolved["minimum"].as_f64(),
+                resolved["maximum"].as_f64(),
+            )),
             Scalar::Boolean => Ok(Type::Boolean),
             Scalar::Other => Ok(Type::Json),
         }
     }
 
-    fn structure(&mut self, parent: &str, definition: Option<&str>, property: &str, pointer: &str, node: &Json) -> Result<Type> {
+    fn structure(
+        &mut self,
+        parent: &str,
+        definition: Option<&str>,
+        property: &str,
+        pointer: &str,
+        node: &Json,
+    ) -> Result<Type> {
         // Property types stand in a module named after the resource, so they never meet its own name there.
         let mut name = name::camel(definition.unwrap_or(property));
         if definition.is_none() {
             match self.inline.get(&name) {
                 Some(known) if known == node => {}
                 Some(_) => name = name::camel(&format!("{parent}{property}")),
-                None if self.structs.contains_key(&name) || self.schema.json["definitions"].get(property).is_some() => {
+                None if self.structs.contains_key(&name)
+                    || self.schema.json["definitions"].get(property).is_some() =>
+                {
                     name = name::camel(&format!("{parent}{property}"));
                 }
                 None => {}
@@ -392,24 +470,39 @@ impl Builder<'_> {
         Ok(Type::Struct { name, boxed: false })
     }
 
-    fn text(&mut self, parent: &str, path: &str, property: &str, node: &Json, resolved: &Json) -> Result<Type> {
+    fn text(
+        &mut self,
+        parent: &str,
+        path: &str,
+        property: &str,
+        node: &Json,
+        resolved: &Json,
+    ) -> Result<Type> {
         let mut constraints = Text {
             minimum: resolved["minLength"].as_u64(),
             maximum: resolved["maxLength"].as_u64(),
             pattern: resolved["pattern"].as_str().map(str::to_owned),
         };
-        constraints.pattern = constraints.pattern.map(|pattern| crate::pattern::translate(&pattern)).filter(|pattern| {
-            let known = Regex::new(pattern).is_ok();
-            if !known {
-                self.unchecked.push(format!("{}: {path}: {pattern}", self.schema.type_name));
-            }
-            known && pattern != ".*"
-        });
+        constraints.pattern = constraints
+            .pattern
+            .map(|pattern| crate::pattern::translate(&pattern))
+            .filter(|pattern| {
+                let known = Regex::new(pattern).is_ok();
+                if !known {
+                    self.unchecked
+                        .push(format!("{}: {path}: {pattern}", self.schema.type_name));
+                }
+                known && pattern != ".*"
+            });
         if constraints.minimum == Some(0) {
             constraints.minimum = None;
         }
         if let Some(values) = resolved.get("enumCaseInsensitive").map(texts) {
-            return Ok(Type::OneOf { values, integer: false, case_sensitive: false });
+            return Ok(Type::OneOf {
+                values,
+                integer: false,
+                case_sensitive: false,
+            });
         }
         if let Some(mut values) = values(resolved) {
             for overlay in self.input.overlays_of(&self.schema.type_name, path) {
@@ -422,15 +515,21 @@ impl Builder<'_> {
         let mut iter = kinds.iter();
         match (iter.next(), iter.next()) {
             (None, _) => {
-                if ["Arn", "ARN", "Id", "Ids", "Arns"].iter().any(|suffix| property.ends_with(suffix)) {
-                    self.untyped.push(format!("{}: {path}", self.schema.type_name));
+                if ["Arn", "ARN", "Id", "Ids", "Arns"]
+                    .iter()
+                    .any(|suffix| property.ends_with(suffix))
+                {
+                    self.untyped
+                        .push(format!("{}: {path}", self.schema.type_name));
                 }
                 Ok(Type::Text(constraints))
             }
             (Some(kind), None) => Ok(Type::Kind(kind.clone(), constraints)),
             (Some(_), Some(_)) => {
                 let mut name = name::camel(property);
-                if self.markers.get(&name).is_some_and(|known| *known != kinds) || self.is_taken(&name) {
+                if self.markers.get(&name).is_some_and(|known| *known != kinds)
+                    || self.is_taken(&name)
+                {
                     name = name::camel(&format!("{parent}{property}"));
                 }
                 if self.is_taken(&name) {
@@ -445,21 +544,36 @@ impl Builder<'_> {
     fn is_taken(&self, name: &str) -> bool {
         self.structs.contains_key(name)
             || self.enums.contains_key(name)
-            || self.schema.json["definitions"].as_object().is_some_and(|definitions| definitions.keys().any(|definition| name::camel(definition) == name))
+            || self.schema.json["definitions"]
+                .as_object()
+                .is_some_and(|definitions| {
+                    definitions
+                        .keys()
+                        .any(|definition| name::camel(definition) == name)
+                })
     }
 
     fn enumeration(&mut self, parent: &str, property: &str, values: Vec<String>) -> String {
         let own = name::camel(property);
         let long = name::camel(&format!("{parent}{property}"));
         let defined = |name: &str| {
-            self.schema.json["definitions"].as_object().is_some_and(|definitions| {
-                definitions.iter().any(|(definition, schema)| name::camel(definition) == name && has_properties(self.schema, schema))
-            })
+            self.schema.json["definitions"]
+                .as_object()
+                .is_some_and(|definitions| {
+                    definitions.iter().any(|(definition, schema)| {
+                        name::camel(definition) == name && has_properties(self.schema, schema)
+                    })
+                })
         };
         let name = [own, long.clone()]
             .into_iter()
             .find(|name| {
-                self.enums.get(name).map_or(!self.structs.contains_key(name) && !defined(name) && !self.markers.contains_key(name), |known| *known == values)
+                self.enums.get(name).map_or(
+                    !self.structs.contains_key(name)
+                        && !defined(name)
+                        && !self.markers.contains_key(name),
+                    |known| *known == values,
+                )
             })
             .unwrap_or_else(|| format!("{long}Value"));
         self.enums.insert(name.clone(), values);
@@ -473,7 +587,13 @@ impl Builder<'_> {
             let mut found = true;
             for segment in pointer.trim_start_matches('/').split('/') {
                 let (_, resolved) = self.schema.resolve(node);
-                let next = if segment == "properties" { resolved.get("properties") } else { resolved.get(segment).or_else(|| resolved["properties"].get(segment)) };
+                let next = if segment == "properties" {
+                    resolved.get("properties")
+                } else {
+                    resolved
+                        .get(segment)
+                        .or_else(|| resolved["properties"].get(segment))
+                };
                 match next {
                     Some(next) => node = next,
                     None => found = false,
@@ -486,7 +606,9 @@ impl Builder<'_> {
             let path = pointer.trim_start_matches("/properties/").replace('/', ".");
             if resolved.get("items").is_some() {
                 attributes.push((path, Attribute::List));
-            } else if !has_properties(self.schema, resolved) && scalar_type(resolved) != Scalar::Other {
+            } else if !has_properties(self.schema, resolved)
+                && scalar_type(resolved) != Scalar::Other
+            {
                 let kind = self.kinds.of_attribute(self.schema, &path, node);
                 self.named.insert(kind.clone());
                 attributes.push((path, Attribute::Kind(kind)));
@@ -539,29 +661,60 @@ impl Type {
             Type::Integer(minimum, maximum) => range(*minimum, *maximum, "").into_iter().collect(),
             Type::Number(minimum, maximum) => range(*minimum, *maximum, "").into_iter().collect(),
             Type::OneOf { values, .. } => {
-                vec![format!("One of {}.", values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", "))]
+                vec![format!(
+                    "One of {}.",
+                    values
+                        .iter()
+                        .map(|value| format!("`{value}`"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )]
             }
-            Type::List { item, minimum, maximum, .. } => {
-                range(*minimum, *maximum, " items").into_iter().chain(item.facts().into_iter().map(|fact| format!("Each: {fact}"))).collect()
-            }
-            Type::Map(item) => item.facts().into_iter().map(|fact| format!("Each: {fact}")).collect(),
-            Type::Boolean | Type::Json | Type::Policy | Type::Tag(_) | Type::Struct { .. } | Type::Enum(_) => Vec::new(),
+            Type::List {
+                item,
+                minimum,
+                maximum,
+                ..
+            } => range(*minimum, *maximum, " items")
+                .into_iter()
+                .chain(item.facts().into_iter().map(|fact| format!("Each: {fact}")))
+                .collect(),
+            Type::Map(item) => item
+                .facts()
+                .into_iter()
+                .map(|fact| format!("Each: {fact}"))
+                .collect(),
+            Type::Boolean
+            | Type::Json
+            | Type::Policy
+            | Type::Tag(_)
+            | Type::Struct { .. }
+            | Type::Enum(_) => Vec::new(),
         }
     }
 }
 
 impl Text {
     fn facts(&self) -> Vec<String> {
-        let mut facts: Vec<String> = range(self.minimum, self.maximum, " characters").into_iter().collect();
+        let mut facts: Vec<String> = range(self.minimum, self.maximum, " characters")
+            .into_iter()
+            .collect();
         if let Some(pattern) = &self.pattern {
             let fence = if pattern.contains('`') { "``" } else { "`" };
-            facts.push(format!("Pattern: {fence}{}{fence}.", pattern.replace(['\n', '\r'], " ")));
+            facts.push(format!(
+                "Pattern: {fence}{}{fence}.",
+                pattern.replace(['\n', '\r'], " ")
+            ));
         }
         facts
     }
 }
 
-fn range<N: std::fmt::Display>(minimum: Option<N>, maximum: Option<N>, unit: &str) -> Option<String> {
+fn range<N: std::fmt::Display>(
+    minimum: Option<N>,
+    maximum: Option<N>,
+    unit: &str,
+) -> Option<String> {
     match (minimum, maximum) {
         (Some(minimum), Some(maximum)) => Some(format!("{minimum} to {maximum}{unit}.")),
         (Some(minimum), None) => Some(format!("At least {minimum}{unit}.")),
@@ -590,13 +743,39 @@ fn scalar_type(node: &Json) -> Scalar {
             _ => Scalar::Other,
         },
         // Text or a number of any kind is text; text or an object is a document.
-        Json::Array(types) if types.iter().any(|name| name == "string") && types.iter().any(|name| name == "number" || name == "integer") => Scalar::Text,
-        Json::Null if node.get("enum").or_else(|| node.get("const")).or_else(|| node.get("enumCaseInsensitive")).is_some() => Scalar::Text,
+        Json::Array(types)
+            if types.iter().any(|name| name == "string")
+                && types
+                    .iter()
+                    .any(|name| name == "number" || name == "integer") =>
+        {
+            Scalar::Text
+        }
+        Json::Null
+            if node
+                .get("enum")
+                .or_else(|| node.get("const"))
+                .or_else(|| node.get("enumCaseInsensitive"))
+                .is_some() =>
+        {
+            Scalar::Text
+        }
         Json::Null if node.get("pattern").is_some() => Scalar::Text,
         Json::Null => {
-            let alternatives: Vec<Scalar> = ["anyOf", "oneOf"].iter().flat_map(|keyword| node[*keyword].as_array().into_iter().flatten().map(scalar_type)).collect();
+            let alternatives: Vec<Scalar> = ["anyOf", "oneOf"]
+                .iter()
+                .flat_map(|keyword| {
+                    node[*keyword]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .map(scalar_type)
+                })
+                .collect();
             match alternatives.first() {
-                Some(first) if alternatives.iter().all(|alternative| alternative == first) => *first,
+                Some(first) if alternatives.iter().all(|alternative| alternative == first) => {
+                    *first
+                }
                 _ => Scalar::Other,
             }
         }
@@ -621,17 +800,31 @@ fn values(node: &Json) -> Option<Vec<String>> {
 
 fn has_properties(schema: &Schema, node: &Json) -> bool {
     let (_, node) = schema.resolve(node);
-    let of = |node: &Json| node["properties"].as_object().is_some_and(|properties| !properties.is_empty());
+    let of = |node: &Json| {
+        node["properties"]
+            .as_object()
+            .is_some_and(|properties| !properties.is_empty())
+    };
     of(node)
         || ["oneOf", "anyOf"].iter().any(|keyword| {
-            node[*keyword].as_array().into_iter().flatten().any(|alternative| of(schema.resolve(alternative).1))
+            node[*keyword]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|alternative| of(schema.resolve(alternative).1))
         })
 }
 
 /// Key and value, both text: the one tag type serves.
 fn is_tag(definition: Option<&str>, node: &Json) -> bool {
-    let Some(properties) = node["properties"].as_object() else { return false };
+    let Some(properties) = node["properties"].as_object() else {
+        return false;
+    };
     definition.is_some_and(|name| name.ends_with("Tag") || name == "TagMap")
         && properties.len() == 2
-        && ["Key", "Value"].iter().all(|name| properties.get(*name).is_some_and(|property| property["type"] == "string"))
+        && ["Key", "Value"].iter().all(|name| {
+            properties
+                .get(*name)
+                .is_some_and(|property| property["type"] == "string")
+        })
 }

@@ -5,7 +5,21 @@ use proc_macro2::Ident;
 use quote::format_ident;
 
 /// Spellings that would be cut in the wrong place.
-const WORDS: &[(&str, &str)] = &[("IoT", "Iot"), ("KiB", "Kib"), ("MiBps", "Mibps"), ("MBs", "Mbs"), ("GBs", "Gbs"), ("AZs", "Azs"), ("IPs", "Ips"), ("ARNs", "Arns"), ("URIs", "Uris"), ("DNs", "Dns"), ("ACLs", "Acls"), ("IDs", "Ids"), ("OAuth", "Oauth")];
+const WORDS: &[(&str, &str)] = &[
+    ("IoT", "Iot"),
+    ("KiB", "Kib"),
+    ("MiBps", "Mibps"),
+    ("MBs", "Mbs"),
+    ("GBs", "Gbs"),
+    ("AZs", "Azs"),
+    ("IPs", "Ips"),
+    ("ARNs", "Arns"),
+    ("URIs", "Uris"),
+    ("DNs", "Dns"),
+    ("ACLs", "Acls"),
+    ("IDs", "Ids"),
+    ("OAuth", "Oauth"),
+];
 
 fn words(name: &str) -> String {
     let mut name = name.to_owned();
@@ -32,7 +46,10 @@ pub fn camel(name: &str) -> String {
 
 /// `ON_DEMAND` → `OnDemand`, `4XX` → `V4xx`
 pub fn variant(value: &str) -> String {
-    let text: String = value.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { ' ' }).collect();
+    let text: String = value
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { ' ' })
+        .collect();
     let name = text.to_upper_camel_case();
     match name.chars().next() {
         None => "Empty".to_owned(),
@@ -48,7 +65,11 @@ pub fn constant(name: &str) -> Ident {
 
 /// `AWS::KinesisFirehose::DeliveryStream` → `kinesisfirehose`
 pub fn service_module(type_name: &str) -> String {
-    type_name.split("::").nth(1).unwrap_or_default().to_lowercase()
+    type_name
+        .split("::")
+        .nth(1)
+        .unwrap_or_default()
+        .to_lowercase()
 }
 
 /// `AWS::KinesisFirehose::DeliveryStream` → `DeliveryStream`
@@ -86,9 +107,13 @@ mod tests {
 
     #[test]
     fn enum_values_become_variants() {
-        for (value, expected) in
-            [("ON_DEMAND", "OnDemand"), ("provided.al2023", "ProvidedAl2023"), ("aws:kms", "AwsKms"), ("1.2", "V12"), ("", "Empty")]
-        {
+        for (value, expected) in [
+            ("ON_DEMAND", "OnDemand"),
+            ("provided.al2023", "ProvidedAl2023"),
+            ("aws:kms", "AwsKms"),
+            ("1.2", "V12"),
+            ("", "Empty"),
+        ] {
             assert_eq!(variant(value), expected);
         }
     }

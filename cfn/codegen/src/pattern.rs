@@ -62,7 +62,10 @@ mod tests {
             (r"[^]]x[[]", r"[^]]x[\[]"),
         ] {
             assert_eq!(translate(pattern), expected, "{pattern}");
-            assert!(fancy_regex::Regex::new(&translate(pattern)).is_ok(), "{pattern}");
+            assert!(
+                fancy_regex::Regex::new(&translate(pattern)).is_ok(),
+                "{pattern}"
+            );
         }
     }
 }

@@ -80,10 +80,15 @@ impl Input {
             ..Input::default()
         };
         for path in json_files(schemas)? {
-            if path.file_name().is_some_and(|name| name == "relations.json") {
+            if path
+                .file_name()
+                .is_some_and(|name| name == "relations.json")
+            {
                 continue;
             }
-            input.add(read_json(&path)?).with_context(|| format!("in {}", path.display()))?;
+            input
+                .add(read_json(&path)?)
+                .with_context(|| format!("in {}", path.display()))?;
         }
         let mut entries: Vec<Overlay> = Vec::new();
         for path in json_files(overlays)? {
@@ -95,16 +100,27 @@ impl Input {
 
     /// Adds a schema.
     pub fn add(&mut self, json: Json) -> Result<()> {
-        let Some(type_name) = json.get("typeName").and_then(Json::as_str).map(str::to_owned) else {
+        let Some(type_name) = json
+            .get("typeName")
+            .and_then(Json::as_str)
+            .map(str::to_owned)
+        else {
             bail!("no `typeName`: this is not a registry schema");
         };
-        self.schemas.insert(type_name.clone(), Schema { type_name, json });
+        self.schemas
+            .insert(type_name.clone(), Schema { type_name, json });
         Ok(())
     }
 
     /// The overlays of a type and path.
-    pub fn overlays_of<'a>(&'a self, type_name: &'a str, path: &'a str) -> impl Iterator<Item = &'a Overlay> {
-        self.overlays.iter().filter(move |overlay| overlay.r#type == type_name && overlay.path.as_deref() == Some(path))
+    pub fn overlays_of<'a>(
+        &'a self,
+        type_name: &'a str,
+        path: &'a str,
+    ) -> impl Iterator<Item = &'a Overlay> {
+        self.overlays.iter().filter(move |overlay| {
+            overlay.r#type == type_name && overlay.path.as_deref() == Some(path)
+        })
     }
 }
 
@@ -115,8 +131,12 @@ impl Schema {
         let mut node = node;
         // Definitions may name each other; a chain as long as there are definitions is a cycle.
         for _ in 0..64 {
-            let Some(reference) = node.get("$ref").and_then(Json::as_str) else { break };
-            let Some(target) = self.json.pointer(reference.trim_start_matches('#')) else { break };
+            let Some(reference) = node.get("$ref").and_then(Json::as_str) else {
+                break;
+            };
+            let Some(target) = self.json.pointer(reference.trim_start_matches('#')) else {
+                break;
+            };
             name = reference.rsplit('/').next();
             node = target;
         }
@@ -136,14 +156,22 @@ impl Schema {
 
 /// The texts of a JSON list.
 pub fn texts(json: &Json) -> Vec<String> {
-    json.as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect()
+    json.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn json_files(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
             paths.push(path);
         }
     }
