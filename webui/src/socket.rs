@@ -119,6 +119,10 @@ impl Socket {
                     }
                     ping = Instant::now() + HEARTBEAT;
                     self.send_unless(wire::ping(), shutdown).await?;
+                    // A page cannot see pings, but it must notice a dead connection too.
+                    let (version, frame) = hub.merged(seen);
+                    seen = version;
+                    self.send_unless(frame, shutdown).await?;
                 }
             }
         }
