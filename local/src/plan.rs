@@ -4,6 +4,9 @@
 //! struct generated for its type, finds what refers to what, and gathers policies and calls.
 //! Everything that is wrong is reported at once; nothing has been started by then.
 
+mod caches;
+mod environments;
+mod functions;
 mod read;
 mod rules;
 mod streams;
@@ -20,10 +23,13 @@ use cfn::resolve::{
 };
 use serde_json::json;
 
+pub use environments::environment_properties;
+pub use functions::environment;
 pub use read::properties;
+use read::name_of;
 pub use rules::{ActionPlan, RulePlan, Target};
 
-use crate::kinesis;
+use crate::{beanstalk, elasticache, kinesis, lambda};
 
 /// The account that templates run in here.
 pub const ACCOUNT_ID: &str = "000000000000";
@@ -33,6 +39,7 @@ const EMULATED: &[&str] = &[
     "AWS::ElasticBeanstalk::Application",
     "AWS::ElasticBeanstalk::ApplicationVersion",
     "AWS::ElasticBeanstalk::Environment",
+    "AWS::ElastiCache::ParameterGroup",
     "AWS::ElastiCache::ReplicationGroup",
     "AWS::IoT::TopicRule",
     "AWS::Kinesis::Stream",
@@ -80,6 +87,12 @@ pub struct Plan {
     pub calls: Vec<Call>,
     /// Streams by logical ID, in the template's order.
     pub streams: Vec<kinesis::Config>,
+    /// Functions; binary, folder and certificate are not known yet.
+    pub functions: Vec<lambda::Config>,
+    /// Caches; server and folder are not known yet.
+    pub caches: Vec<elasticache::Config>,
+    /// Beanstalk environments; bundle, address and certificate are not known yet.
+    pub environments: Vec<beanstalk::Config>,
     /// Rules, in the template's order.
     pub rules: Vec<RulePlan>,
     /// What does nothing here.
@@ -148,6 +161,9 @@ impl Plan {
             }
         }
         let streams = streams::plan(&resolved, &mut problems);
+        let functions = functions::plan(&resolved, &mut problems, &mut not_emulated);
+        let caches = caches::plan(&resolved, &mut problems, &mut not_emulated);
+        let environments = environments::plan(&resolved, &mut problems);
         let rules = rules::plan(&resolved, &mut problems, &mut not_emulated);
         if !problems.is_empty() {
             return Err(Unplannable(problems));
@@ -158,6 +174,9 @@ impl Plan {
             policies: Arc::new(policies),
             calls,
             streams,
+            functions,
+            caches,
+            environments,
             rules,
             not_emulated,
         })

@@ -20,3 +20,11 @@ where
         Problem::at(&resource.logical_id, path, error.into_inner().to_string())
     })
 }
+
+/// The name by which AWS knows an enum's value.
+pub(super) fn name_of(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
