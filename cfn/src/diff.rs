@@ -46,8 +46,19 @@ pub struct Changes {
     pub permissions: Lines,
     /// Who may reach whom
     pub network: Lines,
-    /// Outputs that appear, change or go: name, before, after.
-    pub outputs: Vec<(String, Option<String>, Option<String>)>,
+    /// Outputs that appear, change or go
+    pub outputs: Vec<OutputChange>,
+}
+
+/// An output that appears, changes or goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputChange {
+    /// Name
+    pub name: String,
+    /// Value; `None`: it was not there.
+    pub before: Option<String>,
+    /// Value; `None`: it is not there any more.
+    pub after: Option<String>,
 }
 
 /// What happens to a resource.
@@ -395,13 +406,11 @@ impl CreateOnly {
     }
 }
 
+/// Takes a path and the values there before and after.
+type Difference<'f> = &'f mut dyn FnMut(&str, Option<&Json>, Option<&Json>);
+
 /// Calls for every smallest difference, lists of different length as a whole.
-fn differences(
-    path: &str,
-    old: Option<&Json>,
-    new: Option<&Json>,
-    found: &mut dyn FnMut(&str, Option<&Json>, Option<&Json>),
-) {
+fn differences(path: &str, old: Option<&Json>, new: Option<&Json>, found: Difference<'_>) {
     match (old, new) {
         (old, new) if old == new => {}
         (Some(Json::Object(old)), Some(Json::Object(new))) => {
@@ -436,17 +445,15 @@ fn lines(old: BTreeSet<Row>, new: BTreeSet<Row>, opens: impl Fn(&Row) -> bool) -
     lines
 }
 
-fn outputs(old: &Resolved, new: &Resolved) -> Vec<(String, Option<String>, Option<String>)> {
+fn outputs(old: &Resolved, new: &Resolved) -> Vec<OutputChange> {
     let names: BTreeSet<&String> = old.outputs.keys().chain(new.outputs.keys()).collect();
     names
         .into_iter()
-        .map(|name| {
-            (
-                name.clone(),
-                old.outputs.get(name).cloned(),
-                new.outputs.get(name).cloned(),
-            )
+        .map(|name| OutputChange {
+            name: name.clone(),
+            before: old.outputs.get(name).cloned(),
+            after: new.outputs.get(name).cloned(),
         })
-        .filter(|(_, before, after)| before != after)
+        .filter(|output| output.before != output.after)
         .collect()
 }

@@ -183,6 +183,7 @@ pub fn check(resolved: &Resolved, managed: &ManagedPolicies) -> Vec<Finding> {
         for policy in &role.identity {
             for (index, statement) in policy.statements.iter().enumerate() {
                 findings.extend(needless(
+                    resolved,
                     &role.logical_id,
                     &policy.by(index),
                     statement,
@@ -287,7 +288,13 @@ fn keys(keys: &Keys) -> String {
 }
 
 /// What of a statement no call needs, or could be narrower.
-fn needless(role: &str, by: &By, statement: &Statement, calls: &[&Call]) -> Vec<Finding> {
+fn needless(
+    resolved: &Resolved,
+    role: &str,
+    by: &By,
+    statement: &Statement,
+    calls: &[&Call],
+) -> Vec<Finding> {
     let place = if by.logical_id == role {
         format!("{} statement {}", by.path, by.statement)
     } else {
@@ -357,6 +364,22 @@ fn needless(role: &str, by: &By, statement: &Statement, calls: &[&Call]) -> Vec<
                 format!("means {resource}, which nothing in this template needs: remove it"),
             ));
         }
+        let reach = resource.find(['*', '?']).unwrap_or(resource.len());
+        let further: BTreeSet<&str> = used
+            .iter()
+            .filter_map(|call| subject(resolved, &call.resource))
+            .filter(|subject| resource != "*" && reach < subject.len())
+            .collect();
+        if !further.is_empty() {
+            let names: Vec<&str> = further.into_iter().collect();
+            findings.push(finding(
+                FindingKind::Wildcard,
+                format!(
+                    "means {resource}: name what is needed, {}",
+                    names.join(", ")
+                ),
+            ));
+        }
         let narrower: BTreeSet<&str> = used
             .iter()
             .filter(|call| call.resource != "*")
@@ -374,6 +397,19 @@ fn needless(role: &str, by: &By, statement: &Statement, calls: &[&Call]) -> Vec<
         }
     }
     findings
+}
+
+/// The ARN of the template's resource that a call's resource is or is in: a bucket for its objects,
+/// a log group for its streams. A Beanstalk environment's name is not known before its role is.
+fn subject<'a>(resolved: &'a Resolved, resource: &str) -> Option<&'a str> {
+    let arns = resolved.resources.values().filter_map(|it| it.arn());
+    arns.map(|arn| arn.strip_suffix(":*").unwrap_or(arn))
+        .filter(|arn| !arn.contains(":elasticbeanstalk:"))
+        .filter(|arn| {
+            let rest = resource.strip_prefix(arn);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':']))
+        })
+        .max_by_key(|arn| arn.len())
 }
 
 /// A statement with one action, to ask what it covers.

@@ -218,11 +218,7 @@ fn parameters_conditions_and_outputs_count_by_their_effect() {
     .unwrap();
     assert_eq!(ids(&changes), ["Cache", "ReplicaAlarmTopic"]);
     assert_eq!(changes.resources["ReplicaAlarmTopic"].action, Action::Add);
-    let names: Vec<&str> = changes
-        .outputs
-        .iter()
-        .map(|(name, ..)| name.as_str())
-        .collect();
+    let names: Vec<&str> = changes.outputs.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["ReplicaTopic"]);
 }
 

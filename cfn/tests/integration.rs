@@ -101,6 +101,12 @@ fn needless_and_wide_grants_are_found() {
             FindingKind::Unused,
             "means arn:aws:s3:::other",
         ),
+        (
+            "Resource",
+            json!("arn:aws:kinesis:*:*:stream/*"),
+            FindingKind::Wildcard,
+            "means arn:aws:kinesis:*:*:stream/*: name what is needed, arn:aws:kinesis:eu-central-1",
+        ),
     ] {
         let found = findings(|template| template.pointer_mut(statement).unwrap()[key] = value);
         let [(got, text)] = found.as_slice() else {
