@@ -4,10 +4,11 @@
 //! What a template *means* at run time is emulated elsewhere; what can be computed from its text is here.
 //!
 //! Layout, in reading order:
-//! - writing: [`template`], [`resource`], [`value`], [`reference`], [`intrinsic`], [`policy`], [`grant`],
+//! - writing: [`template`], [`resource`], [`value`], [`reference`](mod@reference), [`intrinsic`], [`policy`], [`grant`],
 //!   and [`resources`], which is generated from the registry schemas in `schemas/` and `overlays/`;
 //! - checking: [`check`] with [`shape`] and [`problem`];
-//! - reading: [`document`], [`resolve`], [`arn`].
+//! - reading: [`document`], [`resolve`], [`arn`];
+//! - judging what was read: [`evaluate`], [`integration`], [`network`], [`access`], [`diff`](mod@diff).
 
 pub mod grant;
 pub mod intrinsic;
