@@ -232,14 +232,22 @@ impl Decimal {
         self
     }
 
-    /// Coefficient without the digits below 10^`exponent`, and whether they were all zero.
+    /// Coefficient without the digits below 10^`exponent`, those digits, and the unit that they are parts of.
     fn cut(self, exponent: i32) -> (i128, i128, i128) {
         let excess = exponent.saturating_sub(self.exponent).max(0) as u32;
         if excess > 38 {
             return (0, self.coefficient, i128::MAX);
         }
         let unit = 10_i128.pow(excess);
-        (self.coefficient / unit, self.coefficient % unit, unit)
+        // Most numbers are short, and 64 bits divide much quicker.
+        let (whole, rest) = match (i64::try_from(self.coefficient), i64::try_from(unit)) {
+            (Ok(coefficient), Ok(unit)) => (
+                i128::from(coefficient / unit),
+                i128::from(coefficient % unit),
+            ),
+            _ => (self.coefficient / unit, self.coefficient % unit),
+        };
+        (whole, rest, unit)
     }
 
     fn round(self, rounding: Rounding) -> Number {
@@ -375,6 +383,12 @@ impl Number {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         /// Digits that surely fit 128 bits.
         const KEPT: u32 = 38;
+        // An Int of up to 18 digits is read at once.
+        if text.len() < 19
+            && let Ok(int) = text.parse::<i64>()
+        {
+            return Some(Self::Int(i128::from(int)));
+        }
         let (negative, digits) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
