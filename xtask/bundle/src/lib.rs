@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::Context;
 
 pub use archive::zip;
-pub use nginx::WORKER_CONNECTIONS;
+pub use nginx::{OPEN_FILES, WORKER_CONNECTIONS};
 
 /// Path of the web UI's binary in the bundle; the Procfile starts it.
 pub const WEBUI: &str = "bin/webui";

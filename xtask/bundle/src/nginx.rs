@@ -21,7 +21,7 @@ const CLIENTS: usize = 10_000;
 pub const WORKER_CONNECTIONS: usize = 2 * CLIENTS + 4 * 1024;
 
 /// Open files of one nginx worker: its connections and room for logs, listeners and the rest.
-const OPEN_FILES: usize = 2 * WORKER_CONNECTIONS;
+pub const OPEN_FILES: usize = 2 * WORKER_CONNECTIONS;
 
 /// The main file, written anew with what Beanstalk needs of it: the two includes, the port, the logs
 /// that it collects, and the map that its `00_application.conf` uses.

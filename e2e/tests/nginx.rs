@@ -1,0 +1,324 @@
+//! The bundle's nginx files in a real nginx, put together as Beanstalk does.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, ensure};
+use bundle::{OPEN_FILES, Settings, WORKER_CONNECTIONS};
+use contract::{environment, http};
+use e2e::PATIENCE;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+/// Beanstalk's own part, as it comes with the Go platform: what matters is that it holds `location /`.
+const APPLICATION: &str = "location / {
+    proxy_pass http://127.0.0.1:5000;
+    proxy_http_version 1.1;
+    proxy_set_header Connection $connection_upgrade;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Host $host;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+}
+";
+
+#[tokio::test]
+async fn websocket_is_upgraded_with_the_clients_address() -> anyhow::Result<()> {
+    let upstream = Upstream::start().await?;
+    let nginx = Nginx::start(
+        Settings {
+            redirect_to_https: false,
+        },
+        upstream.address,
+    )
+    .await?;
+    let request = format!(
+        "GET {} HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         X-Forwarded-For: 203.0.113.7\r\n\r\n",
+        http::SOCKET
+    );
+    let mut stream = TcpStream::connect(nginx.address).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let answer = read_until(&mut stream, "over").await?;
+    ensure!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    let seen = upstream.last_request();
+    for line in [
+        "upgrade: websocket",
+        "connection: upgrade",
+        "host: example.com",
+    ] {
+        ensure!(seen.contains(line), "{line} did not arrive: {seen}");
+    }
+    ensure!(
+        seen.contains("x-forwarded-for: 203.0.113.7, 127.0.0.1"),
+        "{seen}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn page_is_served_beside_beanstalks_own_location() -> anyhow::Result<()> {
+    let upstream = Upstream::start().await?;
+    let nginx = Nginx::start(
+        Settings {
+            redirect_to_https: false,
+        },
+        upstream.address,
+    )
+    .await?;
+    let answer = nginx.get("/", "X-Forwarded-Proto: http").await?;
+    ensure!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("over"),
+        "{answer}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn plain_http_is_redirected_except_for_the_health_check() -> anyhow::Result<()> {
+    let upstream = Upstream::start().await?;
+    let nginx = Nginx::start(
+        Settings {
+            redirect_to_https: true,
+        },
+        upstream.address,
+    )
+    .await?;
+    let answer = nginx.get("/a?b=c", "X-Forwarded-Proto: http").await?;
+    ensure!(answer.starts_with("HTTP/1.1 301"), "{answer}");
+    ensure!(
+        answer.contains("Location: https://example.com/a?b=c\r\n"),
+        "{answer}"
+    );
+    for (path, header) in [
+        ("/", "X-Forwarded-Proto: https"),
+        (http::HEALTH, "X-Forwarded-Proto: http"),
+        // The balancer's health check says nothing.
+        (http::HEALTH, "Accept: */*"),
+    ] {
+        let answer = nginx.get(path, header).await?;
+        ensure!(
+            answer.starts_with("HTTP/1.1 200"),
+            "{path} with {header}: {answer}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn descriptors_of_a_worker_suffice_for_its_connections() -> anyhow::Result<()> {
+    let upstream = Upstream::start().await?;
+    let nginx = Nginx::start(
+        Settings {
+            redirect_to_https: false,
+        },
+        upstream.address,
+    )
+    .await?;
+    let master = fs::read_to_string(nginx.folder.path().join("pid"))?;
+    let workers = Command::new("ps")
+        .args(["-o", "pid=", "--ppid", master.trim()])
+        .output()?;
+    let workers = String::from_utf8(workers.stdout)?;
+    let worker = workers
+        .split_whitespace()
+        .next()
+        .context("nginx has no worker")?;
+    let (soft, _) = open_files(worker)?;
+    // A machine may allow less to everybody; Amazon Linux 2023 allows nginx more.
+    let (_, allowed) = open_files("self")?;
+    let expected = OPEN_FILES.min(allowed);
+    ensure!(
+        OPEN_FILES > WORKER_CONNECTIONS && soft == expected,
+        "{soft} open files for {WORKER_CONNECTIONS} connections, expected {expected}"
+    );
+    Ok(())
+}
+
+/// Soft and hard limit of a process's open files.
+fn open_files(process: &str) -> anyhow::Result<(usize, usize)> {
+    let limits = fs::read_to_string(format!("/proc/{process}/limits"))?;
+    let files = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .context("expected a limit of open files")?;
+    let mut numbers = files.split_whitespace();
+    let mut next = || match numbers.next() {
+        Some("unlimited") => Ok(usize::MAX),
+        number => number
+            .unwrap_or_default()
+            .parse()
+            .context("expected a number"),
+    };
+    Ok((next()?, next()?))
+}
+
+/// Stands for the web UI: accepts every upgrade and every request, and remembers the last.
+struct Upstream {
+    address: SocketAddr,
+    last: std::sync::Arc<std::sync::Mutex<String>>,
+}
+
+impl Upstream {
+    async fn start() -> anyhow::Result<Upstream> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let last = std::sync::Arc::<std::sync::Mutex<String>>::default();
+        let seen = last.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let Ok(request) = read_until(&mut stream, "\r\n\r\n").await else {
+                    continue;
+                };
+                let answer = if request.to_lowercase().contains("upgrade: websocket") {
+                    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nover"
+                } else {
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nover"
+                };
+                if let Ok(mut last) = seen.lock() {
+                    *last = request.to_lowercase();
+                }
+                // A client that has gone is its own test's matter.
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Ok(Upstream { address, last })
+    }
+
+    fn last_request(&self) -> String {
+        self.last
+            .lock()
+            .map(|last| last.clone())
+            .unwrap_or_default()
+    }
+}
+
+struct Nginx {
+    address: SocketAddr,
+    folder: tempfile::TempDir,
+    process: Child,
+}
+
+impl Nginx {
+    async fn start(settings: Settings, upstream: SocketAddr) -> anyhow::Result<Nginx> {
+        let folder = tempfile::tempdir()?;
+        let address = free_address().await?;
+        let here = folder.path().display();
+        for file in bundle::files(settings) {
+            let Some(path) = file.path.strip_prefix(".platform/nginx/") else {
+                continue;
+            };
+            // What is Beanstalk's machine there is a folder and two ports here.
+            let contents = file
+                .contents
+                .replace("user nginx;", "daemon off;")
+                .replace(
+                    "listen 80 default_server",
+                    &format!("listen {address} default_server"),
+                )
+                .replace("/var/log/nginx/", &format!("{here}/"))
+                .replace("/var/run/nginx.pid", &format!("{here}/pid"));
+            write(&folder.path().join(path), &to_upstream(&contents, upstream))?;
+        }
+        write(
+            &folder
+                .path()
+                .join("conf.d/elasticbeanstalk/00_application.conf"),
+            &to_upstream(APPLICATION, upstream),
+        )?;
+        let nginx = |flags: &[&str]| {
+            let mut command = Command::new("nginx");
+            command
+                .arg("-p")
+                .arg(folder.path())
+                .arg("-c")
+                .arg(folder.path().join("nginx.conf"))
+                .args(flags)
+                .stdin(Stdio::null());
+            command
+        };
+        let checked = nginx(&["-t"])
+            .output()
+            .context("nginx: `cargo xtask test` says how to get it")?;
+        let said = String::from_utf8_lossy(&checked.stderr);
+        ensure!(
+            checked.status.success() && !said.contains("[warn]"),
+            "{said}"
+        );
+        let process = nginx(&[]).spawn()?;
+        let started = Nginx {
+            address,
+            folder,
+            process,
+        };
+        let listening = async {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, listening)
+            .await
+            .context("nginx does not listen")?;
+        Ok(started)
+    }
+
+    async fn get(&self, path: &str, header: &str) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n{header}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        timeout(PATIENCE, stream.read_to_string(&mut answer)).await??;
+        Ok(answer)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // SIGTERM to the master, which ends its workers; killed alone it would leave them.
+        let _ = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status();
+        let _ = self.process.wait();
+    }
+}
+
+fn to_upstream(text: &str, upstream: SocketAddr) -> String {
+    text.replace(
+        &format!("http://127.0.0.1:{};", environment::DEFAULT_PORT),
+        &format!("http://{upstream};"),
+    )
+}
+
+fn write(path: &Path, contents: &str) -> anyhow::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    Ok(fs::write(path, contents)?)
+}
+
+async fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?)
+}
+
+async fn read_until(stream: &mut TcpStream, end: &str) -> anyhow::Result<String> {
+    let mut read = Vec::new();
+    let reading = async {
+        while !read.ends_with(end.as_bytes()) {
+            let mut part = [0; 4096];
+            let length = stream.read(&mut part).await?;
+            ensure!(
+                length > 0,
+                "closed after {:?}",
+                String::from_utf8_lossy(&read)
+            );
+            read.extend_from_slice(&part[..length]);
+        }
+        Ok(())
+    };
+    timeout(PATIENCE, reading).await??;
+    Ok(String::from_utf8(read)?)
+}
