@@ -107,7 +107,7 @@
           if (value !== null && typeof value === 'object' && !Array.isArray(value)) {
             for (const inner of firstKeys(value)) take(`${key}.${inner}`, plain(value[inner]));
           } else {
-            take(key, plain(value));
+            take(Array.isArray(payload) ? `[${key}]` : key, plain(value));
           }
         }
       } else {
@@ -258,7 +258,7 @@
     const step = width / Math.max(history.length - 1, 1);
     const points = [];
     history.forEach((value, index) => {
-      const share = span > 0 && Number.isFinite(span) ? (value - low) / span : 0.5;
+      const share = span > 0 && Number.isFinite(span) ? (value - low) / span : floor === undefined ? 0.5 : 0;
       points.push(`${(index * step).toFixed(1)},${(height - 2 - share * (height - 4)).toFixed(1)}`);
     });
     const text = history.length > 1 ? points.join(' ') : '';

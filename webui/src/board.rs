@@ -51,6 +51,8 @@ pub(crate) struct Board {
     devices: BTreeMap<String, Entry>,
     unreachable_since: Option<u64>,
     loaded: bool,
+    /// Whether what was published last is the cache's state.
+    ready: bool,
 
     version: u64,
     /// Devices that changed since the last publication.
@@ -119,7 +121,7 @@ impl Board {
         Applied::Yes
     }
 
-    /// Takes over what was read from the cache, at `now` seconds.
+    /// Takes over what was read from the cache, at `now` seconds; so the cache is in reach.
     pub(crate) fn replace(&mut self, snapshot: Snapshot, now: f64) {
         self.dirty = true;
         if snapshot.epoch != self.epoch || snapshot.seq < self.seq {
@@ -128,7 +130,7 @@ impl Board {
                 epoch: snapshot.epoch,
                 version: self.version,
                 oldest: self.version + 1,
-                unreachable_since: self.unreachable_since,
+                ready: self.ready,
                 dirty: true,
                 ..Self::default()
             };
@@ -155,19 +157,20 @@ impl Board {
             self.update(device, now);
         }
         self.loaded = true;
+        self.unreachable_since = None;
     }
 
-    /// The cache is out of reach since then, in milliseconds since the Unix epoch, or back (`None`).
-    pub(crate) fn set_unreachable(&mut self, since: Option<u64>) {
-        if self.unreachable_since.is_some() != since.is_some() {
-            self.unreachable_since = since;
+    /// The cache is out of reach since then, in milliseconds since the Unix epoch.
+    pub(crate) fn set_unreachable(&mut self, since: u64) {
+        if self.unreachable_since.is_none() {
+            self.unreachable_since = Some(since);
             self.dirty = true;
         }
     }
 
-    /// Whether the state is that of the cache.
+    /// Whether everybody can see the cache's state.
     pub(crate) fn is_ready(&self) -> bool {
-        self.loaded && self.unreachable_since.is_none()
+        self.ready
     }
 
     /// Epoch and sequence number up to which the state holds.
@@ -203,6 +206,7 @@ impl Board {
         if !std::mem::take(&mut self.dirty) {
             return None;
         }
+        self.ready = self.loaded && self.unreachable_since.is_none();
         let changed = std::mem::take(&mut self.changed);
         for name in &changed {
             if let Some(entry) = self.devices.get_mut(name) {

@@ -47,7 +47,7 @@ pub(crate) async fn follow(client: Client, hub: Arc<Hub>) {
             before = true;
             wait = BACKOFF.0;
         }
-        hub.change(|board, clock| board.set_unreachable(Some(clock.milliseconds)));
+        hub.change(|board, clock| board.set_unreachable(clock.milliseconds));
         warn!(
             error = format!("{error:#}"),
             retry_in_ms = wait.as_millis() as u64,
@@ -85,7 +85,6 @@ async fn session(
         .context("connect for reading")?;
 
     read_all(&mut cache, hub).await?;
-    hub.change(|board, _| board.set_unreachable(None));
     *was_ready = true;
     if before {
         hub.metrics.reconnects.increment();

@@ -68,7 +68,7 @@ impl Hub {
             full: Mutex::default(),
             merged: Mutex::default(),
         };
-        lock(&hub.board).set_unreachable(Some(hub.clock().milliseconds));
+        lock(&hub.board).set_unreachable(hub.clock().milliseconds);
         Arc::new(hub)
     }
 
