@@ -482,3 +482,21 @@ fn a_rule_takes_what_from_matches_and_what_names_it() {
     assert!(unrouted.topic_filter().is_none() && !unrouted.takes("a"));
     assert!(unrouted.takes("$aws/rules/Rule/a"));
 }
+
+#[test]
+fn the_deepest_that_is_allowed_is_evaluated() {
+    let array = format!("{{\"x\":{}1{}}}", "[".repeat(127), "]".repeat(127));
+    check("SELECT x FROM 'a' WHERE x = x", &array, Some(&array));
+    for (open, close, expected) in [
+        ("abs(", ")", "5"),
+        ("(", ")", "-5"),
+        ("CASE 1 WHEN 1 THEN ", " END", "-5"),
+    ] {
+        let expression = format!("{}x{}", open.repeat(30), close.repeat(30));
+        check(
+            &format!("SELECT VALUE ({expression}) FROM 'a'"),
+            r#"{"x":-5}"#,
+            Some(expected),
+        );
+    }
+}
