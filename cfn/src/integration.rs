@@ -15,7 +15,7 @@ mod calls;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::evaluate::{By, Effect, Keys, ManagedPolicies, Policies, Statement};
+use crate::evaluate::{By, Effect, Keys, ManagedPolicies, Policies, PrincipalPattern, Statement};
 use crate::resolve::{Problem, Resolved};
 
 /// A call to AWS that a resource's settings imply.
@@ -192,8 +192,96 @@ pub fn check(resolved: &Resolved, managed: &ManagedPolicies) -> Vec<Finding> {
             }
         }
     }
+    findings.extend(needless_trust(&policies, &calls));
+    findings.extend(needless_services(&policies, &calls));
     findings.sort();
     findings.dedup();
+    findings
+}
+
+/// Who may assume a role though nothing in the template needs it.
+fn needless_trust(policies: &Policies, calls: &[Call]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut add = |role: &str, by: By, message: String| {
+        let message = format!("{} statement {}: {message}", by.path, by.statement);
+        let logical_id = role.to_owned();
+        findings.push(Finding {
+            kind: FindingKind::Unused,
+            logical_id,
+            message,
+        });
+    };
+    for role in policies.roles.values() {
+        let uses = |name: &String| {
+            calls.iter().any(|call| {
+                matches!(&call.caller, Caller::Role { role: id, service, .. } if *id == role.logical_id && service == name)
+            })
+        };
+        for (index, statement) in role.trust.statements.iter().enumerate() {
+            if statement.effect == Effect::Deny {
+                continue;
+            }
+            for action in &statement.actions {
+                if !action.eq_ignore_ascii_case("sts:AssumeRole") {
+                    let message =
+                        format!("allows {action}, but services need sts:AssumeRole alone");
+                    add(&role.logical_id, role.trust.by(index), message);
+                }
+            }
+            for principal in &statement.principals {
+                if let PrincipalPattern::Service(name) = principal
+                    && !uses(name)
+                {
+                    let message =
+                        format!("trusts {name}, which nothing in this template needs: remove it");
+                    add(&role.logical_id, role.trust.by(index), message);
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// What the policies of resources allow to services though nothing in the template needs it.
+fn needless_services(policies: &Policies, calls: &[Call]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (arn, attached) in &policies.resources {
+        for policy in attached {
+            for (index, statement) in policy.statements.iter().enumerate() {
+                let services: Vec<&String> = statement
+                    .principals
+                    .iter()
+                    .filter_map(|principal| match principal {
+                        PrincipalPattern::Service(name) => Some(name),
+                        _ => None,
+                    })
+                    .collect();
+                if statement.effect == Effect::Deny || services.len() != statement.principals.len()
+                {
+                    continue;
+                }
+                for action in &statement.actions {
+                    let used = calls.iter().any(|call| {
+                        matches!(&call.caller, Caller::Service(name) if services.contains(&name))
+                            && call.resource.starts_with(arn.as_str())
+                            && one(action).covers_action(&call.action)
+                    });
+                    if !used {
+                        let names: Vec<&str> = services.iter().map(|it| it.as_str()).collect();
+                        findings.push(Finding {
+                            kind: FindingKind::Unused,
+                            logical_id: policy.logical_id.clone(),
+                            message: format!(
+                                "{} statement {index}: allows {action} to {}, which nothing in this template needs: remove it",
+                                policy.path,
+                                names.join(", ")
+                            ),
+                        });
+                    }
+                }
+            }
+        }
+    }
     findings
 }
 

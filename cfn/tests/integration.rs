@@ -134,6 +134,10 @@ fn trust_must_admit_the_service_for_this_resource() {
             let trust = "/Resources/RuleRole/Properties/AssumeRolePolicyDocument/Statement/0";
             *template.pointer_mut(&format!("{trust}{pointer}")).unwrap() = value;
         });
+        let found: Vec<_> = found
+            .into_iter()
+            .filter(|(kind, _)| *kind != FindingKind::Unused)
+            .collect();
         let [(kind, text)] = found.as_slice() else {
             panic!("{pointer}: {found:#?}")
         };
@@ -159,6 +163,11 @@ fn a_topic_key_that_does_not_admit_cloudwatch_is_found() {
         },
     ] {
         let found = findings(edit);
+        // The key's own statements are then for nothing, which is said, too.
+        let found: Vec<_> = found
+            .into_iter()
+            .filter(|(kind, _)| *kind != FindingKind::Unused)
+            .collect();
         assert!(
             found.iter().all(|(kind, _)| *kind == FindingKind::Missing),
             "{found:#?}"
@@ -220,4 +229,33 @@ fn a_call_is_decided_on_the_object_that_is_written() {
         denial.ends_with("with an explicit deny in a resource-based policy"),
         "{denial}"
     );
+}
+
+#[test]
+fn needless_trust_and_needless_grants_to_services_are_found() {
+    let trust = "/Resources/RuleRole/Properties/AssumeRolePolicyDocument/Statement/0";
+    let key = "/Resources/AlarmKey/Properties/KeyPolicy/Statement/1";
+    for (pointer, element, value, expected) in [
+        (
+            trust,
+            "Principal",
+            json!({"Service": ["iot.amazonaws.com", "ec2.amazonaws.com"]}),
+            "RuleRole: Properties.AssumeRolePolicyDocument statement 0: trusts ec2.amazonaws.com, which nothing in this template needs: remove it",
+        ),
+        (
+            trust,
+            "Action",
+            json!(["sts:AssumeRole", "sts:TagSession"]),
+            "RuleRole: Properties.AssumeRolePolicyDocument statement 0: allows sts:TagSession, but services need sts:AssumeRole alone",
+        ),
+        (
+            key,
+            "Action",
+            json!(["kms:Decrypt", "kms:GenerateDataKey*", "kms:PutKeyPolicy"]),
+            "AlarmKey: Properties.KeyPolicy statement 1: allows kms:PutKeyPolicy to cloudwatch.amazonaws.com, which nothing in this template needs: remove it",
+        ),
+    ] {
+        let found = findings(|template| template.pointer_mut(pointer).unwrap()[element] = value);
+        assert_eq!(found, [(FindingKind::Unused, expected.to_owned())]);
+    }
 }
