@@ -185,6 +185,50 @@ fn function_and_web_ui_reach_the_cache_and_nothing_else_does() {
 }
 
 #[test]
+fn every_statement_that_is_taken_away_is_missed() {
+    // What instances do in Beanstalk's own bucket is granted as AWS's policy for web tiers gives it;
+    // which of it an instance needs is not published call by call.
+    const NOT_KNOWN_TO_BE_NEEDED: &[&str] = &["BeanstalkBucketList", "BeanstalkBucketObjects"];
+    for stage in Stage::ALL {
+        let stack = synth(stage)
+            .into_iter()
+            .find(|stack| stack.name == stack::stack_name(stage))
+            .expect("the main stack is emitted");
+        let template: Json = serde_json::from_str(&stack.template).expect("a template is JSON");
+        let resources = template["Resources"]
+            .as_object()
+            .expect("a template has resources");
+        for (logical_id, resource) in resources
+            .iter()
+            .filter(|(_, resource)| resource["Type"] == "AWS::IAM::Role")
+        {
+            let policies = resource["Properties"]["Policies"]
+                .as_array()
+                .map_or(0, Vec::len);
+            for index in 0..policies {
+                let mut changed = template.clone();
+                let list = changed["Resources"][logical_id]["Properties"]["Policies"]
+                    .as_array_mut()
+                    .expect("is a list");
+                let removed = list.remove(index);
+                let name = removed["PolicyName"].as_str().expect("a policy has a name");
+                if NOT_KNOWN_TO_BE_NEEDED.contains(&name) {
+                    continue;
+                }
+                let problems = stack::permission_problems(&changed.to_string());
+                let named = problems
+                    .iter()
+                    .any(|problem| problem.to_string().contains(logical_id.as_str()));
+                assert!(
+                    named,
+                    "{stage}: nobody misses {name} of {logical_id}, only: {problems:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn timeouts_are_in_order_in_the_template() {
     for stage in Stage::ALL {
         let resolved = main_stack(stage);

@@ -20,7 +20,9 @@ pub mod network;
 pub mod parameters;
 pub mod processing;
 
-use cfn::{Problems, Template};
+use cfn::document::Document;
+use cfn::evaluate::known_policies;
+use cfn::{Problem, Problems, Template};
 pub use config::{Arch, Config, Stage};
 
 /// An emitted stack.
@@ -45,6 +47,10 @@ pub fn synth(stage: Stage) -> Result<Vec<Synthesized>, Problems> {
         .into_iter()
         .map(|(name, template)| {
             let cfn::Synthesized { template, sources } = template.synth()?;
+            let problems = permission_problems(&template);
+            if !problems.is_empty() {
+                return Err(Problems(problems));
+            }
             Ok(Synthesized {
                 name,
                 template,
@@ -52,6 +58,32 @@ pub fn synth(stage: Stage) -> Result<Vec<Synthesized>, Problems> {
             })
         })
         .collect()
+}
+
+/// What is wrong with the permissions of a template: a call that its settings imply and nothing
+/// admits, a permission that nothing needs, a wildcard that reaches too far.
+///
+/// Public, so that a test can ask for a template that was changed by hand.
+pub fn permission_problems(template: &str) -> Vec<Problem> {
+    let document = match Document::parse(template) {
+        Ok(document) => document,
+        Err(error) => {
+            return vec![Problem::new(
+                "template",
+                format!("is not readable: {error}"),
+            )];
+        }
+    };
+    match cfn::resolve::resolve(&document, &cfn::access::context()) {
+        Ok(resolved) => cfn::integration::check(&resolved, &known_policies("aws"))
+            .into_iter()
+            .map(|finding| Problem::new(finding.logical_id, finding.message))
+            .collect(),
+        Err(problems) => problems
+            .into_iter()
+            .map(|problem| Problem::new(problem.logical_id, problem.message))
+            .collect(),
+    }
 }
 
 /// Name of the stack that holds the artifacts.
