@@ -10,56 +10,62 @@ use crate::{Exit, tools, workspace};
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Write nothing; fail when something would be written
-    #[arg(long, conflicts_with = "add")]
-    check: bool,
-    /// Bring in the schema of this type first, such as AWS::DynamoDB::Table
-    #[arg(long, value_name = "TYPE")]
-    add: Vec<String>,
-    /// List the properties that look like references and accept any text
     #[arg(long)]
-    untyped: bool,
+    check: bool,
+    /// Bring this type's schema in first, such as AWS::DynamoDB::Table; may be repeated
+    #[arg(long, value_name = "TYPE", conflicts_with = "check")]
+    add: Vec<String>,
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Arguments { check, add } = arguments;
     let root = workspace::root()?;
-    if !arguments.add.is_empty() {
-        let schemas = package_data(&tools::cfn_lint()?)?;
-        for r#type in &arguments.add {
-            let path = cfn_codegen::import::import(&root, &schemas, r#type)?;
-            println!("{}", workspace::shown(&path));
+    if !add.is_empty() {
+        let data = package_data(&tools::cfn_lint()?)?;
+        for name in &add {
+            let schema = cfn_codegen::import::import(&root, &data, name)
+                .with_context(|| format!("--add {name}"))?;
+            println!("{}", workspace::shown(&schema));
         }
     }
-    let report = cfn_codegen::run(&root, arguments.check)?;
-    for path in &report.written {
-        println!("{path}");
+    let report = cfn_codegen::run(&root, check)?;
+    for written in &report.written {
+        println!("{written}");
     }
-    for pattern in &report.unchecked {
-        eprintln!("this pattern cannot be checked: {pattern}");
-    }
-    // Of a type that was added all at once, so that an overlay can be written with it.
-    let of_added = |line: &&String| {
-        let of = |r#type: &String| line.strip_prefix(r#type.as_str()).is_some_and(|rest| rest.starts_with(':'));
-        arguments.untyped || arguments.add.iter().any(of)
-    };
-    let untyped: Vec<&String> = report.untyped.iter().filter(of_added).collect();
+    // The rest was looked at when its type came in.
+    let is_new = |path: &&String| add.iter().any(|name| path.starts_with(name.as_str()));
+    let untyped: Vec<_> = report.untyped.iter().filter(is_new).collect();
     if !untyped.is_empty() {
-        eprintln!("these accept any text; where they refer to a resource, say so in cfn/overlays:");
-        for line in untyped {
-            eprintln!("  {line}");
-        }
+        eprintln!(
+            "these look like references and take any text; type them by an overlay (cfn/overlays):"
+        );
+        untyped.iter().for_each(|path| eprintln!("  {path}"));
+    }
+    let unchecked: Vec<_> = report.unchecked.iter().filter(is_new).collect();
+    if !unchecked.is_empty() {
+        eprintln!("these patterns cannot be checked at synth:");
+        unchecked.iter().for_each(|path| eprintln!("  {path}"));
     }
     Ok(Exit::Done)
 }
 
-/// The schemas in the package of the cfn-lint whose program this is.
+/// The data that the Python package comes with, from the program in its virtual environment.
 fn package_data(program: &Path) -> anyhow::Result<PathBuf> {
-    let home = program.parent().and_then(Path::parent).context("cfn-lint's program has no folder")?;
+    let home = program
+        .parent()
+        .and_then(Path::parent)
+        .context("cfn-lint has no home")?;
     let libraries = home.join("lib");
-    for python in std::fs::read_dir(&libraries).with_context(|| format!("read {}", libraries.display()))? {
-        let schemas = python?.path().join("site-packages/cfnlint/data/schemas");
-        if schemas.is_dir() {
-            return Ok(schemas);
-        }
-    }
-    anyhow::bail!("no schemas of cfn-lint below {}: remove the folder and run this again", libraries.display())
+    std::fs::read_dir(&libraries)
+        .with_context(|| format!("list {}", libraries.display()))?
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .ok()?
+                    .path()
+                    .join("site-packages/cfnlint/data/schemas"),
+            )
+        })
+        .find(|data| data.is_dir())
+        .with_context(|| format!("{} holds no schemas", libraries.display()))
 }
