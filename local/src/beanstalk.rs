@@ -1,299 +1,210 @@
-//! Elastic Beanstalk: an environment as the bundle's own process.
+//! Elastic Beanstalk: the web process of a source bundle.
 //!
-//! The `web` process of the bundle's Procfile runs in the bundle's folder, with the environment
-//! properties of the template's option settings. It is started again when it ends, as the
-//! platform does. (Elastic Beanstalk Developer Guide: "Buildfile and Procfile", "Environment
-//! properties and other software settings".)
+//! Runs the `web` line of the bundle's Procfile, in the bundle's folder, with the environment properties
+//! of the template's option settings, and starts it again when it ends.
+//! (AWS Elastic Beanstalk Developer Guide: "Buildfile and Procfile", "Environment properties and other
+//! software settings".)
 //!
 //! # Differs from AWS
-//! - There is no load balancer and no nginx in front: the process itself listens on the dashboard's
-//!   address, so `PORT` and `INTERFACE` are that address and not what the template says.
-//! - One instance runs, whatever the scaling settings; deployment and update policies mean nothing.
-//! - Of the platform's own files (`.platform`, `.ebextensions`, Buildfile) none is read.
-//! - Output goes to the log group that log streaming would fill, whether it is switched on or not.
+//! - One process on this machine: no nginx, no balancer, no instances, no health colours.
+//! - `PORT` and `INTERFACE` are those of the local run's dashboard address, whatever the template says.
+//! - The process gets nothing of our own environment except `PATH` and `HOME`, and `SSL_CERT_FILE` where the
+//!   development authority is in use.
+//! - Only `web` is run of the Procfile. A process that keeps ending is started again after waiting times
+//!   that double from 250 ms to 10 s.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use anyhow::{Context, bail};
+use contract::environment;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::logs::{LogStream, Logs};
-use crate::process::{self, Program};
+use crate::logs::LogStream;
+use crate::process::{Program, describe, lines};
 
-/// A process that does not answer its health check by then has failed to start.
+/// The web process answers within so long, or never.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time between two looks at a starting process.
-const POLL: Duration = Duration::from_millis(20);
-/// A process that was asked to end is killed after this time; systemd's default on the platform is longer.
-const GRACE: Duration = Duration::from_secs(5);
-/// Pause before a process that ended is started again.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// What an environment needs to know of its `AWS::ElasticBeanstalk::Environment`.
+/// What the web process may take to end by itself.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// First and last waiting time before another start. A process that ran longer than the last one begins anew.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// What an environment needs to know of its `AWS::ElasticBeanstalk::Environment` and the command line.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Logical ID in the template.
     pub logical_id: String,
     /// Physical name.
     pub name: String,
-    /// The unpacked bundle.
+    /// Folder of the unpacked source bundle.
     pub bundle: PathBuf,
-    /// Where the process shall listen; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// Environment properties.
+    /// Option settings of the namespace `aws:elasticbeanstalk:application:environment`.
     pub environment: BTreeMap<String, String>,
-    /// `HealthCheckPath` of the default process.
+    /// Where the web process shall listen; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Path that answers 2xx when the process is healthy, such as `/healthz`.
     pub health_check_path: String,
-    /// What the program shall trust as `SSL_CERT_FILE`.
+    /// What the process shall trust as `SSL_CERT_FILE`.
     pub ca_file: Option<PathBuf>,
 }
 
-/// A running environment. Dropped, its process is killed.
+/// A running environment.
 #[derive(Debug)]
 pub struct Environment {
     address: SocketAddr,
-    stopping: CancellationToken,
-    supervisor: JoinHandle<()>,
+    tasks: TaskTracker,
 }
 
 impl Environment {
-    /// Starts the process and waits until it answers its health check.
+    /// Starts the web process and waits until it is healthy. When `shutdown` is cancelled it ends.
     ///
     /// # Errors
-    /// The address is taken, the bundle has no Procfile with a `web` process, or the process ends or
-    /// does not answer in time.
-    pub async fn start(config: Config, logs: &Logs) -> anyhow::Result<Environment> {
-        let logical_id = config.logical_id.clone();
-        let context = || format!("start {logical_id}");
-        let command = web_process(&config.bundle).with_context(context)?;
-        let address = free_address(config.address).await.with_context(context)?;
-        let group = format!("/aws/elasticbeanstalk/{}/var/log", config.name);
-        let output = [
-            logs.stream(&format!("{group}/web.stdout.log"), "i-local"),
-            logs.stream(&format!("{group}/web.stderr.log"), "i-local"),
-        ];
-        let launch = Launch { config, command, address, output };
-        let mut program = launch.start().with_context(context)?;
-        let answered = tokio::select! {
-            answered = timeout(START_TIMEOUT, launch.answer()) => answered.is_ok(),
-            ended = program.wait() => bail!(
-                "{logical_id}: `{}` ended with {} before it answered; its output is in {}",
-                launch.command,
-                ended.map_or_else(|error| error.to_string(), process::describe),
-                launch.log_folder(),
-            ),
+    /// The bundle has no `web` process, the address is taken, or the process does not get healthy.
+    pub async fn start(mut config: Config, log: LogStream, shutdown: CancellationToken) -> anyhow::Result<Environment> {
+        let id = config.logical_id.clone();
+        let line = web_process(&config.bundle).with_context(|| format!("{id}: read its source bundle"))?;
+        // Asked here, because the process could only say so in its log. Given back at once for the process.
+        let listener = TcpListener::bind(config.address)
+            .await
+            .with_context(|| format!("{id}: cannot listen on {}; choose another address by --dashboard", config.address))?;
+        config.address = listener.local_addr()?;
+        drop(listener);
+        let mut program = start(&config, &line, &log).with_context(|| format!("{id}: start its web process"))?;
+        let healthy = async {
+            while !is_healthy(config.address, &config.health_check_path).await {
+                sleep(Duration::from_millis(20)).await;
+            }
         };
-        if !answered {
-            program.kill().await;
-            bail!(
-                "{logical_id}: `{}` does not answer on http://{address}{} within {START_TIMEOUT:?}; its output is in {}",
-                launch.command,
-                launch.config.health_check_path,
-                launch.log_folder(),
-            );
+        tokio::select! {
+            () = healthy => {}
+            status = program.wait() => bail!("{id}: its web process `{line}` ended at once: {}; its output is above", describe(status?)),
+            () = sleep(START_TIMEOUT) => bail!("{id}: its web process does not answer {} on {} after {} s", config.health_check_path, config.address, START_TIMEOUT.as_secs()),
         }
-        let stopping = CancellationToken::new();
-        let supervisor = tokio::spawn(supervise(launch, program, stopping.clone()));
-        Ok(Environment { address, stopping, supervisor })
+        let environment = Environment { address: config.address, tasks: TaskTracker::new() };
+        environment.tasks.spawn(keep_running(program, config, line, log, shutdown));
+        environment.tasks.close();
+        Ok(environment)
     }
 
-    /// Where it listens.
+    /// Where the web process listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Asks the process to end, kills it if it does not, and waits until it is gone.
-    pub async fn stop(mut self) {
-        self.stopping.cancel();
-        let _ = (&mut self.supervisor).await;
+    /// Returns after the shutdown, when the process is gone.
+    pub async fn finished(&self) {
+        self.tasks.wait().await;
     }
 }
 
-impl Drop for Environment {
-    fn drop(&mut self) {
-        self.supervisor.abort();
-    }
-}
-
-/// What a start needs.
-struct Launch {
-    config: Config,
-    command: String,
-    address: SocketAddr,
-    output: [LogStream; 2],
-}
-
-impl Launch {
-    fn start(&self) -> anyhow::Result<Program> {
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", &format!("exec {}", self.command)])
-            .current_dir(&self.config.bundle)
-            .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
-            .envs(&self.config.environment)
-            .env(contract::environment::PORT, self.address.port().to_string())
-            .env(contract::environment::INTERFACE, self.address.ip().to_string());
-        if let Some(ca_file) = &self.config.ca_file {
-            command.env("SSL_CERT_FILE", ca_file);
-        }
-        let mut program = Program::start(command)?;
-        let [stdout, stderr] = self.output.clone();
-        if let Some(pipe) = program.stdout() {
-            tokio::spawn(async move { process::lines(pipe, |line| stdout.put_quietly(line)).await });
-        }
-        if let Some(pipe) = program.stderr() {
-            tokio::spawn(async move { process::lines(pipe, |line| stderr.put(line)).await });
-        }
-        Ok(program)
-    }
-
-    /// Returns when the health check is answered with 200.
-    async fn answer(&self) {
-        // A process that listens on every address answers on this machine's own.
-        let mut address = self.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(Ipv4Addr::LOCALHOST.into());
-        }
-        while !matches!(health(address, &self.config.health_check_path).await, Ok(200)) {
-            sleep(POLL).await;
-        }
-    }
-
-    fn log_folder(&self) -> String {
-        let folder = self.output[0].path().and_then(Path::parent);
-        folder.map_or_else(String::new, |folder| folder.display().to_string())
-    }
-}
-
-async fn supervise(launch: Launch, mut program: Program, stopping: CancellationToken) {
+async fn keep_running(mut program: Program, config: Config, line: String, log: LogStream, shutdown: CancellationToken) {
+    let mut backoff = BACKOFF.0;
     loop {
-        let ended = tokio::select! {
-            biased;
-            () = stopping.cancelled() => {
-                program.stop(GRACE).await;
-                return;
-            }
-            ended = program.wait() => ended,
+        let started = Instant::now();
+        let status = tokio::select! {
+            () = shutdown.cancelled() => return program.stop(GRACE).await,
+            status = program.wait() => status,
         };
-        let how = ended.map_or_else(|error| error.to_string(), process::describe);
-        tracing::error!(
-            environment = launch.config.logical_id,
-            "`{}` ended with {how}; it is started again",
-            launch.command
-        );
+        let ended = status.map_or_else(|error| error.to_string(), describe);
+        tracing::error!("{}: its web process has ended: {ended}; it is started again", config.logical_id);
+        if started.elapsed() > BACKOFF.1 {
+            backoff = BACKOFF.0;
+        }
         program = loop {
             tokio::select! {
-                () = stopping.cancelled() => return,
-                () = sleep(RESTART_PAUSE) => {}
+                () = shutdown.cancelled() => return,
+                () = sleep(backoff) => {}
             }
-            match launch.start() {
+            backoff = (backoff * 2).min(BACKOFF.1);
+            match start(&config, &line, &log) {
                 Ok(program) => break program,
-                Err(error) => {
-                    tracing::error!(environment = launch.config.logical_id, "{error:#}");
-                }
+                Err(error) => tracing::error!("{}: cannot start its web process: {error:#}", config.logical_id),
             }
         };
     }
 }
 
-/// The command of the Procfile's `web` process.
+fn start(config: &Config, line: &str, log: &LogStream) -> anyhow::Result<Program> {
+    // Beanstalk's Procfile lines go through a shell; `exec` leaves the program alone in its place.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("exec {line}")]).current_dir(&config.bundle).env_clear();
+    for name in ["PATH", "HOME"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command
+        .envs(&config.environment)
+        .env(environment::PORT, config.address.port().to_string())
+        .env(environment::INTERFACE, config.address.ip().to_string());
+    if let Some(ca_file) = &config.ca_file {
+        command.env("SSL_CERT_FILE", ca_file);
+    }
+    let mut program = Program::start(command)?;
+    if let (Some(out), Some(error)) = (program.stdout(), program.stderr()) {
+        let (first, second) = (log.clone(), log.clone());
+        tokio::spawn(async move { lines(out, |line| first.put(line)).await });
+        tokio::spawn(async move { lines(error, |line| second.put(line)).await });
+    }
+    Ok(program)
+}
+
+/// The command of the process that Beanstalk's proxy talks to.
 fn web_process(bundle: &Path) -> anyhow::Result<String> {
-    let path = bundle.join("Procfile");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let web = text
+    let file = bundle.join("Procfile");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let command = text
         .lines()
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.trim() == "web")
         .map(|(_, command)| command.trim().to_owned());
-    web.filter(|command| !command.is_empty()).ok_or_else(|| {
-        anyhow!("{} names no process: expected a line such as `web: bin/webui`", path.display())
-    })
+    command
+        .filter(|command| !command.is_empty())
+        .with_context(|| format!("{} has no line `web: COMMAND`", file.display()))
 }
 
-/// The address, with a free port for port 0. Says early that a port is taken.
-async fn free_address(address: SocketAddr) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => anyhow!(
-            "{address} is taken: stop what listens there, or choose another address (--dashboard {}:0 takes a free port)",
-            address.ip()
-        ),
-        _ => anyhow!("cannot listen on {address}: {error}"),
-    })?;
-    listener.local_addr().context("read the address")
-}
-
-/// The status of a GET.
-async fn health(address: SocketAddr, path: &str) -> io::Result<u16> {
-    let attempt = async {
-        let mut socket = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).await?;
-        let mut line = String::new();
-        BufReader::new(socket).read_line(&mut line).await?;
-        let status = line.split(' ').nth(1).and_then(|it| it.parse().ok());
-        status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no status line"))
+async fn is_healthy(address: SocketAddr, path: &str) -> bool {
+    // Whoever listens everywhere is asked here.
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
     };
-    timeout(Duration::from_secs(1), attempt).await.map_err(io::Error::from)?
+    let asked = async {
+        let mut connection = TcpStream::connect((ip, address.port())).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).await?;
+        let mut status = [0; 10];
+        connection.read_exact(&mut status).await?;
+        Ok::<_, std::io::Error>(status.starts_with(b"HTTP/1.1 2"))
+    };
+    matches!(timeout(Duration::from_secs(2), asked).await, Ok(Ok(true)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A bundle whose web process is this shell command.
-    fn bundle(command: &str) -> tempfile::TempDir {
+    #[test]
+    fn web_line_of_the_procfile_is_found() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("run.sh"), command).unwrap();
-        std::fs::write(folder.path().join("Procfile"), "worker: false\nweb: sh run.sh\n").unwrap();
-        folder
-    }
-
-    fn config(bundle: &Path, address: SocketAddr) -> Config {
-        Config {
-            logical_id: "Dashboard".to_owned(),
-            name: "dashboard".to_owned(),
-            bundle: bundle.to_owned(),
-            address,
-            environment: BTreeMap::from([("GREETING".to_owned(), "hello".to_owned())]),
-            health_check_path: "/healthz".to_owned(),
-            ca_file: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn process_that_ends_early_is_told_with_its_command() {
-        let (bundle, data) = (bundle("echo broken >&2; exit 3"), tempfile::tempdir().unwrap());
-        let config = config(bundle.path(), (Ipv4Addr::LOCALHOST, 0).into());
-        let error = Environment::start(config, &Logs::new(data.path())).await.unwrap_err();
-        let error = format!("{error:#}");
-        assert!(error.contains("Dashboard: `sh run.sh` ended with exit status 3"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn taken_address_and_missing_process_are_told() {
-        let data = tempfile::tempdir().unwrap();
-        let logs = Logs::new(data.path());
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let bundle = bundle("exit 0");
-        let config = config(bundle.path(), taken.local_addr().unwrap());
-        let error = Environment::start(config.clone(), &logs).await.unwrap_err();
-        assert!(format!("{error:#}").contains("is taken"), "{error:#}");
-        std::fs::write(bundle.path().join("Procfile"), "worker: x\n").unwrap();
-        let error = Environment::start(config.clone(), &logs).await.unwrap_err();
-        assert!(format!("{error:#}").contains("web: bin/webui"), "{error:#}");
-        std::fs::remove_file(bundle.path().join("Procfile")).unwrap();
-        let error = Environment::start(config, &logs).await.unwrap_err();
-        assert!(format!("{error:#}").contains("cannot read"), "{error:#}");
+        let check = |text: &str| {
+            std::fs::write(folder.path().join("Procfile"), text).unwrap();
+            web_process(folder.path()).ok()
+        };
+        assert_eq!(check("web: bin/webui\n").as_deref(), Some("bin/webui"));
+        assert_eq!(check("worker: x\nweb: bin/webui --url http://a:1\n").as_deref(), Some("bin/webui --url http://a:1"));
+        assert_eq!(check("worker: x\n"), None);
+        assert_eq!(check("web:\n"), None);
     }
 }

@@ -10,14 +10,19 @@
 //! Layout, along a message's way: [`mqtt`] → [`iot`] → [`kinesis`] → the function and the web UI;
 //! [`iam`] decides about every hop; [`status`] counts.
 
+pub mod beanstalk;
 pub mod cli;
+pub mod elasticache;
+pub mod event_source_mapping;
 pub mod events;
+pub mod firehose;
 pub mod iam;
 pub mod iot;
 pub mod kinesis;
 pub mod lambda;
 pub mod logs;
 pub mod mqtt;
+pub mod pipeline;
 pub mod plan;
 pub mod process;
 pub mod s3;

@@ -1,0 +1,219 @@
+//! Lambda's event source mapping for Kinesis: polls shards, cuts batches, invokes, retries.
+//!
+//! (AWS Lambda Developer Guide: "How Lambda processes records from stream and queue-based event
+//! sources", "Configuring partial batch response with Kinesis Data Streams and Lambda", "Retain discarded
+//! batch records for a Kinesis Data Streams event source in Lambda".)
+//!
+//! A shard is read by as many lanes as `ParallelizationFactor` says; a partition key belongs to one lane,
+//! which keeps its records in order. A lane handles one batch at a time and is blocked while it fails.
+//!
+//! # Differs from AWS
+//! - Records are seen at once, where AWS polls once a second.
+//! - Between attempts a lane waits 250 ms, then twice as long each time, up to 30 s; AWS does not publish
+//!   its own waiting times.
+//! - After a partial response that got further, the remaining records begin with a fresh count of
+//!   attempts if `BisectBatchOnFunctionError` is set; AWS only says that bisecting consumes no retries.
+//! - A partial response with a sequence number that is not of the batch, or of another shape than
+//!   documented, counts as a failure of the whole batch; AWS does not say.
+//! - Tumbling windows and filter criteria are not emulated.
+//! - On-failure destinations are S3 buckets.
+//!
+//! Layout: `lane` does the work, `batch` makes events, `response` reads answers, `destination` makes
+//! invocation records, `checkpoint` remembers.
+
+mod batch;
+mod checkpoint;
+mod destination;
+mod lane;
+mod response;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::iam::Authorizer;
+use crate::kinesis::{Position, Stream};
+use crate::lambda::Invoke;
+use crate::s3::{Store, bucket_of_arn};
+use crate::status::Status;
+use checkpoint::Checkpoints;
+use lane::Lane;
+
+/// What a mapping needs to know of its `AWS::Lambda::EventSourceMapping` and the function.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Logical ID in the template.
+    pub logical_id: String,
+    /// The mapping's UUID, its physical ID.
+    pub id: String,
+    /// ARN of the function.
+    pub function_arn: String,
+    /// ARN of the function's role.
+    pub role_arn: String,
+    /// Region.
+    pub region: String,
+    /// `BatchSize`, 1 to 10,000.
+    pub batch_size: usize,
+    /// `MaximumBatchingWindowInSeconds`, 0 to 300.
+    pub window: Duration,
+    /// `ParallelizationFactor`, 1 to 10.
+    pub parallelization_factor: usize,
+    /// `BisectBatchOnFunctionError`
+    pub bisect: bool,
+    /// `MaximumRetryAttempts`; none: without end.
+    pub maximum_retry_attempts: Option<u32>,
+    /// `MaximumRecordAgeInSeconds`; none: as long as the stream keeps records.
+    pub maximum_record_age: Option<Duration>,
+    /// Whether `FunctionResponseTypes` has `ReportBatchItemFailures`.
+    pub report_batch_item_failures: bool,
+    /// `StartingPosition`, where nothing has been processed yet.
+    pub starting_position: Position,
+    /// ARN of the bucket of `DestinationConfig.OnFailure`.
+    pub on_failure_bucket: Option<String>,
+    /// `Enabled`
+    pub enabled: bool,
+}
+
+/// A running mapping.
+#[derive(Debug)]
+pub struct Mapping {
+    shared: Arc<Shared>,
+    lanes: TaskTracker,
+}
+
+/// What the lanes of a mapping have in common.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) function: Arc<dyn Invoke>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) bucket: Option<String>,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) status: Arc<Status>,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) shutdown: CancellationToken,
+    last_result: Mutex<String>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Says what became of the last batch, in the words of `LastProcessingResult`; logs a change.
+    pub(crate) fn set_result(&self, result: &str) {
+        let mut last = self.last_result.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != result {
+            if result.starts_with("PROBLEM") {
+                tracing::error!(mapping = self.config.logical_id, "{result}");
+            }
+            result.clone_into(&mut last);
+        }
+    }
+}
+
+impl Mapping {
+    /// Starts polling, from where an earlier run has ended.
+    ///
+    /// `authorizer` stands for the function's role; `folder` keeps checkpoints.
+    /// When `shutdown` is cancelled, batches in work get some seconds to end.
+    ///
+    /// # Errors
+    /// A setting is out of range or not emulated, or the checkpoints cannot be read.
+    #[allow(clippy::too_many_arguments, reason = "each is another neighbour of a mapping")]
+    pub fn start(
+        config: Config,
+        stream: Arc<Stream>,
+        function: Arc<dyn Invoke>,
+        store: Arc<Store>,
+        authorizer: Authorizer,
+        status: Arc<Status>,
+        folder: &Path,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Mapping> {
+        check(&config)?;
+        let bucket = match &config.on_failure_bucket {
+            None => None,
+            Some(arn) => Some(bucket_of_arn(arn).map(str::to_owned).with_context(|| {
+                format!("{}: DestinationConfig.OnFailure.Destination is {arn}; only S3 buckets are emulated", config.logical_id)
+            })?),
+        };
+        let checkpoints = Checkpoints::open(&folder.join(format!("{}.json", config.logical_id)), stream.clone())
+            .with_context(|| format!("{}: read its checkpoints", config.logical_id))?;
+        let lanes = TaskTracker::new();
+        let shared = Arc::new(Shared {
+            last_result: Mutex::new("No records processed".to_owned()),
+            config,
+            stream,
+            function,
+            store,
+            bucket,
+            authorizer,
+            status,
+            checkpoints,
+            shutdown: shutdown.clone(),
+        });
+        if shared.config.enabled {
+            let count = shared.config.parallelization_factor;
+            // All positions first, so that no checkpoint of one lane is mistaken for another's.
+            let starts: Vec<Lane> = shared
+                .stream
+                .shards()
+                .into_iter()
+                .flat_map(|shard| (0..count).map(move |index| (shard, index)))
+                .map(|(shard, index)| Lane::new(shared.clone(), shard, index, count))
+                .collect();
+            for lane in starts {
+                lanes.spawn(lane.run());
+            }
+            lanes.spawn({
+                let shared = shared.clone();
+                async move { shared.checkpoints.keep_written(&shared.shutdown).await }
+            });
+        }
+        lanes.close();
+        Ok(Mapping { shared, lanes })
+    }
+
+    /// `Enabled` or `Disabled`.
+    pub fn state(&self) -> &'static str {
+        if self.shared.config.enabled { "Enabled" } else { "Disabled" }
+    }
+
+    /// `LastProcessingResult`, such as `OK` or `PROBLEM: Function call failed`.
+    pub fn last_processing_result(&self) -> String {
+        self.shared.last_result.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns after the shutdown, when nothing is in work and the checkpoints are written.
+    pub async fn finished(&self) {
+        self.lanes.wait().await;
+        self.shared.checkpoints.write();
+    }
+}
+
+fn check(config: &Config) -> anyhow::Result<()> {
+    let id = &config.logical_id;
+    let ranges = [
+        ("BatchSize", config.batch_size as u64, 1, 10_000),
+        ("MaximumBatchingWindowInSeconds", config.window.as_secs(), 0, 300),
+        ("ParallelizationFactor", config.parallelization_factor as u64, 1, 10),
+        ("MaximumRetryAttempts", u64::from(config.maximum_retry_attempts.unwrap_or(0)), 0, 10_000),
+        ("MaximumRecordAgeInSeconds", config.maximum_record_age.map_or(60, |age| age.as_secs()), 60, 604_800),
+    ];
+    for (name, got, least, most) in ranges {
+        if !(least..=most).contains(&got) {
+            bail!("{id}: {name} is {got}, expected {least} to {most}");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Invocation records of discarded batches
+//! ("Retain discarded batch records for a Kinesis Data Streams event source in Lambda").
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Config;
+use crate::kinesis::{Record, ShardId};
+
+/// Why a batch is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    RetryAttemptsExhausted,
+    RecordAgeExceeded,
+}
+
+impl Condition {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Condition::RetryAttemptsExhausted => "RetryAttemptsExhausted",
+            Condition::RecordAgeExceeded => "RecordAgeExceeded",
+        }
+    }
+}
+
+/// The last invocation of a batch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastInvocation {
+    pub(super) request_id: Option<String>,
+    /// Whether it ended with an error; a partial response is none.
+    pub(super) failed: bool,
+    pub(super) count: u32,
+}
+
+/// Key of the object that takes an invocation record.
+pub(super) fn object_key(config: &Config, shard: ShardId, now: Timestamp) -> String {
+    format!(
+        "aws/lambda/{}/{shard}/{}-{}",
+        config.id,
+        now.strftime("%Y/%m/%d/%Y-%m-%dT%H.%M.%S"),
+        Uuid::new_v4()
+    )
+}
+
+/// The invocation record, with the whole event as S3 destinations get it.
+pub(super) fn invocation_record(
+    config: &Config,
+    stream_arn: &str,
+    shard: ShardId,
+    records: &[Arc<Record>],
+    event: &[u8],
+    condition: Condition,
+    last: &LastInvocation,
+    now: Timestamp,
+) -> Vec<u8> {
+    let time = |ms: u64| {
+        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(ms).map_or_else(|_| String::new(), format_time)
+    };
+    let first = records.first();
+    let end = records.last();
+    let response = last.request_id.as_ref().map(|_| {
+        let error = last.failed.then_some("Unhandled");
+        json!({ "statusCode": 200, "executedVersion": "$LATEST", "functionError": error })
+    });
+    json!({
+        "requestContext": {
+            "requestId": last.request_id,
+            "functionArn": config.function_arn,
+            "condition": condition.name(),
+            "approximateInvokeCount": last.count,
+        },
+        "responseContext": response,
+        "version": "1.0",
+        "timestamp": format_time(now),
+        "KinesisBatchInfo": {
+            "shardId": shard.to_string(),
+            "startSequenceNumber": first.map(|it| it.sequence_number.to_string()),
+            "endSequenceNumber": end.map(|it| it.sequence_number.to_string()),
+            "approximateArrivalOfFirstRecord": first.map(|it| time(it.arrival)),
+            "approximateArrivalOfLastRecord": end.map(|it| time(it.arrival)),
+            "batchSize": records.len(),
+            "streamArn": stream_arn,
+        },
+        "payload": String::from_utf8_lossy(event),
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn format_time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
