@@ -771,7 +771,8 @@
     const name = opened?.name;
     opened = null;
     remember();
-    rows.get(name)?.open.focus({ preventScroll: true });
+    // The browser gives the focus back itself, unless what had it is gone.
+    if (document.activeElement === document.body) rows.get(name)?.open.focus({ preventScroll: true });
   });
 
   document.addEventListener('click', async (event) => {
