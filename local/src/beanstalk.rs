@@ -24,10 +24,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::logs::LogStream;
+use crate::logs::{LogStream, Logs};
 use crate::process::{Program, describe, lines};
 
 /// The web process answers within so long, or never.
@@ -58,28 +58,42 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
 }
 
-/// A running environment.
+/// A running environment. Dropped, its web process is killed.
 #[derive(Debug)]
 pub struct Environment {
     address: SocketAddr,
     tasks: TaskTracker,
+    shutdown: DropGuard,
 }
 
 impl Environment {
-    /// Starts the web process and waits until it is healthy. When `shutdown` is cancelled it ends.
+    /// Starts the web process and waits until it is healthy. Its output goes to the terminal and into the
+    /// log group that instances stream to ("Using Elastic Beanstalk with Amazon CloudWatch Logs").
     ///
     /// # Errors
     /// The bundle has no `web` process, the address is taken, or the process does not get healthy.
-    pub async fn start(mut config: Config, log: LogStream, shutdown: CancellationToken) -> anyhow::Result<Environment> {
+    pub async fn start(mut config: Config, logs: &Logs) -> anyhow::Result<Environment> {
         let id = config.logical_id.clone();
-        let line = web_process(&config.bundle).with_context(|| format!("{id}: read its source bundle"))?;
+        let log = logs.stream(
+            &format!(
+                "/aws/elasticbeanstalk/{}/var/log/web.stdout.log",
+                config.name
+            ),
+            "local",
+        );
+        let line =
+            web_process(&config.bundle).with_context(|| format!("{id}: read its source bundle"))?;
         // Asked here, because the process could only say so in its log. Given back at once for the process.
-        let listener = TcpListener::bind(config.address)
-            .await
-            .with_context(|| format!("{id}: cannot listen on {}; choose another address by --dashboard", config.address))?;
+        let listener = TcpListener::bind(config.address).await.with_context(|| {
+            format!(
+                "{id}: cannot listen on {}; choose another address by --dashboard",
+                config.address
+            )
+        })?;
         config.address = listener.local_addr()?;
         drop(listener);
-        let mut program = start(&config, &line, &log).with_context(|| format!("{id}: start its web process"))?;
+        let mut program =
+            start(&config, &line, &log).with_context(|| format!("{id}: start its web process"))?;
         let healthy = async {
             while !is_healthy(config.address, &config.health_check_path).await {
                 sleep(Duration::from_millis(20)).await;
@@ -90,10 +104,15 @@ impl Environment {
             status = program.wait() => bail!("{id}: its web process `{line}` ended at once: {}; its output is above", describe(status?)),
             () = sleep(START_TIMEOUT) => bail!("{id}: its web process does not answer {} on {} after {} s", config.health_check_path, config.address, START_TIMEOUT.as_secs()),
         }
-        let environment = Environment { address: config.address, tasks: TaskTracker::new() };
-        environment.tasks.spawn(keep_running(program, config, line, log, shutdown));
-        environment.tasks.close();
-        Ok(environment)
+        let (address, tasks, shutdown) =
+            (config.address, TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(keep_running(program, config, line, log, shutdown.clone()));
+        tasks.close();
+        Ok(Environment {
+            address,
+            tasks,
+            shutdown: shutdown.drop_guard(),
+        })
     }
 
     /// Where the web process listens.
@@ -101,13 +120,20 @@ impl Environment {
         self.address
     }
 
-    /// Returns after the shutdown, when the process is gone.
-    pub async fn finished(&self) {
+    /// Ends the web process, by SIGTERM if it heeds that, and waits until it is gone.
+    pub async fn stop(self) {
+        drop(self.shutdown);
         self.tasks.wait().await;
     }
 }
 
-async fn keep_running(mut program: Program, config: Config, line: String, log: LogStream, shutdown: CancellationToken) {
+async fn keep_running(
+    mut program: Program,
+    config: Config,
+    line: String,
+    log: LogStream,
+    shutdown: CancellationToken,
+) {
     let mut backoff = BACKOFF.0;
     loop {
         let started = Instant::now();
@@ -116,7 +142,10 @@ async fn keep_running(mut program: Program, config: Config, line: String, log: L
             status = program.wait() => status,
         };
         let ended = status.map_or_else(|error| error.to_string(), describe);
-        tracing::error!("{}: its web process has ended: {ended}; it is started again", config.logical_id);
+        tracing::error!(
+            "{}: its web process has ended: {ended}; it is started again",
+            config.logical_id
+        );
         if started.elapsed() > BACKOFF.1 {
             backoff = BACKOFF.0;
         }
@@ -128,7 +157,10 @@ async fn keep_running(mut program: Program, config: Config, line: String, log: L
             backoff = (backoff * 2).min(BACKOFF.1);
             match start(&config, &line, &log) {
                 Ok(program) => break program,
-                Err(error) => tracing::error!("{}: cannot start its web process: {error:#}", config.logical_id),
+                Err(error) => tracing::error!(
+                    "{}: cannot start its web process: {error:#}",
+                    config.logical_id
+                ),
             }
         };
     }
@@ -137,7 +169,10 @@ async fn keep_running(mut program: Program, config: Config, line: String, log: L
 fn start(config: &Config, line: &str, log: &LogStream) -> anyhow::Result<Program> {
     // Beanstalk's Procfile lines go through a shell; `exec` leaves the program alone in its place.
     let mut command = Command::new("/bin/sh");
-    command.args(["-c", &format!("exec {line}")]).current_dir(&config.bundle).env_clear();
+    command
+        .args(["-c", &format!("exec {line}")])
+        .current_dir(&config.bundle)
+        .env_clear();
     for name in ["PATH", "HOME"] {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
@@ -162,7 +197,8 @@ fn start(config: &Config, line: &str, log: &LogStream) -> anyhow::Result<Program
 /// The command of the process that Beanstalk's proxy talks to.
 fn web_process(bundle: &Path) -> anyhow::Result<String> {
     let file = bundle.join("Procfile");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
     let command = text
         .lines()
         .filter_map(|line| line.split_once(':'))
@@ -182,7 +218,8 @@ async fn is_healthy(address: SocketAddr, path: &str) -> bool {
     };
     let asked = async {
         let mut connection = TcpStream::connect((ip, address.port())).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         connection.write_all(request.as_bytes()).await?;
         let mut status = [0; 10];
         connection.read_exact(&mut status).await?;
@@ -203,7 +240,10 @@ mod tests {
             web_process(folder.path()).ok()
         };
         assert_eq!(check("web: bin/webui\n").as_deref(), Some("bin/webui"));
-        assert_eq!(check("worker: x\nweb: bin/webui --url http://a:1\n").as_deref(), Some("bin/webui --url http://a:1"));
+        assert_eq!(
+            check("worker: x\nweb: bin/webui --url http://a:1\n").as_deref(),
+            Some("bin/webui --url http://a:1")
+        );
         assert_eq!(check("worker: x\n"), None);
         assert_eq!(check("web:\n"), None);
     }

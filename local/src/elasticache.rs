@@ -11,16 +11,18 @@
 //! - Its certificate is signed by a development authority, which programs trust by `SSL_CERT_FILE`.
 //! - The server itself can be reached without TLS from this machine, for tools.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::Command;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::process::{Program, describe, lines};
@@ -52,99 +54,152 @@ pub struct Config {
 /// A running cache. Dropped, its server is killed.
 #[derive(Debug)]
 pub struct Cache {
-    address: &'static str,
-    port: u16,
-    ca_file: Option<PathBuf>,
+    endpoint: SocketAddr,
     url: String,
     tasks: TaskTracker,
+    shutdown: DropGuard,
 }
 
 impl Cache {
-    /// Starts a cache and waits until it answers. When `shutdown` is cancelled, server and endpoint end.
+    /// Starts a cache and waits until it answers.
     ///
     /// # Errors
     /// There is no server, it does not start, or the given one cannot be reached.
-    pub async fn start(config: Config, authority: &Authority, shutdown: CancellationToken) -> anyhow::Result<Cache> {
+    pub async fn start(config: Config, authority: &Authority) -> anyhow::Result<Cache> {
         let id = config.logical_id.clone();
         let tasks = TaskTracker::new();
+        let shutdown = CancellationToken::new();
         let server = match &config.url {
-            Some(url) => given(url).await.with_context(|| format!("{id}: use --redis {url}"))?,
+            Some(url) => given(url)
+                .await
+                .with_context(|| format!("{id}: use --redis {url}"))?,
             None => {
-                let (address, program) = start_server(&config).await.with_context(|| format!("{id}: start a cache server"))?;
-                tasks.spawn(watch(program, id.clone(), shutdown.clone()));
+                let started = start_server(&config).await;
+                let (address, program) =
+                    started.with_context(|| format!("{id}: start a cache server"))?;
+                tasks.spawn(watch(program, id, shutdown.clone()));
                 address
             }
         };
-        let mut cache = Cache {
-            address: "localhost",
-            port: server.port(),
-            ca_file: None,
-            url: format!("redis://{server}"),
-            tasks,
-        };
+        let mut endpoint = server;
         if config.tls {
             let settings = authority.server_config(&["localhost", "127.0.0.1"])?;
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("open a TLS endpoint")?;
-            cache.port = listener.local_addr()?.port();
-            cache.ca_file = Some(authority.ca_file().to_owned());
-            cache.tasks.spawn(serve_tls(listener, TlsAcceptor::from(settings), server, shutdown));
-        } else if !server.ip().is_loopback() {
-            bail!("{id}: a server of another machine can only be used where the template asks for TransitEncryptionEnabled, because programs get localhost as address");
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                .await
+                .context("open a TLS endpoint")?;
+            endpoint = listener.local_addr()?;
+            tasks.spawn(serve_tls(
+                listener,
+                TlsAcceptor::from(settings),
+                server,
+                shutdown.clone(),
+            ));
         }
-        cache.tasks.close();
-        Ok(cache)
+        tasks.close();
+        Ok(Cache {
+            endpoint,
+            url: format!("redis://{server}/"),
+            tasks,
+            shutdown: shutdown.drop_guard(),
+        })
     }
 
-    /// Host name for programs.
-    pub fn address(&self) -> &str {
-        self.address
-    }
-
-    /// Port for programs.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// What programs must trust, as `SSL_CERT_FILE`; none where they do not use TLS.
-    pub fn ca_file(&self) -> Option<&std::path::Path> {
-        self.ca_file.as_deref()
+    /// Where programs find it, with TLS where the template asks for it.
+    pub fn endpoint(&self) -> SocketAddr {
+        self.endpoint
     }
 
     /// URL without TLS, for tools.
-    pub fn tool_url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Returns after the shutdown, when nothing of it runs any more.
-    pub async fn finished(&self) {
+    /// Ends the server and waits until it is gone. A server that somebody else started runs on.
+    pub async fn stop(self) {
+        drop(self.shutdown);
         self.tasks.wait().await;
+    }
+}
+
+/// An address whose packets vanish, as they do on AWS where no security group admits them: connecting
+/// ends in the caller's timeout, never in a refusal.
+///
+/// It is a port that takes no more connections, because its queue is full of our own.
+#[derive(Debug)]
+pub struct Blackhole {
+    listener: TcpListener,
+    _queued: Vec<TcpStream>,
+}
+
+impl Blackhole {
+    /// Opens one; it is there until dropped.
+    ///
+    /// # Errors
+    /// No port can be opened.
+    pub async fn open() -> io::Result<Blackhole> {
+        /// A loopback connection that takes longer will never be made.
+        const TOO_LONG: Duration = Duration::from_millis(200);
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let listener = socket.listen(1)?;
+        let address = listener.local_addr()?;
+        let mut queued = Vec::new();
+        while queued.len() < 1024 {
+            match timeout(TOO_LONG, TcpStream::connect(address)).await {
+                Ok(connection) => queued.push(connection?),
+                Err(_) => break,
+            }
+        }
+        Ok(Blackhole {
+            listener,
+            _queued: queued,
+        })
+    }
+
+    /// The address.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
 }
 
 /// The address of a server that somebody else runs.
 async fn given(url: &str) -> anyhow::Result<SocketAddr> {
-    let rest = url.strip_prefix("redis://").context("expected redis://HOST:PORT; TLS and unix sockets are not supported here")?;
+    let rest = url
+        .strip_prefix("redis://")
+        .context("expected redis://HOST:PORT; TLS and unix sockets are not supported here")?;
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     if authority.contains('@') {
-        bail!("expected redis://HOST:PORT without a user: programs connect by the template's URL, which has none");
+        bail!(
+            "expected redis://HOST:PORT without a user: programs connect by the template's URL, which has none"
+        );
     }
     let with_port = match authority.rsplit_once(':') {
         Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => authority.to_owned(),
         _ => format!("{authority}:6379"),
     };
-    let address = tokio::net::lookup_host(&with_port).await?.next().context("the host has no address")?;
+    let address = tokio::net::lookup_host(&with_port)
+        .await?
+        .next()
+        .context("the host has no address")?;
     ping(address).await?;
     Ok(address)
 }
 
 async fn start_server(config: &Config) -> anyhow::Result<(SocketAddr, Program)> {
     let binary = find_server()?;
-    std::fs::create_dir_all(&config.folder).with_context(|| format!("make the folder {}", config.folder.display()))?;
+    std::fs::create_dir_all(&config.folder)
+        .with_context(|| format!("make the folder {}", config.folder.display()))?;
     // The server cannot be asked for a free port, so one is tried that was free just now; if somebody was
     // quicker, another one.
     let mut last = None;
     for _ in 0..5 {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?.local_addr()?.port();
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await?
+            .local_addr()?
+            .port();
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         match try_server(&binary, config, address).await {
             Ok(program) => return Ok((address, program)),
@@ -154,23 +209,42 @@ async fn start_server(config: &Config) -> anyhow::Result<(SocketAddr, Program)> 
     Err(last.unwrap_or_else(|| anyhow::anyhow!("no port is free")))
 }
 
-async fn try_server(binary: &PathBuf, config: &Config, address: SocketAddr) -> anyhow::Result<Program> {
+async fn try_server(
+    binary: &PathBuf,
+    config: &Config,
+    address: SocketAddr,
+) -> anyhow::Result<Program> {
     let mut command = Command::new(binary);
     command
         .current_dir(&config.folder)
         .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
-        .args(["--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "notice"]);
+        .args([
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--daemonize",
+            "no",
+            "--loglevel",
+            "notice",
+        ]);
     if let Some(policy) = &config.maxmemory_policy {
         command.args(["--maxmemory-policy", policy]);
     }
     let mut program = Program::start(command)?;
     let id = config.logical_id.clone();
     if let Some(pipe) = program.stdout() {
-        tokio::spawn(lines(pipe, move |line| tracing::debug!(target: "cache", id, "{line}")));
+        tokio::spawn(lines(
+            pipe,
+            move |line| tracing::debug!(target: "cache", id, "{line}"),
+        ));
     }
     let id = config.logical_id.clone();
     if let Some(pipe) = program.stderr() {
-        tokio::spawn(lines(pipe, move |line| tracing::warn!(target: "cache", id, "{line}")));
+        tokio::spawn(lines(
+            pipe,
+            move |line| tracing::warn!(target: "cache", id, "{line}"),
+        ));
     }
     let ready = async {
         while ping(address).await.is_err() {
@@ -206,12 +280,17 @@ async fn ping(address: SocketAddr) -> anyhow::Result<()> {
         connection.write_all(b"PING\r\n").await?;
         let mut answer = [0; 7];
         connection.read_exact(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
+        Ok::<_, io::Error>(answer)
     };
-    let answer = tokio::time::timeout(Duration::from_secs(3), asked).await.context("no answer within 3 s")?;
+    let answer = timeout(Duration::from_secs(3), asked)
+        .await
+        .context("no answer within 3 s")?;
     match &answer.with_context(|| format!("connect to {address}"))? {
         b"+PONG\r\n" => Ok(()),
-        other => bail!("{address} answers PING with {:?}, expected PONG", String::from_utf8_lossy(other)),
+        other => bail!(
+            "{address} answers PING with {:?}, expected PONG",
+            String::from_utf8_lossy(other)
+        ),
     }
 }
 
@@ -225,7 +304,12 @@ async fn watch(mut program: Program, id: String, shutdown: CancellationToken) {
     }
 }
 
-async fn serve_tls(listener: TcpListener, acceptor: TlsAcceptor, server: SocketAddr, shutdown: CancellationToken) {
+async fn serve_tls(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    server: SocketAddr,
+    shutdown: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -252,10 +336,16 @@ async fn serve_tls(listener: TcpListener, acceptor: TlsAcceptor, server: SocketA
     }
 }
 
-async fn relay(client: TcpStream, acceptor: &TlsAcceptor, server: SocketAddr) -> anyhow::Result<()> {
+async fn relay(
+    client: TcpStream,
+    acceptor: &TlsAcceptor,
+    server: SocketAddr,
+) -> anyhow::Result<()> {
     client.set_nodelay(true)?;
-    let mut client = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(client)).await??;
-    let mut server = TcpStream::connect(server).await.context("the cache server cannot be reached")?;
+    let mut client = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(client)).await??;
+    let mut server = TcpStream::connect(server)
+        .await
+        .context("the cache server cannot be reached")?;
     server.set_nodelay(true)?;
     copy_bidirectional(&mut client, &mut server).await?;
     Ok(())

@@ -101,14 +101,19 @@ pub(crate) struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
 impl Shared {
     /// Says what became of the last batch, in the words of `LastProcessingResult`; logs a change.
     pub(crate) fn set_result(&self, result: &str) {
-        let mut last = self.last_result.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self
+            .last_result
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if *last != result {
             if result.starts_with("PROBLEM") {
                 tracing::error!(mapping = self.config.logical_id, "{result}");
@@ -126,7 +131,10 @@ impl Mapping {
     ///
     /// # Errors
     /// A setting is out of range or not emulated, or the checkpoints cannot be read.
-    #[allow(clippy::too_many_arguments, reason = "each is another neighbour of a mapping")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is another neighbour of a mapping"
+    )]
     pub fn start(
         config: Config,
         stream: Arc<Stream>,
@@ -144,8 +152,11 @@ impl Mapping {
                 format!("{}: DestinationConfig.OnFailure.Destination is {arn}; only S3 buckets are emulated", config.logical_id)
             })?),
         };
-        let checkpoints = Checkpoints::open(&folder.join(format!("{}.json", config.logical_id)), stream.clone())
-            .with_context(|| format!("{}: read its checkpoints", config.logical_id))?;
+        let checkpoints = Checkpoints::open(
+            &folder.join(format!("{}.json", config.logical_id)),
+            stream.clone(),
+        )
+        .with_context(|| format!("{}: read its checkpoints", config.logical_id))?;
         let lanes = TaskTracker::new();
         let shared = Arc::new(Shared {
             last_result: Mutex::new("No records processed".to_owned()),
@@ -183,12 +194,20 @@ impl Mapping {
 
     /// `Enabled` or `Disabled`.
     pub fn state(&self) -> &'static str {
-        if self.shared.config.enabled { "Enabled" } else { "Disabled" }
+        if self.shared.config.enabled {
+            "Enabled"
+        } else {
+            "Disabled"
+        }
     }
 
     /// `LastProcessingResult`, such as `OK` or `PROBLEM: Function call failed`.
     pub fn last_processing_result(&self) -> String {
-        self.shared.last_result.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .last_result
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Returns after the shutdown, when nothing is in work and the checkpoints are written.
@@ -202,10 +221,30 @@ fn check(config: &Config) -> anyhow::Result<()> {
     let id = &config.logical_id;
     let ranges = [
         ("BatchSize", config.batch_size as u64, 1, 10_000),
-        ("MaximumBatchingWindowInSeconds", config.window.as_secs(), 0, 300),
-        ("ParallelizationFactor", config.parallelization_factor as u64, 1, 10),
-        ("MaximumRetryAttempts", u64::from(config.maximum_retry_attempts.unwrap_or(0)), 0, 10_000),
-        ("MaximumRecordAgeInSeconds", config.maximum_record_age.map_or(60, |age| age.as_secs()), 60, 604_800),
+        (
+            "MaximumBatchingWindowInSeconds",
+            config.window.as_secs(),
+            0,
+            300,
+        ),
+        (
+            "ParallelizationFactor",
+            config.parallelization_factor as u64,
+            1,
+            10,
+        ),
+        (
+            "MaximumRetryAttempts",
+            u64::from(config.maximum_retry_attempts.unwrap_or(0)),
+            0,
+            10_000,
+        ),
+        (
+            "MaximumRecordAgeInSeconds",
+            config.maximum_record_age.map_or(60, |age| age.as_secs()),
+            60,
+            604_800,
+        ),
     ];
     for (name, got, least, most) in ranges {
         if !(least..=most).contains(&got) {

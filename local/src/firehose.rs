@@ -132,9 +132,20 @@ impl DeliveryStream {
         let (prefix, compression) = check(&config).with_context(|| config.logical_id.clone())?;
         let folder: PathBuf = folder.join(&config.logical_id);
         let (queue, chunks) = mpsc::channel(QUEUE);
-        let delivery = Delivery::open(config.clone(), prefix, compression, store, authorizer, log, status.clone(), folder)
-            .with_context(|| config.logical_id.clone())?;
-        let limit = usize::try_from(config.size_in_mbs).unwrap_or(usize::MAX).saturating_mul(1024 * 1024);
+        let delivery = Delivery::open(
+            config.clone(),
+            prefix,
+            compression,
+            store,
+            authorizer,
+            log,
+            status.clone(),
+            folder,
+        )
+        .with_context(|| config.logical_id.clone())?;
+        let limit = usize::try_from(config.size_in_mbs)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(1024 * 1024);
         let interval = config.interval;
         let inner = Arc::new(Inner {
             config,
@@ -202,8 +213,14 @@ impl Inner {
                 data.len()
             )));
         }
-        let delimiter: &[u8] = if self.config.append_delimiter { b"\n" } else { b"" };
-        let closed = || PutRecordError::ServiceUnavailable("the delivery stream has been shut down".to_owned());
+        let delimiter: &[u8] = if self.config.append_delimiter {
+            b"\n"
+        } else {
+            b""
+        };
+        let closed = || {
+            PutRecordError::ServiceUnavailable("the delivery stream has been shut down".to_owned())
+        };
         // Held until a full chunk is in the queue: who comes later waits, and chunks keep their order.
         let queue = self.queue.lock().await;
         let (full, is_first) = {
@@ -266,18 +283,31 @@ impl Inner {
 
 fn check(config: &Config) -> anyhow::Result<(Prefix, Compression)> {
     if !(1..=128).contains(&config.size_in_mbs) {
-        bail!("BufferingHints.SizeInMBs is {}, expected 1 to 128", config.size_in_mbs);
+        bail!(
+            "BufferingHints.SizeInMBs is {}, expected 1 to 128",
+            config.size_in_mbs
+        );
     }
     if config.interval.as_secs() > 900 {
-        bail!("BufferingHints.IntervalInSeconds is {}, expected 0 to 900", config.interval.as_secs());
+        bail!(
+            "BufferingHints.IntervalInSeconds is {}, expected 0 to 900",
+            config.interval.as_secs()
+        );
     }
-    if let Some(extension) = config.file_extension.as_deref().filter(|it| !it.starts_with('.')) {
+    if let Some(extension) = config
+        .file_extension
+        .as_deref()
+        .filter(|it| !it.starts_with('.'))
+    {
         bail!("FileExtension is {extension:?}, expected a dot first");
     }
     let compression = Compression::parse(&config.compression)?;
     let zone = config.time_zone.as_deref().unwrap_or("UTC");
     let prefix = Prefix::parse(config.prefix.as_deref(), zone).context("Prefix")?;
-    let error_prefix = config.error_prefix.as_deref().map(|text| Prefix::parse_error(text, zone));
+    let error_prefix = config
+        .error_prefix
+        .as_deref()
+        .map(|text| Prefix::parse_error(text, zone));
     let error_prefix = error_prefix.transpose().context("ErrorOutputPrefix")?;
     if prefix.has_expression() && error_prefix.is_none() {
         bail!("ErrorOutputPrefix is missing; it must be given when Prefix contains expressions");
