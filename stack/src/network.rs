@@ -176,7 +176,6 @@ fn public_routes(
         "InternetGateway",
         ec2::InternetGateway {
             tags: Some(named("InternetGateway")),
-            ..Default::default()
         },
     );
     let attachment = template.define(
