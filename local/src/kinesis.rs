@@ -254,6 +254,11 @@ impl Stream {
         self.shard(shard_id).and_then(Shard::newest)
     }
 
+    /// Records put into each shard so far, in the order of [`shards`](Self::shards).
+    pub fn counts(&self) -> Vec<u64> {
+        self.shards.iter().map(Shard::count).collect()
+    }
+
     /// Returns when the shard holds a record after the given number, at once if it does already.
     /// Cancel safe.
     pub async fn changed(&self, shard_id: ShardId, after: SequenceNumber) {

@@ -5,8 +5,10 @@
 //! Everything that is wrong is reported at once; nothing has been started by then.
 
 mod caches;
+mod delivery_streams;
 mod environments;
 mod functions;
+mod mappings;
 mod read;
 mod rules;
 mod streams;
@@ -23,8 +25,10 @@ use cfn::resolve::{
 };
 use serde_json::json;
 
+pub use delivery_streams::DeliveryStreamPlan;
 pub use environments::environment_properties;
 pub use functions::environment;
+pub use mappings::MappingPlan;
 pub use read::properties;
 use read::name_of;
 pub use rules::{ActionPlan, RulePlan, Target};
@@ -89,6 +93,10 @@ pub struct Plan {
     pub streams: Vec<kinesis::Config>,
     /// Functions; binary, folder and certificate are not known yet.
     pub functions: Vec<lambda::Config>,
+    /// Event source mappings.
+    pub mappings: Vec<MappingPlan>,
+    /// Delivery streams.
+    pub delivery_streams: Vec<DeliveryStreamPlan>,
     /// Caches; server and folder are not known yet.
     pub caches: Vec<elasticache::Config>,
     /// Beanstalk environments; bundle, address and certificate are not known yet.
@@ -162,6 +170,9 @@ impl Plan {
         }
         let streams = streams::plan(&resolved, &mut problems);
         let functions = functions::plan(&resolved, &mut problems, &mut not_emulated);
+        let mappings = mappings::plan(&resolved, &mut problems);
+        let delivery_streams =
+            delivery_streams::plan(&resolved, &mut problems, &mut not_emulated);
         let caches = caches::plan(&resolved, &mut problems, &mut not_emulated);
         let environments = environments::plan(&resolved, &mut problems);
         let rules = rules::plan(&resolved, &mut problems, &mut not_emulated);
@@ -175,6 +186,8 @@ impl Plan {
             calls,
             streams,
             functions,
+            mappings,
+            delivery_streams,
             caches,
             environments,
             rules,

@@ -1,9 +1,8 @@
 //! What happened so far, in numbers.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch.
@@ -75,21 +74,12 @@ pub struct Status {
     pub archive_objects: Counter,
     /// Calls that a policy denied.
     pub denials: Counter,
-    shards: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Status {
     /// New counters, all zero.
     pub fn new() -> Arc<Status> {
         Arc::default()
-    }
-
-    /// Counts a record put into a shard of a stream.
-    pub fn record_put(&self, stream: &str, shard: usize) {
-        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
-        self.records.increment();
-        let name = format!("{stream}/{shard}");
-        *shards.entry(name).or_default() += 1;
     }
 }
 

@@ -147,6 +147,9 @@ impl Compiled {
             };
             let Err(error) = attempt else {
                 status.actions.increment();
+                if matches!(self.action, Action::Kinesis { .. }) {
+                    status.records.increment();
+                }
                 return Ok(());
             };
             match pauses.next().filter(|_| error.is_transient) {

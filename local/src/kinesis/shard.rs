@@ -49,6 +49,7 @@ struct State {
     bytes: usize,
     last: SequenceNumber,
     limit: WriteLimit,
+    count: u64,
     checkpoints: BTreeMap<ConsumerId, SequenceNumber>,
 }
 
@@ -62,6 +63,7 @@ impl Shard {
                 bytes: 0,
                 last: SequenceNumber::ZERO,
                 limit: WriteLimit::new(Instant::now()),
+                count: 0,
                 checkpoints: BTreeMap::new(),
             }),
             newest: watch::Sender::new(SequenceNumber::ZERO),
@@ -93,6 +95,7 @@ impl Shard {
         let sequence_number = SequenceNumber::next(now, state.last);
         state.last = sequence_number;
         state.bytes += size;
+        state.count += 1;
         state.records.push_back(Arc::new(Record {
             sequence_number,
             partition_key: partition_key.into(),
@@ -148,6 +151,11 @@ impl Shard {
             .records
             .back()
             .map(|record| (record.sequence_number, record.arrival))
+    }
+
+    /// Records put so far.
+    pub(super) fn count(&self) -> u64 {
+        self.lock().count
     }
 
     pub(super) async fn changed(&self, after: SequenceNumber) {

@@ -1,0 +1,119 @@
+//! Event source mappings of a template.
+
+use std::time::Duration;
+
+use cfn::Value;
+use cfn::resolve::{Problem, Resolved, ResolvedResource};
+use cfn::resources::lambda as resource;
+
+use super::properties;
+use crate::event_source_mapping::Config;
+use crate::kinesis::Position;
+
+/// `BatchSize` when absent.
+const DEFAULT_BATCH_SIZE: i64 = 100;
+/// What `MaximumRetryAttempts` and `MaximumRecordAgeInSeconds` say for "without end".
+const ENDLESS: i64 = -1;
+
+/// An `AWS::Lambda::EventSourceMapping` and what it connects.
+#[derive(Clone, Debug)]
+pub struct MappingPlan {
+    /// The mapping.
+    pub config: Config,
+    /// Logical ID of the stream.
+    pub stream: String,
+    /// Logical ID of the function.
+    pub function: String,
+}
+
+pub(super) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<MappingPlan> {
+    resolved
+        .of_type("AWS::Lambda::EventSourceMapping")
+        .filter_map(|resource| mapping(resolved, resource).map_err(|it| problems.push(it)).ok())
+        .collect()
+}
+
+fn mapping(resolved: &Resolved, resource: &ResolvedResource) -> Result<MappingPlan, Problem> {
+    let mapping: resource::EventSourceMapping = properties(resource)?;
+    let problem = |path: &str, message: String| {
+        Problem::at(&resource.logical_id, format!("Properties.{path}"), message)
+    };
+    for setting in ["FilterCriteria", "TumblingWindowInSeconds"] {
+        let set = resource.property(&format!("/{setting}")).is_some_and(|it| *it != 0);
+        if set {
+            return Err(problem(setting, "is not emulated: remove it to run here".to_owned()));
+        }
+    }
+    let source = resource.text("/EventSourceArn").unwrap_or_default();
+    let stream = resolved.find("AWS::Kinesis::Stream", &source).ok_or_else(|| {
+        let message = format!("got `{source}`, expected the ARN of a stream of this template");
+        problem("EventSourceArn", message)
+    })?;
+    let name = resource.text("/FunctionName").unwrap_or_default();
+    let function = resolved.find("AWS::Lambda::Function", &name).ok_or_else(|| {
+        let message = format!("got `{name}`, expected a function of this template");
+        problem("FunctionName", message)
+    })?;
+    let number = |value: &Option<Value<i64>>, path: &str, default: i64| {
+        let got = value.as_ref().and_then(Value::literal).copied().unwrap_or(default);
+        match u64::try_from(got) {
+            Ok(number) => Ok(Some(number)),
+            Err(_) if got == ENDLESS && default == ENDLESS => Ok(None),
+            Err(_) => Err(problem(path, format!("got {got}, expected a number from 0"))),
+        }
+    };
+    let flag = |value: &Option<Value<bool>>| value.as_ref().and_then(Value::literal).copied();
+    let seconds = |value: u64| Duration::from_secs(value);
+    let size = |value: Option<u64>| {
+        value.and_then(|it| usize::try_from(it).ok()).unwrap_or(usize::MAX)
+    };
+    let timestamp = mapping.starting_position_timestamp.as_ref().and_then(Value::literal).copied();
+    let position = mapping.starting_position.as_ref().and_then(Value::literal);
+    let starting_position = match (position.map(String::as_str), timestamp) {
+        (Some("TRIM_HORIZON"), _) => Position::TrimHorizon,
+        (Some("LATEST"), _) => Position::Latest,
+        // Seconds with a fraction; nobody writes negative ones.
+        (Some("AT_TIMESTAMP"), Some(seconds)) => Position::AtTimestamp((seconds * 1000.0) as u64),
+        (got, _) => {
+            let message = format!(
+                "got {}, expected TRIM_HORIZON, LATEST, or AT_TIMESTAMP with StartingPositionTimestamp",
+                got.unwrap_or("nothing")
+            );
+            return Err(problem("StartingPosition", message));
+        }
+    };
+    let attempts = number(&mapping.maximum_retry_attempts, "MaximumRetryAttempts", ENDLESS)?;
+    let age =
+        number(&mapping.maximum_record_age_in_seconds, "MaximumRecordAgeInSeconds", ENDLESS)?;
+    let window = number(
+        &mapping.maximum_batching_window_in_seconds,
+        "MaximumBatchingWindowInSeconds",
+        0,
+    )?;
+    let factor = number(&mapping.parallelization_factor, "ParallelizationFactor", 1)?;
+    let config = Config {
+        logical_id: resource.logical_id.clone(),
+        id: resource.physical_id.clone(),
+        function_arn: function.arn().unwrap_or_default().to_owned(),
+        role_arn: function.text("/Role").unwrap_or_default(),
+        region: resolved.context.region.clone(),
+        batch_size: size(number(&mapping.batch_size, "BatchSize", DEFAULT_BATCH_SIZE)?),
+        window: seconds(window.unwrap_or(0)),
+        parallelization_factor: size(factor),
+        bisect: flag(&mapping.bisect_batch_on_function_error).unwrap_or(false),
+        maximum_retry_attempts: attempts.map(|it| u32::try_from(it).unwrap_or(u32::MAX)),
+        maximum_record_age: age.map(seconds),
+        report_batch_item_failures: mapping
+            .function_response_types
+            .as_ref()
+            .is_some_and(|types| types.literals().next().is_some()),
+        starting_position,
+        on_failure_bucket: resource.text("/DestinationConfig/OnFailure/Destination"),
+        enabled: flag(&mapping.enabled).unwrap_or(true),
+    };
+    Ok(MappingPlan {
+        config,
+        stream: stream.logical_id.clone(),
+        function: function.logical_id.clone(),
+    })
+}
