@@ -184,7 +184,14 @@ fn docs(setting: &Setting) -> anyhow::Result<()> {
 /// Everything that needs no program of ours built beforehand.
 fn test(setting: &Setting) -> anyhow::Result<()> {
     crate::tools::redis()?;
-    let arguments = ["test", "--workspace", "--exclude", "e2e", "--locked"];
+    let arguments = [
+        "test",
+        "--workspace",
+        "--exclude",
+        "e2e",
+        "--locked",
+        "--no-fail-fast",
+    ];
     succeed(
         program::cargo()
             .args(arguments)

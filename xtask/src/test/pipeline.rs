@@ -50,7 +50,7 @@ pub(super) fn run(setting: &Setting) -> anyhow::Result<()> {
     );
     succeed(
         program::cargo()
-            .args(["test", "--package", "e2e", "--locked"])
+            .args(["test", "--package", "e2e", "--locked", "--no-fail-fast"])
             .args(setting.rest)
             .env(PROGRAMS, &programs)
             .env("PATH", tools::path()?),
