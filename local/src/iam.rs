@@ -91,7 +91,8 @@ impl Authorizer {
         }
     }
 
-    /// Whether the role may do this to that. A denial is logged the first time and counted always.
+    /// Whether the role may do this to that. Every denial is counted; the first, second,
+    /// fourth, eighth … of the same call is logged with its number.
     ///
     /// # Errors
     /// The denial.
@@ -100,8 +101,10 @@ impl Authorizer {
             if let Err(denied) = &decision.result {
                 decision.denials += 1;
                 self.inner.status.denials.increment();
-                if decision.denials == 1 {
-                    tracing::error!(caller = self.inner.caller, "AccessDenied: {denied}");
+                // Every one would drown everything else.
+                if decision.denials.is_power_of_two() {
+                    let (caller, times) = (&self.inner.caller, decision.denials);
+                    tracing::error!(caller, times, "AccessDenied: {denied}");
                 }
             }
             decision.result.clone()

@@ -30,7 +30,7 @@ use uuid::Uuid;
 pub use action::{Action, Sink, SinkError};
 pub use message::{Properties, Publish};
 
-use crate::status::Status;
+use crate::status::{Counter, Status};
 
 /// An `AWS::IoT::TopicRule`, its actions' targets already found.
 #[derive(Debug)]
@@ -94,6 +94,8 @@ struct Rule {
     /// Whether the statement or a template asks for the trace ID, which costs a random number.
     traced: bool,
     any_batch_mode: bool,
+    /// Messages of which an action failed.
+    failed: Counter,
 }
 
 /// What SQL can ask that does not come with the message.
@@ -216,8 +218,15 @@ impl RuleEngine {
             Outcome::NotFired => return,
             Outcome::Fired(output) => output,
             Outcome::Failed(error) => {
-                self.status.sql_failures.increment();
-                tracing::error!(rule = rule.logical_id, topic = publish.topic, "{error}");
+                let times = self.status.sql_failures.increment();
+                if times.is_power_of_two() {
+                    tracing::error!(
+                        rule = rule.logical_id,
+                        topic = publish.topic,
+                        times,
+                        "{error}"
+                    );
+                }
                 return;
             }
         };
@@ -258,8 +267,12 @@ impl RuleEngine {
         message: &Message<'_>,
         failures: &[action::Failure],
     ) {
-        for failure in failures {
-            tracing::warn!(rule = rule.logical_id, "{}", failure.message());
+        let times = rule.failed.increment();
+        // Every one would drown everything else; the error action gets them all.
+        if times.is_power_of_two() {
+            for failure in failures {
+                tracing::warn!(rule = rule.logical_id, times, "{}", failure.message());
+            }
         }
         let Some(error_action) = &rule.error_action else {
             self.lost(rule, publish, "the rule has no error action");
@@ -369,6 +382,7 @@ impl Rule {
             error_action,
             traced,
             any_batch_mode,
+            failed: Counter::default(),
         })
     }
 }

@@ -19,7 +19,10 @@ const KILLED: i32 = 130;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log();
-    if rustls::crypto::ring::default_provider().install_default().is_err() {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
         tracing::debug!("a TLS provider was installed already");
     }
     let ended = tokio::runtime::Builder::new_multi_thread()
@@ -98,8 +101,13 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
         .map_err(|error| anyhow!("{path} is no CloudFormation template in JSON: {error}"))?;
     let region = std::env::var("AWS_REGION").ok().filter(|it| !it.is_empty());
     let region = region.as_deref().unwrap_or("eu-central-1");
-    Plan::new(document, region, &arguments.stack_name, arguments.parameters())
-        .with_context(|| path.to_string())
+    Plan::new(
+        document,
+        region,
+        &arguments.stack_name,
+        arguments.parameters(),
+    )
+    .with_context(|| path.to_string())
 }
 
 /// What asks us to end.

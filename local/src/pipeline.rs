@@ -30,7 +30,9 @@ use crate::kinesis::Stream;
 use crate::lambda::{Function, Invoke};
 use crate::logs::Logs;
 use crate::mqtt;
-use crate::plan::{ActionPlan, DeliveryStreamPlan, Plan, Target, environment, environment_properties};
+use crate::plan::{
+    ActionPlan, DeliveryStreamPlan, Plan, Target, environment, environment_properties,
+};
 use crate::s3::Store;
 use crate::status::Status;
 use crate::tls::Authority;
@@ -95,12 +97,28 @@ impl Pipeline {
     ///
     /// # Errors
     /// The first part that does not start; what had started is killed.
-    pub async fn start(plan: Plan, options: Options, reporter: Reporter) -> anyhow::Result<Pipeline> {
+    pub async fn start(
+        plan: Plan,
+        options: Options,
+        reporter: Reporter,
+    ) -> anyhow::Result<Pipeline> {
         // Before any program starts: what would be in the way.
         let listener = listen(options.mqtt).await?;
         let mqtt = listener.local_addr().context("read the broker's address")?;
-        let bundles = paths(&plan.environments, |it| &it.logical_id, &options.bundles, "--bundle", "unpacked bundle")?;
-        let binaries = paths(&plan.functions, |it| &it.logical_id, &options.functions, "--function", "binary")?;
+        let bundles = paths(
+            &plan.environments,
+            |it| &it.logical_id,
+            &options.bundles,
+            "--bundle",
+            "unpacked bundle",
+        )?;
+        let binaries = paths(
+            &plan.functions,
+            |it| &it.logical_id,
+            &options.functions,
+            "--function",
+            "binary",
+        )?;
         std::fs::create_dir_all(&options.data)
             .with_context(|| format!("cannot make the data folder {}", options.data.display()))?;
         let data = std::fs::canonicalize(&options.data)
@@ -113,11 +131,22 @@ impl Pipeline {
         let hops = Hops::new(&plan, &status);
         hops.warn_of_denials();
         let stops = Stops::default();
-        let starter = Starter { plan: &plan, options: &options, reporter, data: &data, status: &status, logs: &logs, hops: &hops, stops: &stops };
+        let starter = Starter {
+            plan: &plan,
+            options: &options,
+            reporter,
+            data: &data,
+            status: &status,
+            logs: &logs,
+            hops: &hops,
+            stops: &stops,
+        };
 
         let caches = starter.caches(&authority).await?;
         let addresses = Addresses::find(&plan, &caches, &starter.reporter).await?;
-        let environments = starter.environments(&bundles, &addresses, &authority).await?;
+        let environments = starter
+            .environments(&bundles, &addresses, &authority)
+            .await?;
         let functions = starter.functions(&binaries, &addresses, &authority)?;
         let streams: BTreeMap<String, Arc<Stream>> = plan
             .streams
@@ -149,9 +178,16 @@ impl Pipeline {
     pub fn ready(&self) -> Event {
         Event::Ready {
             mqtt: self.mqtt.to_string(),
-            dashboard: self.environments.first().map(|it| format!("http://{}/", it.address())),
+            dashboard: self
+                .environments
+                .first()
+                .map(|it| format!("http://{}/", it.address())),
             data: self.data.clone(),
-            redis: self.caches.values().next().map(|cache| cache.url().to_owned()),
+            redis: self
+                .caches
+                .values()
+                .next()
+                .map(|cache| cache.url().to_owned()),
         }
     }
 
@@ -255,7 +291,11 @@ impl Starter<'_> {
             let logical_id = config.logical_id.clone();
             config.url = self.options.redis.clone();
             config.folder = self.data.join("cache").join(&logical_id);
-            let tls = if config.tls { "with TLS" } else { "without TLS" };
+            let tls = if config.tls {
+                "with TLS"
+            } else {
+                "without TLS"
+            };
             let cache = Cache::start(config, authority).await?;
             self.started(&logical_id, format!("cache at {} {tls}", cache.endpoint()));
             caches.insert(logical_id, cache);
@@ -275,7 +315,8 @@ impl Starter<'_> {
             let logical_id = config.logical_id.clone();
             let view = addresses.view(self.plan, &logical_id)?;
             if let Some(resource) = view.resource(&logical_id) {
-                config.environment = environment_properties(resource).map_err(|it| anyhow!("{it}"))?;
+                config.environment =
+                    environment_properties(resource).map_err(|it| anyhow!("{it}"))?;
             }
             config.bundle = bundles.get(&logical_id).cloned().unwrap_or_default();
             config.address = self.options.dashboard;
@@ -284,7 +325,10 @@ impl Starter<'_> {
             }
             config.ca_file = Some(authority.ca_file().to_owned());
             let environment = Environment::start(config, self.logs).await?;
-            self.started(&logical_id, format!("web UI at http://{}/", environment.address()));
+            self.started(
+                &logical_id,
+                format!("web UI at http://{}/", environment.address()),
+            );
             environments.push(environment);
         }
         Ok(environments)
@@ -326,9 +370,10 @@ impl Starter<'_> {
         let mut mappings = Vec::new();
         for mapping in &self.plan.mappings {
             let logical_id = &mapping.config.logical_id;
-            let (Some(stream), Some(function)) =
-                (streams.get(&mapping.stream), functions.get(&mapping.function))
-            else {
+            let (Some(stream), Some(function)) = (
+                streams.get(&mapping.stream),
+                functions.get(&mapping.function),
+            ) else {
                 continue;
             };
             let function: Arc<dyn Invoke> = Arc::new(function.clone());
@@ -345,7 +390,10 @@ impl Starter<'_> {
             let state = started.state();
             self.started(
                 logical_id,
-                format!("{} → {}, batches of {}, {state}", mapping.stream, mapping.function, mapping.config.batch_size),
+                format!(
+                    "{} → {}, batches of {}, {state}",
+                    mapping.stream, mapping.function, mapping.config.batch_size
+                ),
             );
             mappings.push(started);
         }
@@ -363,7 +411,8 @@ impl Starter<'_> {
                 config.clone(),
                 Arc::clone(store),
                 self.hops.authorizer(logical_id, ""),
-                log.as_ref().map(|(group, stream)| self.logs.stream(group, stream)),
+                log.as_ref()
+                    .map(|(group, stream)| self.logs.stream(group, stream)),
                 Arc::clone(self.status),
                 &self.data.join("firehose"),
                 self.stops.delivery_streams.clone(),
@@ -388,20 +437,30 @@ impl Starter<'_> {
         let action = |rule: &str, action: &ActionPlan| {
             let permission = self.hops.permission(rule, &action.path);
             Some(match &action.target {
-                Target::Stream { stream, partition_key } => Action::Kinesis {
+                Target::Stream {
+                    stream,
+                    partition_key,
+                } => Action::Kinesis {
                     stream: Arc::clone(streams.get(stream)?),
                     permission,
                     partition_key: partition_key.clone(),
                 },
-                Target::DeliveryStream { delivery_stream, separator, batch_mode } => {
-                    Action::Firehose {
-                        delivery_stream: Arc::new(hop::Delivery(delivery_streams.get(delivery_stream)?.clone())),
-                        permission,
-                        separator: separator.clone(),
-                        batch_mode: *batch_mode,
-                    }
-                }
-                Target::LogGroup { log_group, batch_mode } => {
+                Target::DeliveryStream {
+                    delivery_stream,
+                    separator,
+                    batch_mode,
+                } => Action::Firehose {
+                    delivery_stream: Arc::new(hop::Delivery(
+                        delivery_streams.get(delivery_stream)?.clone(),
+                    )),
+                    permission,
+                    separator: separator.clone(),
+                    batch_mode: *batch_mode,
+                },
+                Target::LogGroup {
+                    log_group,
+                    batch_mode,
+                } => {
                     let name = &self.plan.resolved.resource(log_group)?.name;
                     Action::CloudwatchLogs {
                         log_group: Arc::new(hop::LogGroup::new(self.logs, name, rule)),
@@ -422,7 +481,10 @@ impl Starter<'_> {
                 .iter()
                 .filter_map(|it| Some((it.index, action(&rule.logical_id, it)?)))
                 .collect(),
-            error_action: rule.error_action.as_ref().and_then(|it| action(&rule.logical_id, it)),
+            error_action: rule
+                .error_action
+                .as_ref()
+                .and_then(|it| action(&rule.logical_id, it)),
         });
         let account_id = &self.plan.resolved.context.account_id;
         let rules = RuleEngine::new(rules.collect(), account_id, Arc::clone(self.status));

@@ -29,8 +29,8 @@ pub use delivery_streams::DeliveryStreamPlan;
 pub use environments::environment_properties;
 pub use functions::environment;
 pub use mappings::MappingPlan;
-pub use read::properties;
 use read::name_of;
+pub use read::properties;
 pub use rules::{ActionPlan, RulePlan, Target};
 
 use crate::{beanstalk, elasticache, kinesis, lambda};
@@ -171,8 +171,7 @@ impl Plan {
         let streams = streams::plan(&resolved, &mut problems);
         let functions = functions::plan(&resolved, &mut problems, &mut not_emulated);
         let mappings = mappings::plan(&resolved, &mut problems);
-        let delivery_streams =
-            delivery_streams::plan(&resolved, &mut problems, &mut not_emulated);
+        let delivery_streams = delivery_streams::plan(&resolved, &mut problems, &mut not_emulated);
         let caches = caches::plan(&resolved, &mut problems, &mut not_emulated);
         let environments = environments::plan(&resolved, &mut problems);
         let rules = rules::plan(&resolved, &mut problems, &mut not_emulated);

@@ -51,7 +51,11 @@ fn numbers_of_the_template_are_what_runs() {
             .starts_with("arn:aws:kinesis:eu-central-1:000000000000:stream/")
     );
     assert_eq!(plan.rules.len(), 4);
-    let rule = plan.rules.iter().find(|it| it.logical_id == "DeviceTopicsToStream").unwrap();
+    let rule = plan
+        .rules
+        .iter()
+        .find(|it| it.logical_id == "DeviceTopicsToStream")
+        .unwrap();
     assert_eq!(rule.sql, "SELECT * FROM 'topic/sensors/+'");
     let Target::Stream {
         stream,
@@ -131,6 +135,25 @@ fn unsupported_templates_are_refused_with_every_reason() {
             json!({ "Ref": "Nowhere" }),
         ),
         &["FunctionToCache", "Nowhere"],
+    );
+    check_refused(
+        &edited(
+            &format!("{rule}/Sql"),
+            json!("SELECT get_thing_shadow('a', 'b') FROM 't'"),
+        ),
+        &[
+            "BareTopicToStream.Properties.TopicRulePayload.Sql: ",
+            "get_thing_shadow",
+            "column 8",
+            "^",
+        ],
+    );
+    check_refused(
+        &edited(
+            &format!("{rule}/Actions/0/Kinesis/PartitionKey"),
+            json!("${topic(}"),
+        ),
+        &["BareTopicToStream", "Actions.0.Kinesis.PartitionKey", "^"],
     );
     let unknown_operator = json!({ "StringSounds": { "aws:SourceAccount": "1" } });
     let path =

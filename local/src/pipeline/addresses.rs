@@ -29,7 +29,9 @@ impl Addresses {
         caches: &BTreeMap<String, Cache>,
         reporter: &Reporter,
     ) -> anyhow::Result<Addresses> {
-        let blackhole = Blackhole::open().await.context("open an address that never answers")?;
+        let blackhole = Blackhole::open()
+            .await
+            .context("open an address that never answers")?;
         let nowhere = blackhole.address().context("read its address")?;
         let consumers = plan
             .functions
@@ -40,9 +42,12 @@ impl Addresses {
         for consumer in consumers {
             let mut addresses = BTreeMap::new();
             for config in &plan.caches {
-                let Some(cache) = caches.get(&config.logical_id) else { continue };
+                let Some(cache) = caches.get(&config.logical_id) else {
+                    continue;
+                };
                 let mut address = cache.endpoint();
-                if let Err(reason) = reach(&plan.resolved, consumer, &config.logical_id, config.port)
+                if let Err(reason) =
+                    reach(&plan.resolved, consumer, &config.logical_id, config.port)
                 {
                     // On AWS the packets vanish, and so they do here.
                     address = nowhere;
@@ -56,7 +61,10 @@ impl Addresses {
             }
             by_consumer.insert(consumer.clone(), addresses);
         }
-        Ok(Addresses { by_consumer, _blackhole: blackhole })
+        Ok(Addresses {
+            by_consumer,
+            _blackhole: blackhole,
+        })
     }
 
     /// The template as a consumer sees it.
@@ -65,14 +73,17 @@ impl Addresses {
         let addresses = addresses
             .map(|(cache, address)| (cache.clone(), (address.ip().to_string(), address.port())))
             .collect();
-        plan.with_addresses(&addresses).map_err(|error| anyhow!("{consumer}: {error}"))
+        plan.with_addresses(&addresses)
+            .map_err(|error| anyhow!("{consumer}: {error}"))
     }
 }
 
 /// Whether a consumer can reach a cache; else why not.
 fn reach(resolved: &Resolved, consumer: &str, cache: &str, port: u16) -> Result<(), String> {
-    let (Some(from), Some(to)) = (Endpoint::of(resolved, consumer), Endpoint::of(resolved, cache))
-    else {
+    let (Some(from), Some(to)) = (
+        Endpoint::of(resolved, consumer),
+        Endpoint::of(resolved, cache),
+    ) else {
         return Ok(());
     };
     network::reachable(resolved, &from, &to, Protocol::Tcp, port).map_err(|cut| cut.to_string())
@@ -89,6 +100,11 @@ fn names(resolved: &Resolved, consumer: &str, cache: &str) -> bool {
 }
 
 fn addresses_of(cache: &ResolvedResource) -> impl Iterator<Item = &str> {
-    let addresses = cache.attributes.iter().filter(|(name, _)| name.ends_with(".Address"));
-    addresses.filter_map(|(_, value)| Json::as_str(value)).filter(|address| !address.is_empty())
+    let addresses = cache
+        .attributes
+        .iter()
+        .filter(|(name, _)| name.ends_with(".Address"));
+    addresses
+        .filter_map(|(_, value)| Json::as_str(value))
+        .filter(|address| !address.is_empty())
 }

@@ -33,14 +33,25 @@ impl<'a> Hops<'a> {
             .map(|it| &*it.logical_id)
             .chain(plan.mappings.iter().map(|it| &*it.config.logical_id))
             .chain(plan.functions.iter().map(|it| &*it.logical_id))
-            .chain(plan.delivery_streams.iter().map(|it| &*it.config.logical_id))
+            .chain(
+                plan.delivery_streams
+                    .iter()
+                    .map(|it| &*it.config.logical_id),
+            )
             .collect();
+        let mut told = BTreeSet::new();
         for call in &plan.calls {
             if !call.required || !hops.contains(&*call.from) {
                 continue;
             }
-            if let Err(denial) = call.decide(&plan.policies, &call.from) {
-                tracing::warn!(resource = call.from, setting = call.path, "will fail: {denial}");
+            if let Err(denial) = call.decide(&plan.policies, &call.from)
+                && told.insert((call.caller.to_string(), &call.action, &call.resource))
+            {
+                tracing::warn!(
+                    resource = call.from,
+                    setting = call.path,
+                    "will fail: {denial}"
+                );
             }
         }
     }
@@ -81,7 +92,10 @@ impl Sink for Delivery {
         Box::pin(async move {
             if records.len() > 1 {
                 let results = self.0.put_record_batch(records).await.map_err(failed)?;
-                return results.into_iter().collect::<Result<(), _>>().map_err(failed);
+                return results
+                    .into_iter()
+                    .collect::<Result<(), _>>()
+                    .map_err(failed);
             }
             match records.pop() {
                 Some(record) => self.0.put_record(record).await.map_err(failed),
@@ -101,7 +115,10 @@ pub(super) struct LogGroup {
 
 impl LogGroup {
     pub(super) fn new(logs: &Logs, name: &str, rule: &str) -> LogGroup {
-        LogGroup { name: name.to_owned(), stream: logs.stream(name, rule) }
+        LogGroup {
+            name: name.to_owned(),
+            stream: logs.stream(name, rule),
+        }
     }
 }
 

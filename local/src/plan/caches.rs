@@ -38,15 +38,27 @@ pub(super) fn plan(
 
 fn config(resolved: &Resolved, resource: &ResolvedResource) -> Result<Config, Problem> {
     let group: resource::ReplicationGroup = properties(resource)?;
-    let port = group.port.as_ref().and_then(Value::literal).copied().unwrap_or(DEFAULT_PORT);
-    let port = u16::try_from(port).ok().filter(|port| *port != 0).ok_or_else(|| {
-        let message = format!("got {port}, expected 1 to 65535");
-        Problem::at(&resource.logical_id, "Properties.Port", message)
-    })?;
+    let port = group
+        .port
+        .as_ref()
+        .and_then(Value::literal)
+        .copied()
+        .unwrap_or(DEFAULT_PORT);
+    let port = u16::try_from(port)
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(|| {
+            let message = format!("got {port}, expected 1 to 65535");
+            Problem::at(&resource.logical_id, "Properties.Port", message)
+        })?;
     Ok(Config {
         logical_id: resource.logical_id.clone(),
         port,
-        tls: group.transit_encryption_enabled.as_ref().and_then(Value::literal) == Some(&true),
+        tls: group
+            .transit_encryption_enabled
+            .as_ref()
+            .and_then(Value::literal)
+            == Some(&true),
         maxmemory_policy: maxmemory_policy(resolved, resource)?,
         url: None,
         folder: PathBuf::new(),
@@ -57,11 +69,16 @@ fn maxmemory_policy(
     resolved: &Resolved,
     resource: &ResolvedResource,
 ) -> Result<Option<String>, Problem> {
-    let name = resource.text("/CacheParameterGroupName").unwrap_or_default();
+    let name = resource
+        .text("/CacheParameterGroupName")
+        .unwrap_or_default();
     let Some(group) = resolved.find("AWS::ElastiCache::ParameterGroup", &name) else {
         return Ok(None);
     };
     let parameters: resource::ParameterGroup = properties(group)?;
-    let policy = parameters.properties.as_ref().and_then(|it| it.get("maxmemory-policy"));
+    let policy = parameters
+        .properties
+        .as_ref()
+        .and_then(|it| it.get("maxmemory-policy"));
     Ok(policy.and_then(Value::literal).cloned())
 }

@@ -20,7 +20,11 @@ const DEFAULT_PROCESS: &str = "aws:elasticbeanstalk:environment:process:default"
 pub(super) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<Config> {
     resolved
         .of_type("AWS::ElasticBeanstalk::Environment")
-        .filter_map(|resource| config(resource).map_err(|problem| problems.push(problem)).ok())
+        .filter_map(|resource| {
+            config(resource)
+                .map_err(|problem| problems.push(problem))
+                .ok()
+        })
         .collect()
 }
 
@@ -42,7 +46,10 @@ fn options(resource: &ResolvedResource) -> Result<BTreeMap<(String, String), Str
     Ok(settings
         .literals()
         .filter_map(|setting| {
-            let key = (setting.namespace.literal()?.clone(), setting.option_name.literal()?.clone());
+            let key = (
+                setting.namespace.literal()?.clone(),
+                setting.option_name.literal()?.clone(),
+            );
             let value = setting.value.as_ref().and_then(Value::literal).cloned();
             Some((key, value.unwrap_or_default()))
         })
@@ -58,7 +65,10 @@ fn config(resource: &ResolvedResource) -> Result<Config, Problem> {
         bundle: PathBuf::new(),
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         environment: environment_properties(resource)?,
-        health_check_path: options.get(&health_check_path).map_or("/", String::as_str).to_owned(),
+        health_check_path: options
+            .get(&health_check_path)
+            .map_or("/", String::as_str)
+            .to_owned(),
         ca_file: None,
     })
 }

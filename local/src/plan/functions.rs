@@ -16,7 +16,12 @@ const DEFAULT_TIMEOUT: i64 = 3;
 /// MB, when `MemorySize` is absent.
 const DEFAULT_MEMORY: i64 = 128;
 /// Settings that change what a function sees or can do, and do nothing here.
-const NOT_EMULATED: &[&str] = &["Layers", "FileSystemConfigs", "DeadLetterConfig", "SnapStart"];
+const NOT_EMULATED: &[&str] = &[
+    "Layers",
+    "FileSystemConfigs",
+    "DeadLetterConfig",
+    "SnapStart",
+];
 
 /// The functions; what only the run knows (binary, folder, certificate) is empty.
 pub(super) fn plan(
@@ -45,8 +50,11 @@ pub(super) fn plan(
 /// A function's environment variables.
 pub fn environment(resource: &ResolvedResource) -> Result<BTreeMap<String, String>, Problem> {
     let function: resource::Function = properties(resource)?;
-    let variables =
-        function.environment.as_ref().and_then(Value::literal).and_then(|it| it.variables.as_ref());
+    let variables = function
+        .environment
+        .as_ref()
+        .and_then(Value::literal)
+        .and_then(|it| it.variables.as_ref());
     Ok(variables
         .into_iter()
         .flatten()
@@ -62,24 +70,45 @@ fn config(resolved: &Resolved, resource: &ResolvedResource) -> Result<Config, Pr
     if let Some(function::PackageType::Image) =
         function.package_type.as_ref().and_then(Value::literal)
     {
-        return Err(problem("PackageType", "got Image, expected Zip: images do not run here".into()));
+        return Err(problem(
+            "PackageType",
+            "got Image, expected Zip: images do not run here".into(),
+        ));
     }
-    let runtime = function.runtime.as_ref().and_then(Value::literal).map(name_of);
-    if !runtime.as_ref().is_some_and(|runtime| runtime.starts_with("provided")) {
+    let runtime = function
+        .runtime
+        .as_ref()
+        .and_then(Value::literal)
+        .map(name_of);
+    if !runtime
+        .as_ref()
+        .is_some_and(|runtime| runtime.starts_with("provided"))
+    {
         let got = runtime.unwrap_or_default();
         let message = format!("got `{got}`, expected provided.al2023: only binaries run here");
         return Err(problem("Runtime", message));
     }
     let timeout = function.timeout.as_ref().and_then(Value::literal).copied();
     let timeout = u64::try_from(timeout.unwrap_or(DEFAULT_TIMEOUT)).unwrap_or_default();
-    let memory = function.memory_size.as_ref().and_then(Value::literal).copied();
+    let memory = function
+        .memory_size
+        .as_ref()
+        .and_then(Value::literal)
+        .copied();
     let logging = function.logging_config.as_ref().and_then(Value::literal);
-    let log_format = logging.and_then(|it| it.log_format.as_ref()).and_then(Value::literal);
-    let log_level =
-        logging.and_then(|it| it.application_log_level.as_ref()).and_then(Value::literal);
-    let log_group = logging.and_then(|it| it.log_group.as_ref()).and_then(Value::literal);
-    let log_group = log_group
-        .map_or_else(|| format!("/aws/lambda/{}", resource.name), |it| it.as_str().to_owned());
+    let log_format = logging
+        .and_then(|it| it.log_format.as_ref())
+        .and_then(Value::literal);
+    let log_level = logging
+        .and_then(|it| it.application_log_level.as_ref())
+        .and_then(Value::literal);
+    let log_group = logging
+        .and_then(|it| it.log_group.as_ref())
+        .and_then(Value::literal);
+    let log_group = log_group.map_or_else(
+        || format!("/aws/lambda/{}", resource.name),
+        |it| it.as_str().to_owned(),
+    );
     let context = &resolved.context;
     Ok(Config {
         logical_id: resource.logical_id.clone(),
@@ -87,7 +116,12 @@ fn config(resolved: &Resolved, resource: &ResolvedResource) -> Result<Config, Pr
         arn: resource.arn().unwrap_or_default().to_owned(),
         region: context.region.clone(),
         bootstrap: PathBuf::new(),
-        handler: function.handler.as_ref().and_then(Value::literal).cloned().unwrap_or_default(),
+        handler: function
+            .handler
+            .as_ref()
+            .and_then(Value::literal)
+            .cloned()
+            .unwrap_or_default(),
         environment: environment(resource)?,
         timeout: Duration::from_secs(timeout),
         memory_mb: u32::try_from(memory.unwrap_or(DEFAULT_MEMORY)).unwrap_or_default(),

@@ -29,7 +29,11 @@ pub struct MappingPlan {
 pub(super) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<MappingPlan> {
     resolved
         .of_type("AWS::Lambda::EventSourceMapping")
-        .filter_map(|resource| mapping(resolved, resource).map_err(|it| problems.push(it)).ok())
+        .filter_map(|resource| {
+            mapping(resolved, resource)
+                .map_err(|it| problems.push(it))
+                .ok()
+        })
         .collect()
 }
 
@@ -39,35 +43,57 @@ fn mapping(resolved: &Resolved, resource: &ResolvedResource) -> Result<MappingPl
         Problem::at(&resource.logical_id, format!("Properties.{path}"), message)
     };
     for setting in ["FilterCriteria", "TumblingWindowInSeconds"] {
-        let set = resource.property(&format!("/{setting}")).is_some_and(|it| *it != 0);
+        let set = resource
+            .property(&format!("/{setting}"))
+            .is_some_and(|it| *it != 0);
         if set {
-            return Err(problem(setting, "is not emulated: remove it to run here".to_owned()));
+            return Err(problem(
+                setting,
+                "is not emulated: remove it to run here".to_owned(),
+            ));
         }
     }
     let source = resource.text("/EventSourceArn").unwrap_or_default();
-    let stream = resolved.find("AWS::Kinesis::Stream", &source).ok_or_else(|| {
-        let message = format!("got `{source}`, expected the ARN of a stream of this template");
-        problem("EventSourceArn", message)
-    })?;
+    let stream = resolved
+        .find("AWS::Kinesis::Stream", &source)
+        .ok_or_else(|| {
+            let message = format!("got `{source}`, expected the ARN of a stream of this template");
+            problem("EventSourceArn", message)
+        })?;
     let name = resource.text("/FunctionName").unwrap_or_default();
-    let function = resolved.find("AWS::Lambda::Function", &name).ok_or_else(|| {
-        let message = format!("got `{name}`, expected a function of this template");
-        problem("FunctionName", message)
-    })?;
+    let function = resolved
+        .find("AWS::Lambda::Function", &name)
+        .ok_or_else(|| {
+            let message = format!("got `{name}`, expected a function of this template");
+            problem("FunctionName", message)
+        })?;
     let number = |value: &Option<Value<i64>>, path: &str, default: i64| {
-        let got = value.as_ref().and_then(Value::literal).copied().unwrap_or(default);
+        let got = value
+            .as_ref()
+            .and_then(Value::literal)
+            .copied()
+            .unwrap_or(default);
         match u64::try_from(got) {
             Ok(number) => Ok(Some(number)),
             Err(_) if got == ENDLESS && default == ENDLESS => Ok(None),
-            Err(_) => Err(problem(path, format!("got {got}, expected a number from 0"))),
+            Err(_) => Err(problem(
+                path,
+                format!("got {got}, expected a number from 0"),
+            )),
         }
     };
     let flag = |value: &Option<Value<bool>>| value.as_ref().and_then(Value::literal).copied();
     let seconds = |value: u64| Duration::from_secs(value);
     let size = |value: Option<u64>| {
-        value.and_then(|it| usize::try_from(it).ok()).unwrap_or(usize::MAX)
+        value
+            .and_then(|it| usize::try_from(it).ok())
+            .unwrap_or(usize::MAX)
     };
-    let timestamp = mapping.starting_position_timestamp.as_ref().and_then(Value::literal).copied();
+    let timestamp = mapping
+        .starting_position_timestamp
+        .as_ref()
+        .and_then(Value::literal)
+        .copied();
     let position = mapping.starting_position.as_ref().and_then(Value::literal);
     let starting_position = match (position.map(String::as_str), timestamp) {
         (Some("TRIM_HORIZON"), _) => Position::TrimHorizon,
@@ -82,9 +108,16 @@ fn mapping(resolved: &Resolved, resource: &ResolvedResource) -> Result<MappingPl
             return Err(problem("StartingPosition", message));
         }
     };
-    let attempts = number(&mapping.maximum_retry_attempts, "MaximumRetryAttempts", ENDLESS)?;
-    let age =
-        number(&mapping.maximum_record_age_in_seconds, "MaximumRecordAgeInSeconds", ENDLESS)?;
+    let attempts = number(
+        &mapping.maximum_retry_attempts,
+        "MaximumRetryAttempts",
+        ENDLESS,
+    )?;
+    let age = number(
+        &mapping.maximum_record_age_in_seconds,
+        "MaximumRecordAgeInSeconds",
+        ENDLESS,
+    )?;
     let window = number(
         &mapping.maximum_batching_window_in_seconds,
         "MaximumBatchingWindowInSeconds",
@@ -97,7 +130,11 @@ fn mapping(resolved: &Resolved, resource: &ResolvedResource) -> Result<MappingPl
         function_arn: function.arn().unwrap_or_default().to_owned(),
         role_arn: function.text("/Role").unwrap_or_default(),
         region: resolved.context.region.clone(),
-        batch_size: size(number(&mapping.batch_size, "BatchSize", DEFAULT_BATCH_SIZE)?),
+        batch_size: size(number(
+            &mapping.batch_size,
+            "BatchSize",
+            DEFAULT_BATCH_SIZE,
+        )?),
         window: seconds(window.unwrap_or(0)),
         parallelization_factor: size(factor),
         bisect: flag(&mapping.bisect_batch_on_function_error).unwrap_or(false),

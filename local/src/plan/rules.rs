@@ -3,7 +3,7 @@
 use cfn::Value;
 use cfn::resolve::{Problem, Resolved, ResolvedResource};
 use cfn::resources::iot::{TopicRule, topic_rule};
-use iot_sql::SqlVersion;
+use iot_sql::{SqlVersion, Template};
 use serde_json::Value as Json;
 
 use super::{NotEmulated, properties};
@@ -103,6 +103,9 @@ impl Reader<'_> {
         let version = version.parse::<SqlVersion>().map_err(|error| {
             self.problem("TopicRulePayload.AwsIotSqlVersion", error.to_string())
         })?;
+        let sql = payload.sql.literal().cloned().unwrap_or_default();
+        let statement = iot_sql::Rule::compile(&sql, version)
+            .map_err(|error| self.problem("TopicRulePayload.Sql", error.to_string()))?;
         let mut actions = Vec::new();
         for (index, action) in payload.actions.literals().enumerate() {
             actions.extend(self.action(
@@ -115,10 +118,21 @@ impl Reader<'_> {
             Some(action) => self.action(0, "TopicRulePayload.ErrorAction", action)?,
             None => None,
         };
+        for action in actions.iter().chain(&error_action) {
+            if let Target::Stream {
+                partition_key: Some(text),
+                ..
+            } = &action.target
+            {
+                Template::compile_for(text, &statement).map_err(|error| {
+                    self.problem(&format!("{}.PartitionKey", action.path), error.to_string())
+                })?;
+            }
+        }
         Ok(RulePlan {
             logical_id: self.resource.logical_id.clone(),
             name: self.resource.name.clone(),
-            sql: payload.sql.literal().cloned().unwrap_or_default(),
+            sql,
             version,
             disabled: flag(&payload.rule_disabled),
             actions,
