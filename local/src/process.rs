@@ -16,7 +16,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 /// What the shell does: wait for the end of its input, then kill the group `$1`.
-const GUARDIAN: &str = r#"while read -r _; do :; done; kill -KILL -- "-$1""#;
+/// `-s`, because Debian's shell takes no `--` after `-KILL`.
+const GUARDIAN: &str = r#"while read -r _; do :; done; kill -s KILL -- "-$1""#;
 
 /// Bytes of one line at most, as CloudWatch Logs allows for one event; a longer one is cut into several.
 /// ("CloudWatch Logs quotas": event size.)

@@ -42,8 +42,16 @@ pub(super) fn cut<'a>(
 fn event_size(config: &Config, stream_arn: &str, record: &Record) -> usize {
     /// Names and punctuation, the sequence number twice, the shard's name, the timestamp.
     const FIXED: usize = 480;
-    let escaped_key = record.partition_key.bytes().map(|byte| if byte < 0x20 { 6 } else { 2 }).sum::<usize>();
-    record.data.len().div_ceil(3) * 4 + escaped_key + config.role_arn.len() + stream_arn.len() + FIXED
+    let escaped_key = record
+        .partition_key
+        .bytes()
+        .map(|byte| if byte < 0x20 { 6 } else { 2 })
+        .sum::<usize>();
+    record.data.len().div_ceil(3) * 4
+        + escaped_key
+        + config.role_arn.len()
+        + stream_arn.len()
+        + FIXED
 }
 
 #[derive(Serialize)]
@@ -83,13 +91,21 @@ struct Seconds(u64);
 
 impl Serialize for Seconds {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[allow(clippy::cast_precision_loss, reason = "below 2^53 until the year 287396")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "below 2^53 until the year 287396"
+        )]
         serializer.serialize_f64(self.0 as f64 / 1_000.0)
     }
 }
 
 /// The event of a batch ("Using Lambda to process records from Amazon Kinesis Data Streams").
-pub(super) fn event(config: &Config, stream_arn: &str, shard: ShardId, records: &[Arc<Record>]) -> Bytes {
+pub(super) fn event(
+    config: &Config,
+    stream_arn: &str,
+    shard: ShardId,
+    records: &[Arc<Record>],
+) -> Bytes {
     let records = records
         .iter()
         .map(|record| EventRecord {
@@ -109,7 +125,9 @@ pub(super) fn event(config: &Config, stream_arn: &str, shard: ShardId, records: 
             event_source_arn: stream_arn,
         })
         .collect();
-    serde_json::to_vec(&Event { records }).map(Bytes::from).expect("strings and numbers can be written as JSON")
+    serde_json::to_vec(&Event { records })
+        .map(Bytes::from)
+        .expect("strings and numbers can be written as JSON")
 }
 
 #[cfg(test)]
@@ -120,8 +138,15 @@ mod tests {
     #[test]
     fn batch_ends_at_its_size_or_at_six_megabytes() {
         let batch = |batch_size: usize, sizes: &[usize]| {
-            let config = Config { batch_size, ..config() };
-            let records: Vec<_> = sizes.iter().zip(1..).map(|(size, n)| record(n, "a", &vec![0; *size])).collect();
+            let config = Config {
+                batch_size,
+                ..config()
+            };
+            let records: Vec<_> = sizes
+                .iter()
+                .zip(1..)
+                .map(|(size, n)| record(n, "a", &vec![0; *size]))
+                .collect();
             cut(&config, ARN, &records)
         };
         assert_eq!(batch(3, &[]), (0, false));
@@ -134,9 +159,15 @@ mod tests {
 
     #[test]
     fn size_is_never_underestimated() {
-        let records: Vec<_> = (1..200).map(|n| record(n, "a\u{1}\"ü\\", &vec![7; n as usize])).collect();
+        let records: Vec<_> = (1..200)
+            .map(|n| record(n, "a\u{1}\"ü\\", &vec![7; n as usize]))
+            .collect();
         let shard = crate::event_source_mapping::tests::shard();
-        let estimate: usize = FRAME + records.iter().map(|it| event_size(&config(), ARN, it)).sum::<usize>();
+        let estimate: usize = FRAME
+            + records
+                .iter()
+                .map(|it| event_size(&config(), ARN, it))
+                .sum::<usize>();
         assert!(event(&config(), ARN, shard, &records).len() <= estimate);
     }
 
@@ -144,7 +175,8 @@ mod tests {
     fn event_is_as_aws_documents_it() {
         let shard = crate::event_source_mapping::tests::shard();
         let record = record(7, "topic/sensors/a", b"hello");
-        let event: serde_json::Value = serde_json::from_slice(&event(&config(), ARN, shard, &[record.clone()])).unwrap();
+        let event: serde_json::Value =
+            serde_json::from_slice(&event(&config(), ARN, shard, &[record.clone()])).unwrap();
         let number = record.sequence_number.to_string();
         assert_eq!(
             event,

@@ -34,13 +34,21 @@ struct Kept {
 impl Checkpoints {
     pub(super) fn open(file: &Path, stream: Arc<Stream>) -> anyhow::Result<Checkpoints> {
         let kept: Kept = match fs::read_to_string(file) {
-            Ok(text) => serde_json::from_str(&text)
-                .with_context(|| format!("{} is damaged; remove it to begin at the starting position", file.display()))?,
+            Ok(text) => serde_json::from_str(&text).with_context(|| {
+                format!(
+                    "{} is damaged; remove it to begin at the starting position",
+                    file.display()
+                )
+            })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
             Err(error) => return Err(error).with_context(|| format!("read {}", file.display())),
         };
         // Positions in another stream mean nothing in this one.
-        let kept = if kept.stream == stream.arn() { kept } else { Kept::default() };
+        let kept = if kept.stream == stream.arn() {
+            kept
+        } else {
+            Kept::default()
+        };
         Ok(Checkpoints {
             file: file.to_owned(),
             consumer: stream.register(),
@@ -59,12 +67,18 @@ impl Checkpoints {
     /// Says how far a lane is.
     pub(super) fn set(&self, shard: ShardId, lane: usize, count: usize, through: SequenceNumber) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let shard_lanes = lanes.entry(shard).or_insert_with(|| vec![SequenceNumber::ZERO; count]);
+        let shard_lanes = lanes
+            .entry(shard)
+            .or_insert_with(|| vec![SequenceNumber::ZERO; count]);
         if let Some(entry) = shard_lanes.get_mut(lane) {
             *entry = through.max(*entry);
         }
         // What one lane still needs, nobody may forget.
-        if let Some(all) = shard_lanes.iter().min().filter(|all| **all > SequenceNumber::ZERO) {
+        if let Some(all) = shard_lanes
+            .iter()
+            .min()
+            .filter(|all| **all > SequenceNumber::ZERO)
+        {
             self.stream.checkpoint(self.consumer, shard, *all);
         }
         self.changed.notify_one();
@@ -87,26 +101,42 @@ impl Checkpoints {
 
     /// Writes the file, whole or not at all.
     pub(super) fn write(&self) {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut kept = Kept { stream: self.stream.arn().to_owned(), shards: self.kept.shards.clone() };
+        let lanes = self
+            .lanes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let mut kept = Kept {
+            stream: self.stream.arn().to_owned(),
+            shards: self.kept.shards.clone(),
+        };
         for (shard, lanes) in lanes {
-            if let Some(all) = lanes.iter().min().filter(|all| **all > SequenceNumber::ZERO) {
+            if let Some(all) = lanes
+                .iter()
+                .min()
+                .filter(|all| **all > SequenceNumber::ZERO)
+            {
                 kept.shards.insert(shard.to_string(), all.to_string());
             }
         }
         if kept.shards.is_empty() {
             return;
         }
-        let written = serde_json::to_vec_pretty(&kept).map_err(io::Error::from).and_then(|text| {
-            if let Some(folder) = self.file.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            let incomplete = self.file.with_extension("incomplete");
-            fs::write(&incomplete, text)?;
-            fs::rename(&incomplete, &self.file)
-        });
+        let written = serde_json::to_vec_pretty(&kept)
+            .map_err(io::Error::from)
+            .and_then(|text| {
+                if let Some(folder) = self.file.parent() {
+                    fs::create_dir_all(folder)?;
+                }
+                let incomplete = self.file.with_extension("incomplete");
+                fs::write(&incomplete, text)?;
+                fs::rename(&incomplete, &self.file)
+            });
         if let Err(error) = written {
-            tracing::error!("cannot write the checkpoints {}: {error}", self.file.display());
+            tracing::error!(
+                "cannot write the checkpoints {}: {error}",
+                self.file.display()
+            );
         }
     }
 }

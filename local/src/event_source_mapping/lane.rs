@@ -48,8 +48,16 @@ struct Stopping;
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, shard: ShardId, index: usize, count: usize) -> Lane {
         let kept = shared.checkpoints.kept(shard);
-        let seen = kept.unwrap_or_else(|| shared.stream.cursor(shard, shared.config.starting_position));
-        Lane { shared, shard, index, count, seen, pending: VecDeque::new() }
+        let seen =
+            kept.unwrap_or_else(|| shared.stream.cursor(shard, shared.config.starting_position));
+        Lane {
+            shared,
+            shard,
+            index,
+            count,
+            seen,
+            pending: VecDeque::new(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -74,7 +82,8 @@ impl Lane {
             self.read();
             let shared = self.shared.clone();
             let (count, is_full) = batch::cut(&shared.config, shared.stream.arn(), &self.pending);
-            let until = (count > 0).then(|| *window.get_or_insert_with(|| Instant::now() + shared.config.window));
+            let until = (count > 0)
+                .then(|| *window.get_or_insert_with(|| Instant::now() + shared.config.window));
             if is_full || until.is_some_and(|until| until <= Instant::now()) {
                 return self.pending.drain(..count).collect();
             }
@@ -93,13 +102,24 @@ impl Lane {
     fn read(&mut self) {
         let Shared { config, stream, .. } = &*self.shared;
         while !batch::cut(config, stream.arn(), &self.pending).1 {
-            let records = stream.read(self.shard, Position::AfterSequenceNumber(self.seen), READ.0, READ.1);
+            let records = stream.read(
+                self.shard,
+                Position::AfterSequenceNumber(self.seen),
+                READ.0,
+                READ.1,
+            );
             let Some(last) = records.last() else { return };
             self.seen = last.sequence_number;
             let (index, count) = (self.index, self.count);
-            self.pending.extend(records.into_iter().filter(|record| lane_of(&record.partition_key, count) == index));
+            self.pending.extend(
+                records
+                    .into_iter()
+                    .filter(|record| lane_of(&record.partition_key, count) == index),
+            );
             if self.pending.is_empty() {
-                self.shared.checkpoints.set(self.shard, self.index, self.count, self.seen);
+                self.shared
+                    .checkpoints
+                    .set(self.shard, self.index, self.count, self.seen);
             }
         }
     }
@@ -108,8 +128,16 @@ impl Lane {
     async fn allowed_to_read(&self) {
         let arn = self.shared.stream.arn();
         let mut backoff = BACKOFF.0;
-        let actions = ["kinesis:DescribeStream", "kinesis:ListShards", "kinesis:GetShardIterator", "kinesis:GetRecords"];
-        while let Err(denied) = actions.iter().try_for_each(|action| self.shared.authorizer.authorize(action, arn)) {
+        let actions = [
+            "kinesis:DescribeStream",
+            "kinesis:ListShards",
+            "kinesis:GetShardIterator",
+            "kinesis:GetRecords",
+        ];
+        while let Err(denied) = actions
+            .iter()
+            .try_for_each(|action| self.shared.authorizer.authorize(action, arn))
+        {
             self.shared.set_result(&format!("PROBLEM: {denied}"));
             sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF.1);
@@ -121,7 +149,11 @@ impl Lane {
         let Shared { config, stream, .. } = &*self.shared;
         let mut backoff = BACKOFF.0;
         // The first records last, because it is the last task that is taken.
-        let mut tasks = vec![Task { records, attempts: 0, last: LastInvocation::default() }];
+        let mut tasks = vec![Task {
+            records,
+            attempts: 0,
+            last: LastInvocation::default(),
+        }];
         while let Some(mut task) = tasks.pop() {
             self.discard_old(&mut task).await;
             if task.records.is_empty() {
@@ -132,7 +164,9 @@ impl Lane {
             task.last.request_id = Some(invocation.request_id);
             task.last.failed = matches!(invocation.outcome, Outcome::Failed(_));
             let verdict = match &invocation.outcome {
-                Outcome::Completed(response) if config.report_batch_item_failures => verdict(response, &task.records),
+                Outcome::Completed(response) if config.report_batch_item_failures => {
+                    verdict(response, &task.records)
+                }
                 Outcome::Completed(_) => Verdict::Done,
                 Outcome::Failed(error) => {
                     tracing::warn!(mapping = config.logical_id, shard = %self.shard, records = task.records.len(), "function call failed: {error}");
@@ -163,15 +197,25 @@ impl Lane {
                     backoff = BACKOFF.0;
                 }
                 // Only an error bisects: a function that returns the first record asks for all of them again.
-                Verdict::RetryAll if task.last.failed && config.bisect && task.records.len() > 1 => {
+                Verdict::RetryAll
+                    if task.last.failed && config.bisect && task.records.len() > 1 =>
+                {
                     let second = task.records.split_off(task.records.len() / 2);
-                    tasks.push(Task { records: second, attempts: task.attempts, last: task.last.clone() });
+                    tasks.push(Task {
+                        records: second,
+                        attempts: task.attempts,
+                        last: task.last.clone(),
+                    });
                 }
                 Verdict::RetryFrom(_) | Verdict::RetryAll => task.attempts += 1,
             }
             self.shared.set_result("PROBLEM: Function call failed");
-            if config.maximum_retry_attempts.is_some_and(|most| task.attempts > most) {
-                self.discard(&task.records, &task.last, Condition::RetryAttemptsExhausted).await;
+            if config
+                .maximum_retry_attempts
+                .is_some_and(|most| task.attempts > most)
+            {
+                self.discard(&task.records, &task.last, Condition::RetryAttemptsExhausted)
+                    .await;
                 continue;
             }
             tasks.push(task);
@@ -209,18 +253,27 @@ impl Lane {
 
     fn pass(&self, records: &[Arc<Record>]) {
         if let Some(last) = records.last() {
-            self.shared.checkpoints.set(self.shard, self.index, self.count, last.sequence_number);
+            self.shared
+                .checkpoints
+                .set(self.shard, self.index, self.count, last.sequence_number);
         }
     }
 
     /// Gives up the records at the beginning that are older than `MaximumRecordAgeInSeconds`.
     async fn discard_old(&self, task: &mut Task) {
-        let Some(age) = self.shared.config.maximum_record_age else { return };
+        let Some(age) = self.shared.config.maximum_record_age else {
+            return;
+        };
         let oldest = now_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        let old = task.records.iter().take_while(|record| record.arrival < oldest).count();
+        let old = task
+            .records
+            .iter()
+            .take_while(|record| record.arrival < oldest)
+            .count();
         if old > 0 {
             let rest = task.records.split_off(old);
-            self.discard(&task.records, &task.last, Condition::RecordAgeExceeded).await;
+            self.discard(&task.records, &task.last, Condition::RecordAgeExceeded)
+                .await;
             task.records = rest;
         }
     }
@@ -228,8 +281,13 @@ impl Lane {
     /// Gives up records: they go to the destination if there is one, and the shard goes on.
     async fn discard(&self, records: &[Arc<Record>], last: &LastInvocation, condition: Condition) {
         let Shared { config, stream, .. } = &*self.shared;
-        self.shared.status.records_discarded.add(records.len() as u64);
-        let (Some(from), Some(to)) = (records.first(), records.last()) else { return };
+        self.shared
+            .status
+            .records_discarded
+            .add(records.len() as u64);
+        let (Some(from), Some(to)) = (records.first(), records.last()) else {
+            return;
+        };
         let what = format!(
             "{}: gave up {} records of {} ({}), sequence numbers {} to {}",
             config.logical_id,
@@ -240,15 +298,28 @@ impl Lane {
             to.sequence_number
         );
         match &self.shared.bucket {
-            None => tracing::error!("{what}; they are lost, because the mapping has no on-failure destination"),
+            None => tracing::error!(
+                "{what}; they are lost, because the mapping has no on-failure destination"
+            ),
             Some(bucket) => {
                 let now = Timestamp::now();
                 let event = batch::event(config, stream.arn(), self.shard, records);
-                let body = invocation_record(config, stream.arn(), self.shard, records, &event, condition, last, now);
+                let body = invocation_record(
+                    config,
+                    stream.arn(),
+                    self.shard,
+                    records,
+                    &event,
+                    condition,
+                    last,
+                    now,
+                );
                 let key = object_key(config, self.shard, now);
                 match self.deliver(bucket, &key, body).await {
                     Ok(()) => tracing::warn!("{what}; they are in s3://{bucket}/{key}"),
-                    Err(error) => tracing::error!("{what}; they are lost, because the on-failure destination refused them: {error}"),
+                    Err(error) => tracing::error!(
+                        "{what}; they are lost, because the on-failure destination refused them: {error}"
+                    ),
                 }
             }
         }
@@ -256,7 +327,12 @@ impl Lane {
     }
 
     async fn deliver(&self, bucket: &str, key: &str, body: Vec<u8>) -> Result<(), String> {
-        let arn = self.shared.config.on_failure_bucket.as_deref().unwrap_or_default();
+        let arn = self
+            .shared
+            .config
+            .on_failure_bucket
+            .as_deref()
+            .unwrap_or_default();
         let authorizer = &self.shared.authorizer;
         authorizer
             .authorize("s3:ListBucket", arn)
@@ -265,7 +341,12 @@ impl Lane {
         let body = Bytes::from(body);
         let mut backoff = BACKOFF.0;
         loop {
-            let error = match self.shared.store.put_object(bucket, key, body.clone()).await {
+            let error = match self
+                .shared
+                .store
+                .put_object(bucket, key, body.clone())
+                .await
+            {
                 Ok(_) => return Ok(()),
                 Err(error) => error.to_string(),
             };

@@ -35,13 +35,21 @@ pub(super) fn verdict(response: &[u8], records: &[Arc<Record>]) -> Verdict {
     for failure in &failures {
         let identifier = failure.get("itemIdentifier").and_then(Value::as_str);
         let identifier = identifier.filter(|identifier| !identifier.is_empty());
-        let index = identifier.and_then(|it| records.iter().position(|record| record.sequence_number.to_string() == it));
+        let index = identifier.and_then(|it| {
+            records
+                .iter()
+                .position(|record| record.sequence_number.to_string() == it)
+        });
         match index {
             Some(index) => lowest = lowest.min(index),
             None => return Verdict::RetryAll,
         }
     }
-    if lowest == records.len() { Verdict::Done } else { Verdict::RetryFrom(lowest) }
+    if lowest == records.len() {
+        Verdict::Done
+    } else {
+        Verdict::RetryFrom(lowest)
+    }
 }
 
 #[cfg(test)]
@@ -52,7 +60,12 @@ mod tests {
     #[test]
     fn answers_mean_what_aws_documents() {
         let records: Vec<_> = (1..=5).map(|n| record(n, "a", b"x")).collect();
-        let item = |index: usize| format!(r#"{{"itemIdentifier":"{}"}}"#, records[index].sequence_number);
+        let item = |index: usize| {
+            format!(
+                r#"{{"itemIdentifier":"{}"}}"#,
+                records[index].sequence_number
+            )
+        };
         let list = |items: &[String]| format!(r#"{{"batchItemFailures":[{}]}}"#, items.join(","));
         for (answer, expected) in [
             (String::new(), Verdict::Done),
@@ -64,10 +77,19 @@ mod tests {
             (list(&[item(3)]), Verdict::RetryFrom(3)),
             (list(&[item(4), item(1), item(3)]), Verdict::RetryFrom(1)),
             (list(&[item(0)]), Verdict::RetryFrom(0)),
-            (list(&[r#"{"itemIdentifier":""}"#.to_owned()]), Verdict::RetryAll),
-            (list(&[r#"{"itemIdentifier":null}"#.to_owned()]), Verdict::RetryAll),
+            (
+                list(&[r#"{"itemIdentifier":""}"#.to_owned()]),
+                Verdict::RetryAll,
+            ),
+            (
+                list(&[r#"{"itemIdentifier":null}"#.to_owned()]),
+                Verdict::RetryAll,
+            ),
             (list(&[r#"{"wrong":"1"}"#.to_owned()]), Verdict::RetryAll),
-            (list(&[item(3), r#"{"itemIdentifier":"12"}"#.to_owned()]), Verdict::RetryAll),
+            (
+                list(&[item(3), r#"{"itemIdentifier":"12"}"#.to_owned()]),
+                Verdict::RetryAll,
+            ),
             (r#"{"batchItemFailures":7}"#.to_owned(), Verdict::RetryAll),
             ("[1]".to_owned(), Verdict::RetryAll),
             ("no json".to_owned(), Verdict::RetryAll),

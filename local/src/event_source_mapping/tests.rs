@@ -89,23 +89,43 @@ impl Invoke for Script {
             self.running.fetch_sub(1, Ordering::SeqCst);
             let event: serde_json::Value = serde_json::from_slice(&event).unwrap();
             let records = event["Records"].as_array().unwrap();
-            let text = |it: &serde_json::Value| String::from_utf8(STANDARD.decode(it["kinesis"]["data"].as_str().unwrap()).unwrap()).unwrap();
+            let text = |it: &serde_json::Value| {
+                String::from_utf8(
+                    STANDARD
+                        .decode(it["kinesis"]["data"].as_str().unwrap())
+                        .unwrap(),
+                )
+                .unwrap()
+            };
             let data: Vec<String> = records.iter().map(text).collect();
-            let poisoned = self.poison.is_some_and(|poison| data.iter().any(|it| it == poison));
+            let poisoned = self
+                .poison
+                .is_some_and(|poison| data.iter().any(|it| it == poison));
             let answer = self.answers.lock().unwrap().pop_front();
-            let answer = answer.unwrap_or(if poisoned { Answer::Error } else { Answer::Done });
+            let answer = answer.unwrap_or(if poisoned {
+                Answer::Error
+            } else {
+                Answer::Done
+            });
             self.batches.send(data).unwrap();
             let outcome = match answer {
                 Answer::Done => Outcome::Completed(Bytes::from_static(b"{}")),
-                Answer::Error => Outcome::Failed(FunctionError { error_type: "Mine".to_owned(), message: "no".to_owned() }),
+                Answer::Error => Outcome::Failed(FunctionError {
+                    error_type: "Mine".to_owned(),
+                    message: "no".to_owned(),
+                }),
                 Answer::Throttled => Outcome::NotInvoked("Rate Exceeded.".to_owned()),
                 Answer::From(index) => {
                     let number = &records[index]["kinesis"]["sequenceNumber"];
-                    let answer = serde_json::json!({ "batchItemFailures": [{ "itemIdentifier": number }] });
+                    let answer =
+                        serde_json::json!({ "batchItemFailures": [{ "itemIdentifier": number }] });
                     Outcome::Completed(answer.to_string().into())
                 }
             };
-            Invocation { request_id: "request".to_owned(), outcome }
+            Invocation {
+                request_id: "request".to_owned(),
+                outcome,
+            }
         })
     }
 }
@@ -142,9 +162,16 @@ impl Run {
 
     fn start(&mut self, config: Config, decide: impl Fn(&str) -> bool + Send + Sync + 'static) {
         self.shutdown = CancellationToken::new();
-        let authorizer = Authorizer::new("Mapping", self.status.clone(), move |action, resource| {
-            if decide(action) { Ok(()) } else { Err(format!("not authorized to perform: {action} on resource: {resource}")) }
-        });
+        let authorizer =
+            Authorizer::new("Mapping", self.status.clone(), move |action, resource| {
+                if decide(action) {
+                    Ok(())
+                } else {
+                    Err(format!(
+                        "not authorized to perform: {action} on resource: {resource}"
+                    ))
+                }
+            });
         let mapping = Mapping::start(
             config,
             self.stream.clone(),
@@ -160,7 +187,10 @@ impl Run {
 
     async fn put(&self, data: &[&str]) {
         for data in data {
-            self.stream.put_record(data, None, Bytes::copy_from_slice(data.as_bytes())).await.unwrap();
+            self.stream
+                .put_record(data, None, Bytes::copy_from_slice(data.as_bytes()))
+                .await
+                .unwrap();
         }
     }
 
@@ -181,7 +211,8 @@ impl Run {
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 match entry.path() {
                     path if path.is_dir() => folders.push(path),
-                    path => failures.push(serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()),
+                    path => failures
+                        .push(serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()),
                 }
             }
         }
@@ -193,7 +224,14 @@ impl Run {
 async fn batch_closes_when_its_size_is_reached() {
     let mut run = Run::new(1, &[], None);
     run.put(&["a", "b", "c", "d", "e"]).await;
-    run.start(Config { batch_size: 2, window: Duration::from_secs(10), ..config() }, |_| true);
+    run.start(
+        Config {
+            batch_size: 2,
+            window: Duration::from_secs(10),
+            ..config()
+        },
+        |_| true,
+    );
     assert_eq!(run.batch().await, ["a", "b"]);
     assert_eq!(run.batch().await, ["c", "d"]);
     let before = tokio::time::Instant::now();
@@ -228,7 +266,13 @@ async fn partial_response_retries_from_the_lowest_record() {
 #[tokio::test(start_paused = true)]
 async fn response_is_ignored_unless_the_mapping_wants_it() {
     let mut run = Run::new(1, &[Answer::From(0)], None);
-    run.start(Config { report_batch_item_failures: false, ..config() }, |_| true);
+    run.start(
+        Config {
+            report_batch_item_failures: false,
+            ..config()
+        },
+        |_| true,
+    );
     run.put(&["a"]).await;
     assert_eq!(run.batch().await, ["a"]);
     run.put(&["b"]).await;
@@ -240,7 +284,14 @@ async fn response_is_ignored_unless_the_mapping_wants_it() {
 async fn bisecting_isolates_the_record_that_fails() {
     let mut run = Run::new(1, &[], Some("c"));
     run.put(&["a", "b", "c", "d"]).await;
-    run.start(Config { bisect: true, maximum_retry_attempts: Some(1), ..config() }, |_| true);
+    run.start(
+        Config {
+            bisect: true,
+            maximum_retry_attempts: Some(1),
+            ..config()
+        },
+        |_| true,
+    );
     let mut seen = Vec::new();
     for _ in 0..6 {
         seen.push(run.batch().await.concat());
@@ -249,16 +300,29 @@ async fn bisecting_isolates_the_record_that_fails() {
     run.stop().await;
     let failures = run.failures();
     assert_eq!(failures.len(), 1);
-    assert_eq!(failures[0]["requestContext"]["condition"], "RetryAttemptsExhausted");
+    assert_eq!(
+        failures[0]["requestContext"]["condition"],
+        "RetryAttemptsExhausted"
+    );
     assert_eq!(failures[0]["KinesisBatchInfo"]["batchSize"], 1);
-    let event: serde_json::Value = serde_json::from_str(failures[0]["payload"].as_str().unwrap()).unwrap();
+    let event: serde_json::Value =
+        serde_json::from_str(failures[0]["payload"].as_str().unwrap()).unwrap();
     assert_eq!(event["Records"][0]["kinesis"]["partitionKey"], "c");
     assert_eq!(run.status.records_discarded.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn exhausted_batch_is_given_up_and_the_shard_goes_on() {
-    let mut run = Run::new(1, &[Answer::Error, Answer::Throttled, Answer::Error, Answer::Error], None);
+    let mut run = Run::new(
+        1,
+        &[
+            Answer::Error,
+            Answer::Throttled,
+            Answer::Error,
+            Answer::Error,
+        ],
+        None,
+    );
     run.start(config(), |_| true);
     run.put(&["a"]).await;
     // One attempt and two retries; being throttled is no attempt.
@@ -268,13 +332,22 @@ async fn exhausted_batch_is_given_up_and_the_shard_goes_on() {
     run.put(&["b"]).await;
     assert_eq!(run.batch().await, ["b"]);
     run.stop().await;
-    assert_eq!(run.failures()[0]["requestContext"]["approximateInvokeCount"], 3);
+    assert_eq!(
+        run.failures()[0]["requestContext"]["approximateInvokeCount"],
+        3
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn retries_wait_longer_each_time() {
     let mut run = Run::new(1, &[Answer::Error; 4], None);
-    run.start(Config { maximum_retry_attempts: None, ..config() }, |_| true);
+    run.start(
+        Config {
+            maximum_retry_attempts: None,
+            ..config()
+        },
+        |_| true,
+    );
     run.put(&["a"]).await;
     run.batch().await;
     for expected in [250, 500, 1000, 2000] {
@@ -288,7 +361,13 @@ async fn retries_wait_longer_each_time() {
 #[tokio::test(start_paused = true)]
 async fn records_beyond_their_age_are_given_up_without_another_attempt() {
     let mut run = Run::new(1, &[], None);
-    run.start(Config { maximum_record_age: Some(Duration::from_secs(60)), ..config() }, |_| true);
+    run.start(
+        Config {
+            maximum_record_age: Some(Duration::from_secs(60)),
+            ..config()
+        },
+        |_| true,
+    );
     run.put(&["new"]).await;
     assert_eq!(run.batch().await, ["new"]);
     assert!(now_ms() > 60_000);
@@ -300,16 +379,32 @@ async fn records_beyond_their_age_are_given_up_without_another_attempt() {
 async fn partition_keys_keep_their_order_in_parallel_lanes() {
     let mut run = Run::new(1, &[], None);
     for number in 0..40 {
-        let (key, data) = (format!("key{}", number % 8), format!("{}:{number:02}", number % 8));
-        run.stream.put_record(&key, None, data.into()).await.unwrap();
+        let (key, data) = (
+            format!("key{}", number % 8),
+            format!("{}:{number:02}", number % 8),
+        );
+        run.stream
+            .put_record(&key, None, data.into())
+            .await
+            .unwrap();
     }
-    run.start(Config { batch_size: 2, parallelization_factor: 4, ..config() }, |_| true);
+    run.start(
+        Config {
+            batch_size: 2,
+            parallelization_factor: 4,
+            ..config()
+        },
+        |_| true,
+    );
     let mut seen: Vec<String> = Vec::new();
     while seen.len() < 40 {
         seen.extend(run.batch().await);
     }
     for key in 0..8 {
-        let of_key: Vec<_> = seen.iter().filter(|it| it.starts_with(&format!("{key}:"))).collect();
+        let of_key: Vec<_> = seen
+            .iter()
+            .filter(|it| it.starts_with(&format!("{key}:")))
+            .collect();
         assert_eq!(of_key.len(), 5);
         assert!(of_key.is_sorted(), "{of_key:?}");
     }
@@ -345,7 +440,11 @@ async fn role_that_may_not_read_is_the_mappings_problem() {
     while !mapping.last_processing_result().starts_with("PROBLEM") {
         tokio::task::yield_now().await;
     }
-    assert!(mapping.last_processing_result().contains("kinesis:GetRecords"));
+    assert!(
+        mapping
+            .last_processing_result()
+            .contains("kinesis:GetRecords")
+    );
     assert!(run.batches.try_recv().is_err());
     run.mapping = Some(mapping);
     run.stop().await;
@@ -355,7 +454,13 @@ async fn role_that_may_not_read_is_the_mappings_problem() {
 async fn disabled_mapping_polls_nothing() {
     let mut run = Run::new(1, &[], None);
     run.put(&["a"]).await;
-    run.start(Config { enabled: false, ..config() }, |_| true);
+    run.start(
+        Config {
+            enabled: false,
+            ..config()
+        },
+        |_| true,
+    );
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(run.mapping.as_ref().unwrap().state(), "Disabled");
     assert!(run.batches.try_recv().is_err());
@@ -367,7 +472,10 @@ async fn settings_out_of_range_are_named() {
     let run = Run::new(1, &[], None);
     let authorizer = Authorizer::new("Mapping", run.status.clone(), |_, _| Ok(()));
     let error = Mapping::start(
-        Config { batch_size: 0, ..config() },
+        Config {
+            batch_size: 0,
+            ..config()
+        },
         run.stream.clone(),
         run.function.clone(),
         Store::new(run.folder.path()).unwrap(),
@@ -376,5 +484,8 @@ async fn settings_out_of_range_are_named() {
         run.folder.path(),
         CancellationToken::new(),
     );
-    assert_eq!(error.unwrap_err().to_string(), "Mapping: BatchSize is 0, expected 1 to 10000");
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "Mapping: BatchSize is 0, expected 1 to 10000"
+    );
 }

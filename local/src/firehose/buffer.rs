@@ -26,7 +26,14 @@ pub(super) struct Buffer {
 
 impl Buffer {
     pub(super) fn new(limit: usize, interval: Duration) -> Buffer {
-        Buffer { limit, interval, data: Vec::new(), records: 0, oldest: 0, opened: None }
+        Buffer {
+            limit,
+            interval,
+            data: Vec::new(),
+            records: 0,
+            oldest: 0,
+            opened: None,
+        }
     }
 
     /// Adds a record; returns what is to be delivered now.
@@ -69,7 +76,11 @@ impl Buffer {
     pub(super) fn take(&mut self) -> Option<Chunk> {
         self.opened.take()?;
         let records = std::mem::take(&mut self.records);
-        Some(Chunk { data: std::mem::take(&mut self.data), records, oldest: self.oldest })
+        Some(Chunk {
+            data: std::mem::take(&mut self.data),
+            records,
+            oldest: self.oldest,
+        })
     }
 }
 
@@ -85,11 +96,22 @@ mod tests {
         // The third would take it to 12 bytes.
         assert!(buffer.put(b"123", b"\n", 2).is_empty());
         let full = buffer.put(b"12", b"\n", 3);
-        assert_eq!(full, [Chunk { data: b"1234\n123\n".to_vec(), records: 2, oldest: 1 }]);
+        assert_eq!(
+            full,
+            [Chunk {
+                data: b"1234\n123\n".to_vec(),
+                records: 2,
+                oldest: 1
+            }]
+        );
         tokio::time::advance(Duration::from_secs(59)).await;
         assert_eq!(buffer.take_if_due(), None);
         tokio::time::advance(Duration::from_secs(1)).await;
-        let due = Chunk { data: b"12\n".to_vec(), records: 1, oldest: 3 };
+        let due = Chunk {
+            data: b"12\n".to_vec(),
+            records: 1,
+            oldest: 3,
+        };
         assert_eq!(buffer.take_if_due(), Some(due));
         assert_eq!(buffer.take_if_due(), None);
     }
@@ -107,7 +129,14 @@ mod tests {
     async fn empty_records_count_as_records() {
         let mut buffer = Buffer::new(4, Duration::from_secs(60));
         buffer.put(b"", b"", 5);
-        assert_eq!(buffer.take(), Some(Chunk { data: Vec::new(), records: 1, oldest: 5 }));
+        assert_eq!(
+            buffer.take(),
+            Some(Chunk {
+                data: Vec::new(),
+                records: 1,
+                oldest: 5
+            })
+        );
         assert_eq!(buffer.take(), None);
     }
 }

@@ -19,8 +19,12 @@ impl Compression {
             "UNCOMPRESSED" => Compression::Uncompressed,
             "GZIP" => Compression::Gzip,
             "ZIP" => Compression::Zip,
-            "Snappy" | "HADOOP_SNAPPY" => bail!("CompressionFormat {text} is not emulated; take GZIP, ZIP or UNCOMPRESSED"),
-            _ => bail!("CompressionFormat is {text:?}, expected UNCOMPRESSED, GZIP, ZIP, Snappy or HADOOP_SNAPPY"),
+            "Snappy" | "HADOOP_SNAPPY" => {
+                bail!("CompressionFormat {text} is not emulated; take GZIP, ZIP or UNCOMPRESSED")
+            }
+            _ => bail!(
+                "CompressionFormat is {text:?}, expected UNCOMPRESSED, GZIP, ZIP, Snappy or HADOOP_SNAPPY"
+            ),
         })
     }
 
@@ -66,7 +70,11 @@ fn zip(data: &[u8], name: &str) -> io::Result<Vec<u8>> {
     about.extend(crc.sum().to_le_bytes());
     about.extend(size(packed.len())?.to_le_bytes());
     about.extend(size(data.len())?.to_le_bytes());
-    about.extend(u16::try_from(name.len()).map_err(io::Error::other)?.to_le_bytes());
+    about.extend(
+        u16::try_from(name.len())
+            .map_err(io::Error::other)?
+            .to_le_bytes(),
+    );
     about.extend(0_u16.to_le_bytes());
 
     let mut archive = b"PK\x03\x04".to_vec();
@@ -101,7 +109,9 @@ mod tests {
     fn gzip_gives_back_what_went_in() {
         let packed = Compression::Gzip.pack(b"one\ntwo\n", "").unwrap();
         let mut text = String::new();
-        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
+        flate2::read::GzDecoder::new(&packed[..])
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "one\ntwo\n");
     }
 
@@ -109,15 +119,38 @@ mod tests {
     fn python_reads_the_zip() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.zip");
-        std::fs::write(&file, Compression::Zip.pack(&b"line\n".repeat(1000), "name").unwrap()).unwrap();
+        std::fs::write(
+            &file,
+            Compression::Zip
+                .pack(&b"line\n".repeat(1000), "name")
+                .unwrap(),
+        )
+        .unwrap();
         let script = "import sys,zipfile; z=zipfile.ZipFile(sys.argv[1]); assert z.testzip() is None; assert z.namelist()==['name']; assert z.read('name')==b'line\\n'*1000";
-        let status = std::process::Command::new("python3").args(["-c", script]).arg(&file).status();
-        assert!(status.expect("python3 on the PATH (apt install python3)").success());
+        let status = std::process::Command::new("python3")
+            .args(["-c", script])
+            .arg(&file)
+            .status();
+        assert!(
+            status
+                .expect("python3 on the PATH (apt install python3)")
+                .success()
+        );
     }
 
     #[test]
     fn what_is_not_emulated_is_refused_by_name() {
-        assert!(Compression::parse("Snappy").unwrap_err().to_string().contains("Snappy is not emulated"));
-        assert!(Compression::parse("gzip").unwrap_err().to_string().contains("expected"));
+        assert!(
+            Compression::parse("Snappy")
+                .unwrap_err()
+                .to_string()
+                .contains("Snappy is not emulated")
+        );
+        assert!(
+            Compression::parse("gzip")
+                .unwrap_err()
+                .to_string()
+                .contains("expected")
+        );
     }
 }

@@ -51,7 +51,10 @@ struct Refused {
 }
 
 impl Delivery {
-    #[allow(clippy::too_many_arguments, reason = "each is another neighbour of a delivery stream")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is another neighbour of a delivery stream"
+    )]
     pub(super) fn open(
         config: Config,
         prefix: Prefix,
@@ -62,8 +65,18 @@ impl Delivery {
         status: Arc<Status>,
         folder: PathBuf,
     ) -> anyhow::Result<Delivery> {
-        fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
-        Ok(Delivery { config, prefix, compression, store, authorizer, log, status, folder })
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("make the folder {}", folder.display()))?;
+        Ok(Delivery {
+            config,
+            prefix,
+            compression,
+            store,
+            authorizer,
+            log,
+            status,
+            folder,
+        })
     }
 
     /// Delivers until the queue ends; what then is not delivered is kept for the next run.
@@ -110,32 +123,58 @@ impl Delivery {
 
     async fn deliver(&self, chunk: &Chunk) -> Result<(), Refused> {
         let Config { name, bucket, .. } = &self.config;
-        let extension = self.config.file_extension.as_deref().unwrap_or_else(|| self.compression.extension());
+        let extension = self
+            .config
+            .file_extension
+            .as_deref()
+            .unwrap_or_else(|| self.compression.extension());
         let time = timestamp(chunk.oldest).strftime("%Y-%m-%d-%H-%M-%S");
         let base = format!("{name}-1-{time}-{}", Uuid::new_v4());
         let key = format!("{}{base}{extension}", self.prefix.evaluate(chunk.oldest));
         self.authorizer
             .authorize("s3:PutObject", &format!("arn:aws:s3:::{bucket}/{key}"))
             .map_err(|denied| Refused { code: "S3.AccessDenied", message: format!("Access was denied. Ensure that the trust policy for the provided IAM role allows Firehose to assume the role, and the access policy allows access to the S3 bucket. {denied}") })?;
-        let failed = |error: io::Error| Refused { code: "S3.InternalError", message: error.to_string() };
+        let failed = |error: io::Error| Refused {
+            code: "S3.InternalError",
+            message: error.to_string(),
+        };
         let packed = self.compression.pack(&chunk.data, &base).map_err(failed)?;
-        self.store.put_object(bucket, &key, Bytes::from(packed)).await.map_err(failed)?;
+        self.store
+            .put_object(bucket, &key, Bytes::from(packed))
+            .await
+            .map_err(failed)?;
         self.status.archive_objects.increment();
-        tracing::info!("{}: {} records to s3://{bucket}/{key}", self.config.logical_id, chunk.records);
+        tracing::info!(
+            "{}: {} records to s3://{bucket}/{key}",
+            self.config.logical_id,
+            chunk.records
+        );
         Ok(())
     }
 
     /// Puts a chunk where a crash does not reach it. While even that fails, everything behind it waits.
     async fn keep(&self, chunk: Chunk, shutdown: &CancellationToken) {
         let id = Uuid::new_v4();
-        let path = self.folder.join(format!("{}-{}-{id}.{KEPT}", chunk.oldest, chunk.records));
+        let path = self
+            .folder
+            .join(format!("{}-{}-{id}.{KEPT}", chunk.oldest, chunk.records));
         loop {
             let incomplete = path.with_extension("incomplete");
-            let kept = fs::write(&incomplete, &chunk.data).and_then(|()| fs::rename(&incomplete, &path));
+            let kept =
+                fs::write(&incomplete, &chunk.data).and_then(|()| fs::rename(&incomplete, &path));
             let Err(error) = kept else { return };
-            tracing::error!("{}: cannot keep {} undelivered records in {}: {error}", self.config.logical_id, chunk.records, path.display());
+            tracing::error!(
+                "{}: cannot keep {} undelivered records in {}: {error}",
+                self.config.logical_id,
+                chunk.records,
+                path.display()
+            );
             if shutdown.is_cancelled() {
-                tracing::error!("{}: {} records are lost, because neither the bucket nor the data folder takes them", self.config.logical_id, chunk.records);
+                tracing::error!(
+                    "{}: {} records are lost, because neither the bucket nor the data folder takes them",
+                    self.config.logical_id,
+                    chunk.records
+                );
                 return;
             }
             sleep(BACKOFF.0).await;
@@ -160,18 +199,31 @@ impl Delivery {
     /// Tries all kept chunks; says whether none is left.
     async fn deliver_kept(&self) -> bool {
         for (oldest, records, path) in self.kept() {
-            let Ok(data) = fs::read(&path) else { return false };
-            let chunk = Chunk { data, records, oldest };
+            let Ok(data) = fs::read(&path) else {
+                return false;
+            };
+            let chunk = Chunk {
+                data,
+                records,
+                oldest,
+            };
             if let Err(refused) = self.deliver(&chunk).await {
                 self.report(&refused, &chunk);
                 let age = now_ms().saturating_sub(oldest);
                 if u128::from(age) <= MAX_AGE.as_millis() {
                     return false;
                 }
-                tracing::error!("{}: {records} records are lost: s3://{} has refused them for 24 hours", self.config.logical_id, self.config.bucket);
+                tracing::error!(
+                    "{}: {records} records are lost: s3://{} has refused them for 24 hours",
+                    self.config.logical_id,
+                    self.config.bucket
+                );
             }
             if let Err(error) = fs::remove_file(&path) {
-                tracing::error!("cannot remove {}, whose records will be delivered again: {error}", path.display());
+                tracing::error!(
+                    "cannot remove {}, whose records will be delivered again: {error}",
+                    path.display()
+                );
                 return false;
             }
         }
@@ -189,14 +241,27 @@ impl Delivery {
         });
         match &self.log {
             Some(log) => log.put(&event.to_string()),
-            None => tracing::error!("{}: {}: {}", self.config.logical_id, refused.code, refused.message),
+            None => tracing::error!(
+                "{}: {}: {}",
+                self.config.logical_id,
+                refused.code,
+                refused.message
+            ),
         }
-        tracing::warn!("{}: {} records could not be delivered and will be tried again", self.config.logical_id, chunk.records);
+        tracing::warn!(
+            "{}: {} records could not be delivered and will be tried again",
+            self.config.logical_id,
+            chunk.records
+        );
     }
 }
 
 fn parse(path: &Path) -> Option<(u64, usize, PathBuf)> {
     path.extension().filter(|extension| *extension == KEPT)?;
     let mut parts = path.file_stem()?.to_str()?.splitn(3, '-');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, path.to_owned()))
+    Some((
+        parts.next()?.parse().ok()?,
+        parts.next()?.parse().ok()?,
+        path.to_owned(),
+    ))
 }

@@ -48,7 +48,9 @@ impl Prefix {
     pub(super) fn parse_error(text: &str, zone: &str) -> anyhow::Result<Prefix> {
         let prefix = Prefix::parse_any(text, zone)?;
         if prefix.has_expression && !prefix.parts.contains(&Part::ErrorOutputType) {
-            bail!("{text:?} contains an expression, so it must contain !{{firehose:error-output-type}} too");
+            bail!(
+                "{text:?} contains an expression, so it must contain !{{firehose:error-output-type}} too"
+            );
         }
         Ok(prefix)
     }
@@ -57,25 +59,36 @@ impl Prefix {
         if text.chars().count() > MAX_PROPERTY {
             bail!("has more than {MAX_PROPERTY} characters");
         }
-        let zone = TimeZone::get(zone).with_context(|| format!("CustomTimeZone {zone:?} is no time zone"))?;
+        let zone = TimeZone::get(zone)
+            .with_context(|| format!("CustomTimeZone {zone:?} is no time zone"))?;
         let mut parts = Vec::new();
         let mut rest = text;
         let mut has_expression = false;
         while let Some((before, after)) = rest.split_once("!{") {
             parts.push(Part::Text(before.to_owned()));
-            let (expression, after) = after.split_once('}').with_context(|| format!("an expression of {text:?} has no end, expected `}}`"))?;
+            let (expression, after) = after
+                .split_once('}')
+                .with_context(|| format!("an expression of {text:?} has no end, expected `}}`"))?;
             match expression.split_once(':') {
                 Some(("timestamp", pattern)) => parts.extend(time_parts(pattern)?),
                 Some(("firehose", "random-string")) => parts.push(Part::RandomString),
                 Some(("firehose", "error-output-type")) => parts.push(Part::ErrorOutputType),
-                Some(("partitionKeyFromQuery" | "partitionKeyFromLambda", _)) => bail!("!{{{expression}}} needs dynamic partitioning, which is not emulated"),
-                _ => bail!("!{{{expression}}} is no expression; expected timestamp:…, firehose:random-string or firehose:error-output-type"),
+                Some(("partitionKeyFromQuery" | "partitionKeyFromLambda", _)) => {
+                    bail!("!{{{expression}}} needs dynamic partitioning, which is not emulated")
+                }
+                _ => bail!(
+                    "!{{{expression}}} is no expression; expected timestamp:…, firehose:random-string or firehose:error-output-type"
+                ),
             }
             has_expression = true;
             rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
-        Ok(Prefix { parts, zone, has_expression })
+        Ok(Prefix {
+            parts,
+            zone,
+            has_expression,
+        })
     }
 
     pub(super) fn has_expression(&self) -> bool {
@@ -101,7 +114,10 @@ impl Prefix {
 
 /// Milliseconds since the Unix epoch as a time.
 pub(super) fn timestamp(ms: u64) -> Timestamp {
-    i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+    i64::try_from(ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 fn time_parts(pattern: &str) -> anyhow::Result<Vec<Part>> {
@@ -109,14 +125,20 @@ fn time_parts(pattern: &str) -> anyhow::Result<Vec<Part>> {
     let mut characters = pattern.chars().peekable();
     while let Some(first) = characters.next() {
         if first == '\'' {
-            parts.push(Part::Text(quoted(&mut characters).with_context(|| format!("a quote of {pattern:?} has no end"))?));
+            parts
+                .push(Part::Text(quoted(&mut characters).with_context(|| {
+                    format!("a quote of {pattern:?} has no end")
+                })?));
         } else if first.is_ascii_alphabetic() {
             let mut count = 1;
             while characters.next_if_eq(&first).is_some() {
                 count += 1;
             }
             if !is_known(first, count) {
-                bail!("`{}` in the pattern {pattern:?} is not emulated", String::from(first).repeat(count));
+                bail!(
+                    "`{}` in the pattern {pattern:?} is not emulated",
+                    String::from(first).repeat(count)
+                );
             }
             parts.push(Part::Time(first, count));
         } else if matches!(first, '{' | '}' | '#' | '[' | ']') {
@@ -146,7 +168,9 @@ fn is_known(letter: char, count: usize) -> bool {
     match letter {
         'y' | 'u' => count <= 9,
         'M' | 'L' | 'E' => count <= 4,
-        'd' | 'H' | 'k' | 'K' | 'h' | 'm' | 's' | 'V' => count <= 2 && (letter != 'V' || count == 2),
+        'd' | 'H' | 'k' | 'K' | 'h' | 'm' | 's' | 'V' => {
+            count <= 2 && (letter != 'V' || count == 2)
+        }
         'D' => count <= 3,
         'S' | 'n' => count <= 9,
         'a' => count == 1,
@@ -180,7 +204,10 @@ fn field(time: &Zoned, letter: char, count: usize) -> String {
         'h' => padded(if hour % 12 == 0 { 12 } else { hour % 12 }),
         'm' => padded(time.minute().into()),
         's' => padded(time.second().into()),
-        'S' => format!("{:09}", time.subsec_nanosecond()).chars().take(count).collect(),
+        'S' => format!("{:09}", time.subsec_nanosecond())
+            .chars()
+            .take(count)
+            .collect(),
         'n' => padded(time.subsec_nanosecond().into()),
         'a' => (if hour < 12 { "AM" } else { "PM" }).to_owned(),
         'V' => time.time_zone().iana_name().unwrap_or("UTC").to_owned(),
@@ -210,7 +237,10 @@ fn random_string() -> String {
         .map(|_| {
             let index = bits % ALPHABET.len() as u64;
             bits /= ALPHABET.len() as u64;
-            usize::try_from(index).ok().and_then(|index| ALPHABET.get(index)).map_or('A', |&byte| char::from(byte))
+            usize::try_from(index)
+                .ok()
+                .and_then(|index| ALPHABET.get(index))
+                .map_or('A', |&byte| char::from(byte))
         })
         .collect()
 }
@@ -228,12 +258,36 @@ mod tests {
             (None, "UTC", "2026/11/23/02/"),
             (Some("legacy"), "UTC", "legacy2026/11/23/02/"),
             (Some("raw/"), "UTC", "raw/2026/11/23/02/"),
-            (Some("raw/dt=!{timestamp:yyyy-MM-dd}/hour=!{timestamp:HH}/"), "UTC", "raw/dt=2026-11-23/hour=02/"),
-            (Some("!{timestamp:yyyy/MM/dd/HH}/"), "America/New_York", "2026/11/22/21/"),
-            (Some("!{timestamp:'year='yyyy'/it''s'/}"), "UTC", "year=2026/it's/"),
-            (Some("!{timestamp:yy-M-d-D-H-k-K-h-m-s-S-SSS-a}"), "UTC", "26-11-23-327-2-2-2-2-3-4-5-567-AM"),
-            (Some("!{timestamp:MMM MMMM E EEEE}"), "UTC", "Nov November Mon Monday"),
-            (Some("!{timestamp:VV Z X XXX xx}"), "Asia/Kolkata", "Asia/Kolkata +0530 +0530 +05:30 +0530"),
+            (
+                Some("raw/dt=!{timestamp:yyyy-MM-dd}/hour=!{timestamp:HH}/"),
+                "UTC",
+                "raw/dt=2026-11-23/hour=02/",
+            ),
+            (
+                Some("!{timestamp:yyyy/MM/dd/HH}/"),
+                "America/New_York",
+                "2026/11/22/21/",
+            ),
+            (
+                Some("!{timestamp:'year='yyyy'/it''s'/}"),
+                "UTC",
+                "year=2026/it's/",
+            ),
+            (
+                Some("!{timestamp:yy-M-d-D-H-k-K-h-m-s-S-SSS-a}"),
+                "UTC",
+                "26-11-23-327-2-2-2-2-3-4-5-567-AM",
+            ),
+            (
+                Some("!{timestamp:MMM MMMM E EEEE}"),
+                "UTC",
+                "Nov November Mon Monday",
+            ),
+            (
+                Some("!{timestamp:VV Z X XXX xx}"),
+                "Asia/Kolkata",
+                "Asia/Kolkata +0530 +0530 +05:30 +0530",
+            ),
             (Some("!{timestamp:X}"), "UTC", "Z"),
         ] {
             let prefix = Prefix::parse(prefix, zone).unwrap();
@@ -260,11 +314,17 @@ mod tests {
             ("!{other}", "no expression"),
         ] {
             let error = Prefix::parse(Some(prefix), "UTC").unwrap_err();
-            assert!(format!("{error:#}").contains(expected), "{prefix}: {error:#}");
+            assert!(
+                format!("{error:#}").contains(expected),
+                "{prefix}: {error:#}"
+            );
         }
         assert!(Prefix::parse(None, "Mars/Olympus").is_err());
         assert!(Prefix::parse_error("e/!{timestamp:yyyy}/", "UTC").is_err());
         assert!(Prefix::parse_error("e/", "UTC").is_ok());
-        assert!(Prefix::parse_error("e/!{firehose:error-output-type}/!{timestamp:yyyy}/", "UTC").is_ok());
+        assert!(
+            Prefix::parse_error("e/!{firehose:error-output-type}/!{timestamp:yyyy}/", "UTC")
+                .is_ok()
+        );
     }
 }

@@ -1,0 +1,98 @@
+//! Caches: a real server, with and without TLS in front.
+
+use std::path::Path;
+use std::time::Duration;
+
+use local::elasticache::{Blackhole, Cache, Config};
+use local::tls::Authority;
+use redis::AsyncTypedCommands;
+use redis::TlsCertificates;
+use tokio::net::TcpStream;
+
+async fn start(folder: &Path, tls: bool, url: Option<String>) -> anyhow::Result<Cache> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let authority = Authority::open(&folder.join("tls"))?;
+    let config = Config {
+        logical_id: "Cache".to_owned(),
+        port: 6379,
+        maxmemory_policy: Some("volatile-lru".to_owned()),
+        url,
+        tls,
+        folder: folder.join("cache"),
+    };
+    Cache::start(config, &authority).await
+}
+
+#[tokio::test]
+async fn programs_speak_tls_and_tools_see_the_same_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = start(folder.path(), true, None).await.unwrap();
+    let root_cert = std::fs::read(folder.path().join("tls/ca.pem")).unwrap();
+    let certificates = TlsCertificates {
+        client_tls: None,
+        root_cert: Some(root_cert),
+    };
+    let url = format!("rediss://{}/", cache.endpoint());
+    let client = redis::Client::build_with_tls(url, certificates).unwrap();
+    let mut encrypted = client.get_multiplexed_async_connection().await.unwrap();
+    encrypted.set("key", vec![b'x'; 1 << 20]).await.unwrap();
+
+    let client = redis::Client::open(cache.url()).unwrap();
+    let mut plain = client.get_multiplexed_async_connection().await.unwrap();
+    assert_eq!(plain.strlen("key").await.unwrap(), 1 << 20);
+
+    // Whoever does not trust the authority does not get in.
+    let stranger = redis::Client::open(format!("rediss://{}/", cache.endpoint())).unwrap();
+    assert!(stranger.get_multiplexed_async_connection().await.is_err());
+
+    let (endpoint, server) = (
+        cache.endpoint(),
+        cache
+            .url()
+            .trim_start_matches("redis://")
+            .trim_end_matches('/')
+            .to_owned(),
+    );
+    cache.stop().await;
+    assert!(TcpStream::connect(endpoint).await.is_err());
+    assert!(TcpStream::connect(server).await.is_err());
+}
+
+#[tokio::test]
+async fn given_server_is_used_and_left_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), false, None).await.unwrap();
+    let cache = start(folder.path(), true, Some(server.url().to_owned()))
+        .await
+        .unwrap();
+    assert_eq!(cache.url(), server.url());
+    cache.stop().await;
+    TcpStream::connect(server.endpoint()).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn given_url_that_cannot_be_used_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in [
+        "redis://127.0.0.1:1",
+        "http://127.0.0.1",
+        "redis://user@127.0.0.1",
+    ] {
+        let error = start(folder.path(), false, Some(url.to_owned()))
+            .await
+            .unwrap_err();
+        assert!(format!("{error:#}").contains(url), "{error:#}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_cut_off_waits_and_is_not_refused() {
+    let blackhole = Blackhole::open().await.unwrap();
+    let connecting = TcpStream::connect(blackhole.address().unwrap());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(300), connecting)
+            .await
+            .is_err()
+    );
+}
