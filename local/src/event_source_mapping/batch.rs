@@ -176,7 +176,8 @@ mod tests {
         let shard = crate::event_source_mapping::tests::shard();
         let record = record(7, "topic/sensors/a", b"hello");
         let event: serde_json::Value =
-            serde_json::from_slice(&event(&config(), ARN, shard, &[record.clone()])).unwrap();
+            serde_json::from_slice(&event(&config(), ARN, shard, std::slice::from_ref(&record)))
+                .unwrap();
         let number = record.sequence_number.to_string();
         assert_eq!(
             event,

@@ -54,7 +54,6 @@ pub(super) fn invocation_record(
     event: &[u8],
     condition: Condition,
     last: &LastInvocation,
-    now: Timestamp,
 ) -> Vec<u8> {
     let time = |ms: u64| {
         let ms = i64::try_from(ms).unwrap_or(i64::MAX);
@@ -75,7 +74,7 @@ pub(super) fn invocation_record(
         },
         "responseContext": response,
         "version": "1.0",
-        "timestamp": format_time(now),
+        "timestamp": format_time(Timestamp::now()),
         "KinesisBatchInfo": {
             "shardId": shard.to_string(),
             "startSequenceNumber": first.map(|it| it.sequence_number.to_string()),

@@ -302,7 +302,6 @@ impl Lane {
                 "{what}; they are lost, because the mapping has no on-failure destination"
             ),
             Some(bucket) => {
-                let now = Timestamp::now();
                 let event = batch::event(config, stream.arn(), self.shard, records);
                 let body = invocation_record(
                     config,
@@ -312,9 +311,8 @@ impl Lane {
                     &event,
                     condition,
                     last,
-                    now,
                 );
-                let key = object_key(config, self.shard, now);
+                let key = object_key(config, self.shard, Timestamp::now());
                 match self.deliver(bucket, &key, body).await {
                     Ok(()) => tracing::warn!("{what}; they are in s3://{bucket}/{key}"),
                     Err(error) => tracing::error!(

@@ -105,19 +105,15 @@ impl Api {
     }
 
     /// Takes the answer to the current invocation, once.
-    fn finish(&self, id: &str) -> Result<(), Response> {
+    fn finish(&self, id: &str) -> Result<(), Refusal> {
         let mut phase = self.phase();
         match &*phase {
             Phase::Invoking(current) if current == id => {
                 *phase = Phase::Idle;
                 Ok(())
             }
-            Phase::Invoking(_) => Err(refusal(
-                StatusCode::BAD_REQUEST,
-                "InvalidRequestID",
-                "Invalid request ID",
-            )),
-            Phase::Init | Phase::Idle => Err(invalid_transition()),
+            Phase::Invoking(_) => Err(Refusal::InvalidRequestId),
+            Phase::Init | Phase::Idle => Err(Refusal::InvalidStateTransition),
         }
     }
 
@@ -136,7 +132,7 @@ async fn next(State(api): State<Arc<Api>>) -> Response {
                 *phase = Phase::Idle;
             }
             Phase::Idle => {}
-            Phase::Invoking(_) => return invalid_transition(),
+            Phase::Invoking(_) => return Refusal::InvalidStateTransition.into_response(),
         }
     }
     let Some(job) = api.jobs.lock().await.recv().await else {
@@ -178,7 +174,7 @@ async fn response(
     }
     let body = to_bytes(body, MAX_RESPONSE).await;
     if let Err(refusal) = api.finish(&id) {
-        return refusal;
+        return refusal.into_response();
     }
     match body {
         Ok(body) => {
@@ -215,7 +211,7 @@ async fn error(
 ) -> Response {
     let body = to_bytes(body, MAX_RESPONSE).await.unwrap_or_default();
     if let Err(refusal) = api.finish(&id) {
-        return refusal;
+        return refusal.into_response();
     }
     api.answer(id, Err(function_error(&headers, &body)));
     accepted()
@@ -224,7 +220,7 @@ async fn error(
 async fn init_error(State(api): State<Arc<Api>>, headers: HeaderMap, body: Body) -> Response {
     let body = to_bytes(body, MAX_RESPONSE).await.unwrap_or_default();
     if *api.phase() != Phase::Init {
-        return invalid_transition();
+        return Refusal::InvalidStateTransition.into_response();
     }
     let _ = api
         .messages
@@ -271,12 +267,28 @@ fn accepted() -> Response {
     (StatusCode::ACCEPTED, axum::Json(json!({ "status": "OK" }))).into_response()
 }
 
-fn invalid_transition() -> Response {
-    refusal(
-        StatusCode::FORBIDDEN,
-        "InvalidStateTransition",
-        "State transition is not allowed",
-    )
+/// An answer that comes at the wrong time.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    InvalidRequestId,
+    InvalidStateTransition,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Refusal::InvalidRequestId => refusal(
+                StatusCode::BAD_REQUEST,
+                "InvalidRequestID",
+                "Invalid request ID",
+            ),
+            Refusal::InvalidStateTransition => refusal(
+                StatusCode::FORBIDDEN,
+                "InvalidStateTransition",
+                "State transition is not allowed",
+            ),
+        }
+    }
 }
 
 fn refusal(status: StatusCode, error_type: &str, message: &str) -> Response {
