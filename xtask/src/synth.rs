@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     /// Stage to synthesise: dev or prod
     #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
     stage: Stage,
-    /// Folder for the templates [default: target/synth/<stage>]
+    /// Folder for the templates [default: target/synth/STAGE]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print the paths as JSON

@@ -1,0 +1,225 @@
+//! The events of a stack: each once, in order.
+//!
+//! `DescribeStackEvents` gives the newest first, in pages, while new ones arrive at the front. So
+//! reading goes on until the first event that is known, however many pages that takes, and an event
+//! that is pushed on to the next page is recognised by its ID.
+
+use std::collections::HashSet;
+
+use aws_sdk_cloudformation::types::StackEvent;
+
+use crate::cloud::{CallFailed, Cloud, failed};
+
+/// What happened to a resource, or to the stack itself.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) logical_id: String,
+    pub(crate) physical_id: String,
+    pub(crate) r#type: String,
+    /// Such as `CREATE_IN_PROGRESS`.
+    pub(crate) status: String,
+    pub(crate) reason: Option<String>,
+    /// Seconds since 1970.
+    pub(crate) at: f64,
+    /// Whether it is the stack's own.
+    pub(crate) is_stack: bool,
+}
+
+impl From<&StackEvent> for Event {
+    fn from(event: &StackEvent) -> Event {
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        Event {
+            id: text(event.event_id()),
+            logical_id: text(event.logical_resource_id()),
+            physical_id: text(event.physical_resource_id()),
+            r#type: text(event.resource_type()),
+            status: text(event.resource_status().map(|status| status.as_str())),
+            reason: event
+                .resource_status_reason()
+                .filter(|reason| !reason.is_empty())
+                .map(str::to_owned),
+            at: event.timestamp().map_or(0.0, |at| at.as_secs_f64()),
+            is_stack: event.physical_resource_id() == event.stack_id(),
+        }
+    }
+}
+
+impl Event {
+    pub(crate) fn is_failure(&self) -> bool {
+        self.status.ends_with("_FAILED")
+    }
+}
+
+/// Reads the events of one stack, by its ID: a name would lead to another stack once this one is
+/// deleted.
+#[derive(Debug)]
+pub(crate) struct Events {
+    pub(crate) stack_id: String,
+    seen: HashSet<String>,
+}
+
+impl Events {
+    /// Reads from now on: what has happened until now is known.
+    pub(crate) async fn from_now(cloud: &Cloud, stack_id: &str) -> Result<Events, CallFailed> {
+        let (page, _) = page(cloud, stack_id, None).await?;
+        Ok(Events {
+            stack_id: stack_id.to_owned(),
+            seen: page.into_iter().map(|event| event.id).collect(),
+        })
+    }
+
+    /// Reads everything that ever happened to the stack.
+    pub(crate) fn from_the_beginning(stack_id: &str) -> Events {
+        Events {
+            stack_id: stack_id.to_owned(),
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Reads from the beginning of the operation that is under way.
+    pub(crate) async fn of_running_operation(
+        cloud: &Cloud,
+        stack_id: &str,
+    ) -> Result<Events, CallFailed> {
+        let mut next = None;
+        loop {
+            let (events, token) = page(cloud, stack_id, next).await?;
+            let mut after = events
+                .into_iter()
+                .skip_while(|event| !is_beginning(event))
+                .skip(1)
+                .peekable();
+            if after.peek().is_some() || token.is_none() {
+                return Ok(Events {
+                    stack_id: stack_id.to_owned(),
+                    seen: after.map(|event| event.id).collect(),
+                });
+            }
+            next = token;
+        }
+    }
+
+    /// What has happened since the last call, the oldest first.
+    pub(crate) async fn read(&mut self, cloud: &Cloud) -> Result<Vec<Event>, CallFailed> {
+        let mut new = Vec::new();
+        let mut next = None;
+        loop {
+            let (events, token) = page(cloud, &self.stack_id, next).await?;
+            let mut reached_known = false;
+            for event in events {
+                // One that this very call has met on an earlier page is no reason to stop.
+                if !self.seen.insert(event.id.clone()) {
+                    reached_known |= !new.iter().any(|it: &Event| it.id == event.id);
+                } else if !reached_known {
+                    new.push(event);
+                }
+            }
+            next = token;
+            if reached_known || next.is_none() {
+                break;
+            }
+        }
+        new.reverse();
+        Ok(new)
+    }
+}
+
+/// Whether an operation on the stack begins with this event.
+fn is_beginning(event: &Event) -> bool {
+    event.is_stack
+        && event.status.ends_with("_IN_PROGRESS")
+        && event
+            .reason
+            .as_deref()
+            .is_some_and(|reason| reason.contains("User Initiated"))
+}
+
+async fn page(
+    cloud: &Cloud,
+    stack_id: &str,
+    next: Option<String>,
+) -> Result<(Vec<Event>, Option<String>), CallFailed> {
+    let page = cloud
+        .cfn
+        .describe_stack_events()
+        .stack_name(stack_id)
+        .set_next_token(next)
+        .send()
+        .await
+        .map_err(|error| failed("read the stack's events", error))?;
+    Ok((
+        page.stack_events().iter().map(Event::from).collect(),
+        page.next_token,
+    ))
+}
+
+/// The failures of an operation that say something, the first one first.
+///
+/// When one resource fails, CloudFormation cancels the others and fails the stack, each with an event
+/// of its own; these repeat, they do not explain.
+pub(crate) fn causes(events: &[Event]) -> Vec<&Event> {
+    const ECHOES: [&str; 4] = [
+        "Resource creation cancelled",
+        "Resource update cancelled",
+        "Resource deletion cancelled",
+        "The following resource(s) failed to",
+    ];
+    let is_echo = |event: &Event| {
+        let reason = event.reason.as_deref().unwrap_or_default();
+        ECHOES.iter().any(|echo| reason.starts_with(echo))
+    };
+    let failures = || events.iter().filter(|event| event.is_failure());
+    let real: Vec<&Event> = failures()
+        .filter(|event| !event.is_stack && !is_echo(event))
+        .collect();
+    if real.is_empty() {
+        // The stack itself may fail, for instance when a role may not be assumed.
+        failures().collect()
+    } else {
+        real
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(logical_id: &str, status: &str, reason: &str) -> Event {
+        Event {
+            id: format!("{logical_id}-{status}"),
+            logical_id: logical_id.to_owned(),
+            physical_id: String::new(),
+            r#type: String::new(),
+            status: status.to_owned(),
+            reason: (!reason.is_empty()).then(|| reason.to_owned()),
+            at: 0.0,
+            is_stack: logical_id == "stack",
+        }
+    }
+
+    #[test]
+    fn echoes_of_a_failure_are_no_causes() {
+        let events = [
+            event("Cache", "CREATE_IN_PROGRESS", ""),
+            event("Function", "CREATE_FAILED", "Resource creation cancelled"),
+            event("Cache", "CREATE_FAILED", "insufficient capacity"),
+            event(
+                "stack",
+                "ROLLBACK_FAILED",
+                "The following resource(s) failed to create: [Cache]",
+            ),
+        ];
+        let causes: Vec<&str> = causes(&events)
+            .iter()
+            .map(|event| event.logical_id.as_str())
+            .collect();
+        assert_eq!(causes, ["Cache"]);
+    }
+
+    #[test]
+    fn failure_of_the_stack_alone_is_its_cause() {
+        let events = [event("stack", "UPDATE_FAILED", "role cannot be assumed")];
+        assert_eq!(causes(&events).len(), 1);
+    }
+}

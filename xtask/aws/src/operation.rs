@@ -1,0 +1,292 @@
+//! One operation on one stack, followed to its end; and bringing a stack from whatever state it is in
+//! to one that can be worked on.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use stack::Stage;
+
+use crate::beanstalk;
+use crate::cloud::{Cloud, failed};
+use crate::event::{Event, Events, causes};
+use crate::progress::{Progress, Voice};
+use crate::stack_call::{self, Stack};
+use crate::state::{self, State};
+
+/// Where a resource is defined.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Source {
+    file: String,
+    line: u32,
+}
+
+/// One stack of a stage, and how to talk about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Operator {
+    pub(crate) cloud: Cloud,
+    pub(crate) voice: Voice,
+    pub(crate) stage: Stage,
+    /// The stack's name.
+    pub(crate) stack: String,
+    /// Logical ID → where the source defines it.
+    pub(crate) sources: BTreeMap<String, Source>,
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The stack's status; `None` when it vanished meanwhile.
+    status: Option<String>,
+    events: Vec<Event>,
+    /// What Beanstalk said of a failed environment while it was still there.
+    notes: Vec<String>,
+}
+
+/// What a deployment starts from.
+#[derive(Debug)]
+pub(crate) enum Footing {
+    /// There is no stack, or only the shell that a change set made.
+    New,
+    /// A stack that can be updated.
+    Existing(Stack),
+}
+
+/// Events shown of failures beside the first.
+const MOST_CAUSES: usize = 5;
+
+impl Operator {
+    /// Follows what goes on in a stack until it ends.
+    pub(crate) async fn follow(&self, mut events: Events) -> anyhow::Result<Ended> {
+        let mut progress = Progress::new(self.voice, &self.stack);
+        let mut all = Vec::new();
+        let mut notes = Vec::new();
+        let status = loop {
+            // The status first: what happened before the end is then among the events.
+            let found = stack_call::find(&self.cloud, &events.stack_id).await;
+            let found = found.inspect_err(|_| progress.end())?;
+            let new = match events.read(&self.cloud).await {
+                Ok(new) => new,
+                // A deleted stack's events may go with it.
+                Err(error) if error.is_missing_stack() => Vec::new(),
+                Err(error) => {
+                    progress.end();
+                    return Err(error.into());
+                }
+            };
+            progress.events(&new);
+            for event in new.iter().filter(|event| event.is_failure()) {
+                notes.extend(beanstalk::explain(&self.cloud, event).await);
+            }
+            all.extend(new);
+            match found {
+                None => break None,
+                Some(stack) if stack.state() == State::Busy => {}
+                Some(stack) => break Some(stack.status),
+            }
+            progress.tick();
+            tokio::time::sleep(self.cloud.poll).await;
+        };
+        progress.end();
+        Ok(Ended {
+            status,
+            events: all,
+            notes,
+        })
+    }
+
+    /// Deletes the stack and waits for it.
+    pub(crate) async fn delete(&self, stack: &Stack, retain: &[String]) -> anyhow::Result<Ended> {
+        let events = Events::from_now(&self.cloud, &stack.id).await?;
+        stack_call::delete(&self.cloud, &stack.id, retain).await?;
+        self.follow(events).await
+    }
+
+    /// Brings the stack to where a deployment can start, saying what is done for that.
+    pub(crate) async fn settle(&self, skip: &[String]) -> anyhow::Result<Footing> {
+        let name = &self.stack;
+        let mut has_continued = false;
+        let mut has_rolled_back = false;
+        loop {
+            let Some(stack) = stack_call::find(&self.cloud, name).await? else {
+                return Ok(Footing::New);
+            };
+            match stack.state() {
+                State::Absent | State::Review => return Ok(Footing::New),
+                State::Ready => return Ok(Footing::Existing(stack)),
+                State::Busy => self.wait_for_other(&stack).await?,
+                State::NeverCreated => self.clear(&stack).await?,
+                State::HalfUpdated if !has_rolled_back => {
+                    has_rolled_back = true;
+                    self.voice.say(format!(
+                        "`{name}` is half updated: taking it back to what it was before"
+                    ));
+                    let events = Events::from_now(&self.cloud, &stack.id).await?;
+                    let call = self.cloud.cfn.rollback_stack().stack_name(&stack.id);
+                    let call = call.client_request_token(stack_call::token("rollback"));
+                    call.send()
+                        .await
+                        .map_err(|error| failed("roll the stack back", error))?;
+                    self.follow(events).await?;
+                }
+                State::RollbackStuck if !has_continued => {
+                    has_continued = true;
+                    self.voice.say(format!(
+                        "`{name}` is stuck half way back to what it was before: going on with that first"
+                    ));
+                    self.continue_rollback(&stack, skip).await?;
+                }
+                State::HalfUpdated => bail!(
+                    "`{name}` is still {} after it was taken back; look at its events in the CloudFormation console",
+                    stack.status
+                ),
+                State::RollbackStuck => bail!(
+                    "`{name}` is {}: {}",
+                    stack.status,
+                    state::in_words(&stack.status)
+                ),
+                State::DeletionStuck => bail!(
+                    "`{name}` is DELETE_FAILED: a deletion stopped half way, and CloudFormation admits nothing but another; finish it by `cargo xtask destroy --stage {}`, then deploy again",
+                    self.stage
+                ),
+                State::Unknown => bail!(
+                    "`{name}` is {}, which this tool cannot mend: look at the stack in the CloudFormation console",
+                    stack.status
+                ),
+            }
+        }
+    }
+
+    /// Waits until an operation that somebody else began has ended.
+    pub(crate) async fn wait_for_other(&self, stack: &Stack) -> anyhow::Result<()> {
+        self.voice.say(format!(
+            "`{}` is {}: another operation is under way, waiting for its end",
+            self.stack, stack.status
+        ));
+        let events = Events::of_running_operation(&self.cloud, &stack.id).await?;
+        self.follow(events).await?;
+        Ok(())
+    }
+
+    /// Removes a stack whose creation failed, after saying why it failed.
+    async fn clear(&self, stack: &Stack) -> anyhow::Result<()> {
+        let name = &self.stack;
+        self.voice.say(format!(
+            "`{name}` is {}: an earlier creation failed, so it is removed and created anew",
+            stack.status
+        ));
+        let mut history = Events::from_the_beginning(&stack.id);
+        let events = history.read(&self.cloud).await?;
+        for cause in causes(&events).into_iter().take(1) {
+            self.voice
+                .say(format!("  the first cause was {}", self.cause(cause)));
+        }
+        let ended = self.delete(stack, &[]).await?;
+        self.check(ended, "removed")
+    }
+
+    async fn continue_rollback(&self, stack: &Stack, skip: &[String]) -> anyhow::Result<()> {
+        let events = Events::from_now(&self.cloud, &stack.id).await?;
+        let call = self.cloud.cfn.continue_update_rollback();
+        let call = call.stack_name(&stack.id);
+        call.set_resources_to_skip((!skip.is_empty()).then(|| skip.to_vec()))
+            .client_request_token(stack_call::token("continue"))
+            .send()
+            .await
+            .map_err(|error| failed("continue the rollback", error))?;
+        let ended = self.follow(events).await?;
+        if ended.status.as_deref() == Some("UPDATE_ROLLBACK_COMPLETE") {
+            return Ok(());
+        }
+        self.check(ended, "taken back")
+    }
+
+    /// Says what an operation came to when it failed: the first real cause on top, then what state
+    /// the stack is in, then the one command to go on.
+    pub(crate) fn check(&self, ended: Ended, wanted: &str) -> anyhow::Result<()> {
+        let name = &self.stack;
+        let Some(status) = ended.status.as_deref() else {
+            if wanted == "deleted" || wanted == "removed" {
+                return Ok(());
+            }
+            bail!(
+                "`{name}` was deleted by somebody else meanwhile; `cargo xtask deploy --stage {}` creates it anew",
+                self.stage
+            );
+        };
+        if state::is_success(status) {
+            return Ok(());
+        }
+        let mut text = format!("`{name}` could not be {wanted}");
+        let causes = causes(&ended.events);
+        for cause in causes.iter().take(1) {
+            text.push_str(&format!("\n  {}", self.cause(cause)));
+        }
+        for note in &ended.notes {
+            text.push_str(&format!("\n    {note}"));
+        }
+        for cause in causes.iter().skip(1).take(MOST_CAUSES) {
+            text.push_str(&format!("\n  also {}", self.cause(cause)));
+        }
+        if causes.len() > MOST_CAUSES + 1 {
+            text.push_str(&format!(
+                "\n  and {} more failures",
+                causes.len() - MOST_CAUSES - 1
+            ));
+        }
+        text.push_str(&format!(
+            "\n  the stack is {status}: {}",
+            state::in_words(status)
+        ));
+        let failed: Vec<&str> = causes
+            .iter()
+            .filter(|cause| !cause.is_stack)
+            .map(|cause| cause.logical_id.as_str())
+            .collect();
+        let stage = self.stage;
+        let first = failed.first().copied().unwrap_or("LOGICAL_ID");
+        text.push_str(&match State::of(status) {
+            State::DeletionStuck => format!(
+                "\n  go on by `cargo xtask destroy --stage {stage}`; to leave it behind, add `--retain {first}`"
+            ),
+            State::RollbackStuck => format!(
+                "\n  mend the cause, then go on by `cargo xtask deploy --stage {stage}`; to leave it as it is, add `--skip {first}`"
+            ),
+            _ => format!("\n  mend the cause, then go on by `cargo xtask deploy --stage {stage}`"),
+        });
+        bail!(text)
+    }
+
+    /// A failed resource: what it is, what AWS says, and where it is defined.
+    fn cause(&self, event: &Event) -> String {
+        let reason = event.reason.as_deref().unwrap_or("no reason given");
+        let mut text = if event.is_stack {
+            format!("the stack itself: {reason}")
+        } else {
+            format!("{} ({}): {reason}", event.logical_id, event.r#type)
+        };
+        if let Some(Source { file, line }) = self.sources.get(&event.logical_id) {
+            text.push_str(&format!("\n    defined at {file}:{line}"));
+        }
+        text
+    }
+}
+
+impl Operator {
+    /// The operator of one of a stage's synthesised stacks.
+    pub(crate) fn new(
+        cloud: &Cloud,
+        voice: Voice,
+        stage: Stage,
+        stack: &stack::Synthesized,
+    ) -> anyhow::Result<Operator> {
+        Ok(Operator {
+            cloud: cloud.clone(),
+            voice,
+            stage,
+            stack: stack.name.clone(),
+            sources: serde_json::from_str(&stack.sources)
+                .with_context(|| format!("read where the resources of {} are defined", stack.name))?,
+        })
+    }
+}
