@@ -4,7 +4,7 @@
 //! local run, so there is one answer to "what does the instance get".
 //! What it deliberately is not: a builder. The web UI's binary comes from outside.
 //!
-//! Layout: [`files`] says what a bundle holds, `nginx` makes the proxy's part of it, [`zip`] and
+//! Layout: [`files`] says what a bundle holds, `nginx` makes the proxy's part of it, [`zip()`] and
 //! [`write_folder`] put the binary beside it.
 
 mod archive;
