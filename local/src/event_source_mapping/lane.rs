@@ -43,7 +43,8 @@ struct Task {
 }
 
 /// The run is at its end.
-struct Stopping;
+#[derive(Debug)]
+pub(super) struct Stopping;
 
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, shard: ShardId, index: usize, count: usize) -> Lane {
@@ -145,7 +146,7 @@ impl Lane {
     }
 
     /// Brings a batch to its end, however long that takes.
-    async fn process(&self, records: Vec<Arc<Record>>) -> Result<(), Stopping> {
+    pub(super) async fn process(&self, records: Vec<Arc<Record>>) -> Result<(), Stopping> {
         let Shared { config, stream, .. } = &*self.shared;
         let mut backoff = BACKOFF.0;
         // The first records last, because it is the last task that is taken.

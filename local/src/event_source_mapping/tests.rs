@@ -358,21 +358,33 @@ async fn retries_wait_longer_each_time() {
     run.stop().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn records_beyond_their_age_are_given_up_without_another_attempt() {
+#[tokio::test]
+async fn records_beyond_their_age_are_given_up_without_an_attempt() {
     let mut run = Run::new(1, &[], None);
-    run.start(
-        Config {
-            maximum_record_age: Some(Duration::from_secs(60)),
-            ..config()
-        },
-        |_| true,
-    );
-    run.put(&["new"]).await;
-    assert_eq!(run.batch().await, ["new"]);
-    assert!(now_ms() > 60_000);
+    let config = Config {
+        maximum_record_age: Some(Duration::from_secs(60)),
+        ..config()
+    };
+    run.start(config, |_| true);
+    let young = Arc::new(Record {
+        arrival: now_ms(),
+        ..Record::clone(&record(3, "a", b"young"))
+    });
+    let records = vec![record(1, "a", b"old"), record(2, "a", b"older"), young];
+    let shared = run.mapping.as_ref().unwrap().shared.clone();
+    Lane::new(shared, shard(), 0, 1)
+        .process(records)
+        .await
+        .unwrap();
+    assert_eq!(run.batch().await, ["young"]);
     run.stop().await;
-    assert!(run.failures().is_empty());
+    let failures = run.failures();
+    assert_eq!(failures.len(), 1);
+    assert_eq!(
+        failures[0]["requestContext"]["condition"],
+        "RecordAgeExceeded"
+    );
+    assert_eq!(failures[0]["KinesisBatchInfo"]["batchSize"], 2);
 }
 
 #[tokio::test(start_paused = true)]
