@@ -25,8 +25,8 @@ pub mod problem;
 pub mod shape;
 
 pub mod access;
-pub mod diff;
 pub mod arn;
+pub mod diff;
 pub mod document;
 pub mod evaluate;
 pub mod integration;

@@ -99,14 +99,9 @@ impl Kinds {
             let r#type = reference.get("typeName").and_then(Json::as_str);
             let attribute = reference.get("propertyPath").and_then(Json::as_str);
             if let (Some(r#type), Some(attribute)) = (r#type, attribute) {
-                kinds.insert(
-                    self.canonical(&format!(
-                        "{type}.{}",
-                        attribute
-                            .trim_start_matches("/properties/")
-                            .replace('/', ".")
-                    )),
-                );
+                let attribute = attribute.trim_start_matches("/properties/");
+                let kind = format!("{type}.{}", attribute.replace('/', "."));
+                kinds.insert(self.canonical(&kind));
             }
         }
         for keyword in ["anyOf", "oneOf"] {
