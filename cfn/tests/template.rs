@@ -214,13 +214,11 @@ fn a_grant_to_a_role_of_another_template_is_a_problem() {
 #[test]
 fn problems_name_the_line_that_defined_the_resource() {
     let mut template = Template::new("Wrong");
-    template.define(
-        "SensorStream",
-        kinesis::Stream {
-            shard_count: Some(0.into()),
-            ..Default::default()
-        },
-    );
+    let properties = kinesis::Stream {
+        shard_count: Some(0.into()),
+        ..Default::default()
+    };
+    template.define("SensorStream", properties);
     let line = line!() - 1;
     let problems = template.synth().expect_err("no shards").to_string();
     assert!(
