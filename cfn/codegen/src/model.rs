@@ -385,11 +385,13 @@ impl Builder<'_> {
             return Ok(Type::Policy);
         }
         let (definition, resolved) = self.schema.resolve(node);
+        // Of a list or a free document, the list says more.
+        let resolved = list_alternative(self.schema, resolved).unwrap_or(resolved);
         let scalar = scalar_type(resolved);
         if is_tag(definition, resolved) {
             return Ok(Type::Tag(definition.unwrap_or(property).to_owned()));
         }
-        if has_properties(self.schema, resolved) && scalar != Scalar::Text {
+        if is_structure(self.schema, resolved) && scalar != Scalar::Text {
             return self.structure(parent, definition, property, pointer, resolved);
         }
         if let Some(items) = resolved.get("items") {
@@ -452,7 +454,9 @@ impl Builder<'_> {
                 Some(known) if known == node => {}
                 Some(_) => name = name::camel(&format!("{parent}{property}")),
                 None if self.structs.contains_key(&name)
-                    || self.schema.json["definitions"].get(property).is_some() =>
+                    || self.schema.json["definitions"]
+                        .get(property)
+                        .is_some_and(|definition| is_structure(self.schema, definition)) =>
                 {
                     name = name::camel(&format!("{parent}{property}"));
                 }
@@ -813,6 +817,24 @@ fn has_properties(schema: &Schema, node: &Json) -> bool {
                 .flatten()
                 .any(|alternative| of(schema.resolve(alternative).1))
         })
+}
+
+/// Of a node that may be several things, the one that is a list.
+fn list_alternative<'a>(schema: &'a Schema, node: &'a Json) -> Option<&'a Json> {
+    if node.get("type").is_some() || node.get("items").is_some() {
+        return None;
+    }
+    ["oneOf", "anyOf"]
+        .iter()
+        .flat_map(|keyword| node[*keyword].as_array().into_iter().flatten())
+        .map(|alternative| schema.resolve(alternative).1)
+        .find(|alternative| alternative.get("items").is_some())
+}
+
+/// An object with known properties; some lists carry stray ones beside their items.
+fn is_structure(schema: &Schema, node: &Json) -> bool {
+    let (_, node) = schema.resolve(node);
+    node.get("items").is_none() && has_properties(schema, node)
 }
 
 /// Key and value, both text: the one tag type serves.

@@ -8,18 +8,6 @@ use std::process::Command;
 
 use cfn_codegen::schema::Input;
 
-/// Everything of `cfn` that generated code leans on. The modules that read templates are left out:
-/// they know some resource types by name.
-const BESIDE: &[&str] = &[
-    "intrinsic.rs",
-    "policy.rs",
-    "problem.rs",
-    "reference.rs",
-    "resource.rs",
-    "shape.rs",
-    "value.rs",
-];
-
 #[test]
 fn awkward_resource_types_become_code_that_compiles() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -45,30 +33,14 @@ fn awkward_resource_types_become_code_that_compiles() {
     for (name, text) in &generated.files {
         fs::write(source.join("resources").join(name), text).expect("write generated code");
     }
-    for name in BESIDE {
-        fs::copy(cfn.join("src").join(name), source.join(name))
-            .expect("copy what generated code leans on");
-    }
-    // Intrinsics name the handles of conditions and mappings; nothing of the writer is needed.
-    fs::write(
-        source.join("template.rs"),
-        "#[derive(Clone, Copy)] pub struct Condition(&'static str);\n\
-         impl Condition { pub const fn name(self) -> &'static str { self.0 } }\n\
-         #[derive(Clone, Copy)] pub struct Mapping(&'static str);\n\
-         impl Mapping { pub const fn name(self) -> &'static str { self.0 } }\n",
-    )
-    .expect("write the stand-ins");
-    let modules = BESIDE
-        .iter()
-        .map(|name| format!("pub mod {};\n", name.trim_end_matches(".rs")));
-    let library: String = modules
-        .chain(["pub mod template;\npub mod resources;\n".to_owned()])
-        .collect();
+    copy_sources(&cfn.join("src"), &source);
+    let library = fs::read_to_string(source.join("lib.rs")).expect("the library is copied");
     fs::write(
         source.join("lib.rs"),
-        format!("#![allow(dead_code, unused)]\n{library}"),
+        format!("{library}\npub mod contributing;\n"),
     )
-    .expect("write the library");
+    .expect("add the example");
+    fs::write(source.join("contributing.rs"), example(&cfn)).expect("write the example");
     fs::write(folder.path().join("Cargo.toml"), MANIFEST).expect("write the manifest");
     fs::copy(cfn.join("../Cargo.lock"), folder.path().join("Cargo.lock"))
         .expect("copy the lock file");
@@ -89,6 +61,39 @@ fn awkward_resource_types_become_code_that_compiles() {
     );
 }
 
+/// Everything of `cfn` but what is generated.
+fn copy_sources(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder for the code");
+    for entry in fs::read_dir(from).expect("cfn's sources are readable") {
+        let entry = entry.expect("cfn's sources are readable");
+        let (name, path) = (entry.file_name(), entry.path());
+        if name == "resources" {
+            continue;
+        }
+        if path.is_dir() {
+            copy_sources(&path, &to.join(name));
+        } else {
+            fs::copy(&path, to.join(name)).expect("copy a source");
+        }
+    }
+}
+
+/// The Rust of CONTRIBUTING.md's "How to add a resource type", so that it stays true.
+fn example(cfn: &Path) -> String {
+    let text =
+        fs::read_to_string(cfn.join("../CONTRIBUTING.md")).expect("there is a CONTRIBUTING.md");
+    let (_, section) = text
+        .split_once("## How to add a resource type")
+        .expect("the section is there");
+    let (_, code) = section.split_once("```rust\n").expect("it shows Rust");
+    let (code, _) = code.split_once("```").expect("the Rust ends");
+    format!(
+        "//! The example.\nuse crate::Template;\nuse crate::resources::{{dynamodb, sqs}};\n\
+         /// Defines what the example defines.\npub fn example(template: &mut Template) {{\n{code}\n\
+         let _ = (table.stream_arn(), table.arn(), queue.reference());\n}}\n"
+    )
+}
+
 const MANIFEST: &str = r#"
 [package]
 name = "awkward"
@@ -96,6 +101,8 @@ version = "0.1.0"
 edition = "2024"
 
 [dependencies]
+erased-serde = "0.4"
+fancy-regex = "0.20"
 indexmap = { version = "2.14", features = ["serde"] }
 serde = { version = "1.0", features = ["derive"] }
 serde_json = { version = "1.0", features = ["raw_value"] }
