@@ -98,5 +98,11 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Cache {
         },
         attributes,
     );
-    Cache { replication_group }
+    let cache = Cache { replication_group };
+    template.output(
+        "CacheUrl",
+        "URL of the cache, reachable within the network",
+        cache.url(),
+    );
+    cache
 }

@@ -165,6 +165,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
     );
 
     device_policy(template);
+    template.output("Topics", "What the rules take: one topic a device", devices);
     Ingest { stream, errors }
 }
 
