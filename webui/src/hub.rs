@@ -1,7 +1,7 @@
 //! From the board to all browsers.
 //!
 //! A frame is made once and shared: its bytes stand ready for the wire, and a browser that is up to
-//! date takes a reference to them. The first change is published at once and only then does the
+//! date is written them without a copy. The first change is published at once and only then does the
 //! window of [`WINDOW`] begin, so a calm system is immediate and a busy one is bounded.
 //! Browsers that lag get one merged frame, made once for all that lag equally.
 //! There is no queue anywhere: what a browser has not taken does not exist for it.
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::audience::Audience;
 use crate::board::{Board, Clock};
 use crate::metrics::Metrics;
 use crate::wire;
@@ -43,6 +44,7 @@ pub(crate) struct Publication {
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
+    pub(crate) audience: Audience,
     started: Instant,
     board: Mutex<Board>,
     changed: Notify,
@@ -61,6 +63,7 @@ impl Hub {
     pub(crate) fn new() -> Arc<Self> {
         let hub = Self {
             metrics: Metrics::default(),
+            audience: Audience::default(),
             started: Instant::now(),
             board: Mutex::default(),
             changed: Notify::new(),
@@ -135,6 +138,11 @@ impl Hub {
     /// Follows the publications.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Publication> {
         self.newest.subscribe()
+    }
+
+    /// The newest publication.
+    pub(crate) fn newest(&self) -> Publication {
+        self.newest.borrow().clone()
     }
 
     /// The full frame with the version that it holds.

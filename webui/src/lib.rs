@@ -7,11 +7,12 @@
 //! What it deliberately is not: a store. Whatever it holds can be read again from the cache.
 //!
 //! Layout, in reading order: [`Config`]; `follower` is the only one that talks to the cache;
-//! `board` is the state, `rate` its records a second; `hub` publishes it; `socket` is one browser's
-//! WebSocket on `wire`, the protocol's bytes; `admission` says who is let in; `server` is the HTTP
+//! `board` is the state, `rate` its records a second; `hub` publishes it; `audience` brings it
+//! to all browsers; `socket` is one browser's WebSocket on `wire`, the protocol's bytes; `admission` says who is let in; `server` is the HTTP
 //! side, `page` what it serves, `metrics` what it tells.
 
 mod admission;
+mod audience;
 mod board;
 mod config;
 mod follower;
@@ -57,7 +58,13 @@ pub async fn run(
     let app = App::new(config.caps, shutdown.clone());
     let hub = Arc::clone(app.hub());
     let follower = tokio::spawn(follower::follow(config.redis, Arc::clone(&hub)));
-    let publisher = tokio::spawn(async move { hub.publish_forever().await });
+    let publisher = tokio::spawn({
+        let hub = Arc::clone(&hub);
+        async move { hub.publish_forever().await }
+    });
+    let attendants: Vec<_> = (0..hub.audience.parts())
+        .map(|part| tokio::spawn(audience::attend(Arc::clone(&hub), part)))
+        .collect();
     info!(%address, "listening");
 
     let service = server::app(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
@@ -71,6 +78,7 @@ pub async fn run(
     };
     follower.abort();
     publisher.abort();
+    hub.audience.dismiss();
     let drained = timeout(DRAIN, async {
         app.sockets_closed().await;
         match ended {
@@ -81,6 +89,9 @@ pub async fn run(
     match drained.await {
         Ok(served) => served.context("serve")?.context("accept connections")?,
         Err(_) => warn!("some connections did not end in time and were cut"),
+    }
+    for attendant in attendants {
+        attendant.abort();
     }
     info!("stopped");
     Ok(())

@@ -201,8 +201,9 @@ async fn socket(
         }
     };
     let upgraded = hyper::upgrade::on(request);
-    let follower = follow(upgraded, app.hub, place, app.shutdown);
-    app.sockets.spawn(follower);
+    let sockets = app.sockets.clone();
+    app.sockets
+        .spawn(take_over(upgraded, sockets, app.hub, place));
     let headers = [
         (header::CONNECTION, "upgrade"),
         (header::UPGRADE, "websocket"),
@@ -230,12 +231,13 @@ fn handshake(method: &Method, headers: &HeaderMap) -> Option<String> {
     Some(wire::accept(key.as_bytes()))
 }
 
-/// Takes the bare TCP socket back from the HTTP machinery, buffers and all, and serves it.
-async fn follow(
+/// Takes the bare TCP socket back from the HTTP machinery, buffers and all, and has it served by a task
+/// that holds nothing else.
+async fn take_over(
     upgraded: hyper::upgrade::OnUpgrade,
+    sockets: TaskTracker,
     hub: Arc<Hub>,
     place: Place,
-    shutdown: CancellationToken,
 ) {
     let upgraded = match upgraded.await {
         Ok(upgraded) => upgraded,
@@ -245,15 +247,17 @@ async fn follow(
         return tracing::error!("the server must listen on TCP");
     };
     let socket = Socket::new(parts.io.into_inner(), &parts.read_buf);
-    drop(parts.read_buf);
-    let metrics = Arc::clone(&hub);
-    let ended = Box::pin(socket.serve(hub, shutdown)).await;
+    sockets.spawn(serve(socket, hub, place));
+}
+
+async fn serve(socket: Arc<Socket>, hub: Arc<Hub>, place: Place) {
+    let ended = socket.serve(Arc::clone(&hub)).await;
     drop(place);
     let counter = match ended {
         Ended::Left | Ended::ShutDown => return,
-        Ended::Misbehaved => &metrics.metrics.misbehaved,
-        Ended::Stalled => &metrics.metrics.stalled,
-        Ended::Silent => &metrics.metrics.silent,
+        Ended::Misbehaved => &hub.metrics.misbehaved,
+        Ended::Stalled => &hub.metrics.stalled,
+        Ended::Silent => &hub.metrics.silent,
     };
     counter.increment();
     info!(reason = ?ended, "a client was dropped");

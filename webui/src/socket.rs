@@ -1,18 +1,21 @@
 //! One browser.
 //!
-//! What an idle one costs is its TCP socket, this task and a version number: no buffer is kept.
+//! What an idle one costs is its TCP socket, a small task and a version number: no buffer is kept.
+//! Frames are written by whoever goes through the [`audience`](crate::audience); the browser's own task
+//! reads, and writes only what the kernel did not take at once.
 
+use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use contract::timing::HEARTBEAT;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout};
 
+use crate::audience;
 use crate::hub::{Hub, Publication};
 use crate::wire::{self, Incoming, close};
 
@@ -30,7 +33,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub(crate) const SEND_BUFFER: usize = 128 * 1024;
 
 /// Why a socket ended.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Ended {
     /// By the browser, or with its connection.
     Left,
@@ -44,193 +47,282 @@ pub(crate) enum Ended {
     ShutDown,
 }
 
-impl From<io::Error> for Ended {
-    fn from(_: io::Error) -> Self {
-        Self::Left
-    }
-}
+/// An end, and the close code that is to be said before it, if the other side still listens.
+type Leave = (Ended, Option<u16>);
 
 /// An upgraded connection.
+#[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The newest version that went out, or is going out.
+    seen: u64,
+    /// What the kernel has not taken yet. Until it has, nothing else is sent, and nothing is read.
+    rest: Bytes,
+    /// When the kernel last took something.
+    taken: Instant,
+    /// When the browser was last heard of.
+    heard: Instant,
+    pinged: Instant,
     /// The beginning of a frame; empty nearly always.
     incoming: Vec<u8>,
+    leave: Option<Leave>,
+    /// Its task.
+    waker: Option<Waker>,
+}
+
+impl State {
+    /// Makes the task end.
+    fn leave(&mut self, ended: Ended, code: Option<u16>) {
+        self.leave.get_or_insert((ended, code));
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Socket {
     /// `read` came in together with the handshake.
-    pub(crate) fn new(stream: TcpStream, read: &[u8]) -> Self {
+    pub(crate) fn new(stream: TcpStream, read: &[u8]) -> Arc<Self> {
         let options = socket2::SockRef::from(&stream);
         // Both are improvements, not conditions.
         let _ = options.set_tcp_nodelay(true);
         let _ = options.set_send_buffer_size(SEND_BUFFER);
-        Self {
+        let now = Instant::now();
+        Arc::new(Self {
             stream,
-            incoming: read.to_vec(),
-        }
+            state: Mutex::new(State {
+                seen: 0,
+                rest: Bytes::new(),
+                taken: now,
+                heard: now,
+                pinged: now,
+                incoming: read.to_vec(),
+                leave: None,
+                waker: None,
+            }),
+        })
     }
 
-    /// Keeps the browser up to date until it leaves or `shutdown`.
-    pub(crate) async fn serve(mut self, hub: Arc<Hub>, shutdown: CancellationToken) -> Ended {
-        let ended = match self.follow(&hub, &shutdown).await {
-            Ok(never) => match never {},
-            Err(ended) => ended,
-        };
-        if matches!(ended, Ended::ShutDown) {
-            let goodbye = timeout(GOODBYE, self.say_goodbye());
-            let _ = goodbye.await;
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the browser up to date until it leaves or is dismissed.
+    pub(crate) async fn serve(self: Arc<Self>, hub: Arc<Hub>) -> Ended {
+        {
+            let (version, frame) = hub.full();
+            hub.metrics.frames.increment();
+            let mut state = self.state();
+            state.seen = version;
+            self.send(&mut state, frame);
+            self.take_incoming(&mut state);
+        }
+        let seat = audience::seat(&hub, &self);
+        // What was published before it sat down.
+        self.offer(&hub, &hub.newest());
+        let (ended, code) = poll_fn(|cx| self.poll(&hub, cx)).await;
+        drop(seat);
+        if let Some(code) = code {
+            // Rare, and its room is needed only then.
+            let goodbye = async {
+                self.say(code).await?;
+                match ended {
+                    // It has said so itself and waits for nothing but the end.
+                    Ended::Left => Ok(()),
+                    _ => self.drain().await,
+                }
+            };
+            let _ = Box::pin(timeout(GOODBYE, goodbye)).await;
         }
         ended
     }
 
-    async fn follow(
-        &mut self,
-        hub: &Hub,
-        shutdown: &CancellationToken,
-    ) -> Result<std::convert::Infallible, Ended> {
-        let mut newest = hub.subscribe();
-        let (mut seen, frame) = hub.full();
-        self.send_unless(frame, shutdown).await?;
+    /// Sends a publication, unless the browser has it or is still busy with another.
+    pub(crate) fn offer(&self, hub: &Hub, publication: &Publication) {
+        let mut state = self.state();
+        let seen = state.seen;
+        if !state.rest.is_empty() || state.leave.is_some() || publication.version <= seen {
+            return;
+        }
+        let (version, frame) = if publication.base.is_none_or(|base| base == seen) {
+            (publication.version, publication.frame.clone())
+        } else {
+            hub.merged(seen)
+        };
         hub.metrics.frames.increment();
-        let mut heard = Instant::now();
-        let mut ping = heard + HEARTBEAT;
-        self.handle_incoming(shutdown).await?;
-        loop {
-            if let Some((version, frame)) = next(hub, &mut newest, seen) {
-                hub.metrics.frames.increment();
-                hub.metrics.merged.add(version - seen - 1);
-                seen = version;
-                self.send_unless(frame, shutdown).await?;
+        hub.metrics.merged.add(version - seen - 1);
+        state.seen = version;
+        self.send(&mut state, frame);
+    }
+
+    /// Looks whether it is time for something.
+    pub(crate) fn tick(&self, hub: &Hub, now: Instant) {
+        let mut state = self.state();
+        if !state.rest.is_empty() {
+            if now.duration_since(state.taken) > STALLED {
+                state.leave(Ended::Stalled, None);
             }
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return Err(Ended::ShutDown),
-                readable = self.stream.readable() => {
-                    readable?;
-                    if self.read()? {
-                        heard = Instant::now();
-                        self.handle_incoming(shutdown).await?;
-                    }
-                }
-                changed = newest.changed() => changed.map_err(|_| Ended::ShutDown)?,
-                () = sleep_until(ping) => {
-                    if heard.elapsed() > SILENT {
-                        return Err(Ended::Silent);
-                    }
-                    ping = Instant::now() + HEARTBEAT;
-                    self.send_unless(wire::ping(), shutdown).await?;
-                    // A page cannot see pings, but it must notice a dead connection too.
-                    let (version, frame) = hub.merged(seen);
-                    seen = version;
-                    self.send_unless(frame, shutdown).await?;
-                }
+        } else if now.duration_since(state.pinged) >= HEARTBEAT && state.leave.is_none() {
+            if now.duration_since(state.heard) > SILENT {
+                return state.leave(Ended::Silent, None);
+            }
+            state.pinged = now;
+            // A page cannot see pings, but it must notice a dead connection too: it gets a frame.
+            self.send(&mut state, wire::ping());
+            if state.rest.is_empty() {
+                let (version, frame) = hub.merged(state.seen);
+                state.seen = version;
+                self.send(&mut state, frame);
             }
         }
     }
 
-    /// Whether something came; the end of the stream is an end.
-    fn read(&mut self) -> Result<bool, Ended> {
-        let mut bytes = [0; 512];
-        match self.stream.try_read(&mut bytes) {
-            Ok(0) => Err(Ended::Left),
-            Ok(length) => {
-                self.incoming.extend_from_slice(&bytes[..length]);
-                Ok(true)
+    /// Tells the browser to go elsewhere.
+    pub(crate) fn dismiss(&self) {
+        let mut state = self.state();
+        // Within a frame nothing else can be said.
+        let code = state.rest.is_empty().then_some(close::GOING_AWAY);
+        state.leave(Ended::ShutDown, code);
+    }
+
+    /// The task's side.
+    fn poll(&self, hub: &Hub, cx: &mut Context<'_>) -> Poll<Leave> {
+        loop {
+            let mut state = self.state();
+            if let Some(leave) = state.leave {
+                return Poll::Ready(leave);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) => Err(error.into()),
+            match &mut state.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            if !state.rest.is_empty() {
+                if let Err(error) = ready!(self.stream.poll_write_ready(cx)) {
+                    return Poll::Ready(left(error));
+                }
+                self.flush(&mut state);
+                drop(state);
+                self.offer(hub, &hub.newest());
+                continue;
+            }
+            if let Err(error) = ready!(self.stream.poll_read_ready(cx)) {
+                return Poll::Ready(left(error));
+            }
+            let mut bytes = [0; 512];
+            match self.stream.try_read(&mut bytes) {
+                Ok(0) => return Poll::Ready((Ended::Left, None)),
+                Ok(length) => {
+                    state.heard = Instant::now();
+                    state.incoming.extend_from_slice(&bytes[..length]);
+                    self.take_incoming(&mut state);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(left(error)),
+            }
         }
     }
 
-    async fn handle_incoming(&mut self, shutdown: &CancellationToken) -> Result<(), Ended> {
+    fn take_incoming(&self, state: &mut State) {
         loop {
-            match wire::take(&mut self.incoming) {
+            match wire::take(&mut state.incoming) {
                 Ok(None) => break,
                 Ok(Some(Incoming::Nothing)) => {}
-                Ok(Some(Incoming::Ping(payload))) => {
-                    self.send_unless(wire::pong(&payload), shutdown).await?;
-                }
+                Ok(Some(Incoming::Ping(payload))) => self.send_after(state, &wire::pong(&payload)),
                 Ok(Some(Incoming::Close(code))) => {
-                    self.send(wire::close(code.unwrap_or(close::NORMAL)))
-                        .await?;
-                    return Err(Ended::Left);
+                    return state.leave(Ended::Left, Some(code.unwrap_or(close::NORMAL)));
                 }
-                Err(code) => {
-                    self.send(wire::close(code)).await?;
-                    let _ = timeout(GOODBYE, self.drain()).await;
-                    return Err(Ended::Misbehaved);
+                Err(code) => return state.leave(Ended::Misbehaved, Some(code)),
+            }
+        }
+        if state.incoming.is_empty() {
+            state.incoming = Vec::new();
+        }
+    }
+
+    /// Sends a control frame, behind what is on its way.
+    fn send_after(&self, state: &mut State, frame: &Bytes) {
+        if state.rest.is_empty() {
+            self.send(state, frame.clone());
+        } else {
+            // Incoming bytes are bounded by one read until the rest is out, and so is this.
+            state.rest = [&state.rest[..], frame].concat().into();
+        }
+    }
+
+    /// Sends what the kernel takes, and leaves the rest to the task.
+    fn send(&self, state: &mut State, mut frame: Bytes) {
+        if self.write(state, &mut frame) && !frame.is_empty() {
+            state.taken = Instant::now();
+            state.rest = frame;
+            state.wake();
+        }
+    }
+
+    /// Sends more of what is left.
+    fn flush(&self, state: &mut State) {
+        let mut rest = std::mem::take(&mut state.rest);
+        let before = rest.len();
+        self.write(state, &mut rest);
+        if rest.len() < before {
+            state.taken = Instant::now();
+        }
+        state.rest = rest;
+    }
+
+    /// Whether the connection is whole; what could be written is taken off the bytes.
+    fn write(&self, state: &mut State, bytes: &mut Bytes) -> bool {
+        while !bytes.is_empty() {
+            match self.stream.try_write(bytes) {
+                Ok(written) => bytes.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    state.leave(Ended::Left, None);
+                    return false;
                 }
             }
         }
-        if self.incoming.is_empty() {
-            self.incoming = Vec::new();
-        }
-        Ok(())
+        true
     }
 
-    async fn send_unless(
-        &mut self,
-        frame: Bytes,
-        shutdown: &CancellationToken,
-    ) -> Result<(), Ended> {
-        // Nearly always the kernel takes it at once.
-        let mut rest = frame;
-        if self.try_send(&mut rest)? {
-            return Ok(());
-        }
-        tokio::select! {
-            sent = self.send(rest) => sent,
-            // Half a frame is out: nothing can be said any more.
-            () = shutdown.cancelled() => Err(Ended::Left),
-        }
-    }
-
-    async fn send(&mut self, mut frame: Bytes) -> Result<(), Ended> {
-        while !self.try_send(&mut frame)? {
-            timeout(STALLED, self.stream.writable())
-                .await
-                .map_err(|_| Ended::Stalled)??;
-        }
-        Ok(())
-    }
-
-    /// Whether all of it went out.
-    fn try_send(&mut self, frame: &mut Bytes) -> Result<bool, Ended> {
-        while !frame.is_empty() {
-            match self.stream.try_write(frame) {
-                Ok(written) => frame.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error.into()),
+    /// Sends what is left and a close frame.
+    async fn say(&self, code: u16) -> io::Result<()> {
+        let rest = std::mem::take(&mut self.state().rest);
+        for mut bytes in [rest, wire::close(code)] {
+            while !bytes.is_empty() {
+                self.stream.writable().await?;
+                match self.stream.try_write(&bytes) {
+                    Ok(written) => bytes.advance(written),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
-        Ok(true)
-    }
-
-    async fn say_goodbye(&mut self) -> Result<(), Ended> {
-        self.send(wire::close(close::GOING_AWAY)).await?;
-        self.drain().await
+        Ok(())
     }
 
     /// Reads until the other side closes: closing with something unread would reset the connection
     /// and could take the close frame with it.
-    async fn drain(&mut self) -> Result<(), Ended> {
+    async fn drain(&self) -> io::Result<()> {
         loop {
             self.stream.readable().await?;
-            self.read()?;
-            self.incoming.clear();
+            match self.stream.try_read(&mut [0; 512]) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
         }
     }
 }
 
-/// What somebody who has seen a version is to get next, with the version that it leads to.
-fn next(hub: &Hub, newest: &mut watch::Receiver<Publication>, seen: u64) -> Option<(u64, Bytes)> {
-    let publication = newest.borrow_and_update();
-    if publication.version <= seen {
-        return None;
-    }
-    if publication.base.is_none_or(|base| base == seen) {
-        return Some((publication.version, publication.frame.clone()));
-    }
-    drop(publication);
-    Some(hub.merged(seen))
+fn left(_: io::Error) -> Leave {
+    (Ended::Left, None)
 }
