@@ -100,8 +100,8 @@ struct DeviceFrame<'a> {
 }
 
 impl Board {
-    /// Applies an announcement whose missing parts were filled in, at `now` seconds.
-    pub(crate) fn apply(&mut self, announcement: Announcement, now: f64) -> Applied {
+    /// Applies an announcement whose missing parts were filled in.
+    pub(crate) fn apply(&mut self, announcement: Announcement, now: Clock) -> Applied {
         if announcement.epoch != self.epoch || announcement.seq > self.seq + 1 {
             return Applied::Gap;
         }
@@ -109,7 +109,7 @@ impl Board {
             return Applied::Old;
         }
         self.seq = announcement.seq;
-        self.count_to(announcement.count, now);
+        self.count_to(announcement.count, now.seconds);
         self.latest = announcement.latest.or(self.latest.take());
         for device in announcement.removed {
             self.remove(device);
@@ -121,8 +121,8 @@ impl Board {
         Applied::Yes
     }
 
-    /// Takes over what was read from the cache, at `now` seconds; so the cache is in reach.
-    pub(crate) fn replace(&mut self, snapshot: Snapshot, now: f64) {
+    /// Takes over what was read from the cache, which so is in reach.
+    pub(crate) fn replace(&mut self, snapshot: Snapshot, now: Clock) {
         self.dirty = true;
         if snapshot.epoch != self.epoch || snapshot.seq < self.seq {
             // Another history: nothing of the old one may remain with anybody.
@@ -136,7 +136,7 @@ impl Board {
             };
         }
         self.seq = snapshot.seq;
-        self.count_to(snapshot.count, now);
+        self.count_to(snapshot.count, now.seconds);
         self.latest = snapshot.latest;
         let mut gone: Vec<String> = {
             let kept: std::collections::HashSet<&str> = snapshot
@@ -294,7 +294,9 @@ impl Board {
         self.count = count;
     }
 
-    fn update(&mut self, device: Device, now: f64) {
+    fn update(&mut self, device: Device, now: Clock) {
+        // Records may come late: a device's rate is of the time when they arrived at the stream.
+        let now = now.of(device.latest.at);
         let Some(entry) = self.devices.get_mut(&device.device) else {
             let mut rate = Rate::default();
             rate.add(now, 0);
@@ -339,6 +341,13 @@ pub(crate) struct Clock {
     pub(crate) seconds: f64,
     /// Milliseconds since the Unix epoch.
     pub(crate) milliseconds: u64,
+}
+
+impl Clock {
+    /// The steady clock's seconds when the other one showed this; now if that is still to come.
+    fn of(self, milliseconds: u64) -> f64 {
+        self.seconds - self.milliseconds.saturating_sub(milliseconds) as f64 / 1000.0
+    }
 }
 
 impl Entry {
@@ -411,8 +420,16 @@ mod tests {
                 .collect(),
             ..Snapshot::default()
         };
-        board.replace(snapshot, 0.0);
+        board.replace(snapshot, at(0.0));
         board
+    }
+
+    /// Every message is of the future, so it counts as of now.
+    fn at(seconds: f64) -> Clock {
+        Clock {
+            seconds,
+            milliseconds: 0,
+        }
     }
 
     fn publish(board: &mut Board) -> Frame {
@@ -435,7 +452,7 @@ mod tests {
         assert!(first.full);
         assert_eq!(names(&first), ["a", "b"]);
         assert_eq!(
-            board.apply(announcement(2, &[("b", 2)], &[]), 1.0),
+            board.apply(announcement(2, &[("b", 2)], &[]), at(1.0)),
             Applied::Yes
         );
         let second = publish(&mut board);
@@ -447,14 +464,23 @@ mod tests {
     #[test]
     fn gaps_and_repetitions_are_told_apart() {
         let mut board = board(&[]);
-        assert_eq!(board.apply(announcement(3, &[], &[]), 0.0), Applied::Gap);
-        assert_eq!(board.apply(announcement(1, &[], &[]), 0.0), Applied::Old);
-        assert_eq!(board.apply(announcement(2, &[], &[]), 0.0), Applied::Yes);
+        assert_eq!(
+            board.apply(announcement(3, &[], &[]), at(0.0)),
+            Applied::Gap
+        );
+        assert_eq!(
+            board.apply(announcement(1, &[], &[]), at(0.0)),
+            Applied::Old
+        );
+        assert_eq!(
+            board.apply(announcement(2, &[], &[]), at(0.0)),
+            Applied::Yes
+        );
         let other = Announcement {
             epoch: "f".to_owned(),
             ..announcement(3, &[], &[])
         };
-        assert_eq!(board.apply(other, 0.0), Applied::Gap);
+        assert_eq!(board.apply(other, at(0.0)), Applied::Gap);
     }
 
     #[test]
@@ -462,9 +488,9 @@ mod tests {
         let mut board = board(&[("a", 1), ("b", 1), ("c", 1)]);
         publish(&mut board);
         let seen = board.version();
-        board.apply(announcement(2, &[("a", 2)], &[]), 0.0);
+        board.apply(announcement(2, &[("a", 2)], &[]), at(0.0));
         publish(&mut board);
-        board.apply(announcement(3, &[("b", 2)], &["c"]), 0.0);
+        board.apply(announcement(3, &[("b", 2)], &["c"]), at(0.0));
         publish(&mut board);
         let merged: Frame = serde_json::from_str(&board.since(seen, 0)).unwrap();
         assert_eq!(names(&merged), ["a", "b"]);
@@ -484,7 +510,7 @@ mod tests {
             devices: vec![device("b", 1)],
             ..Snapshot::default()
         };
-        board.replace(snapshot, 0.0);
+        board.replace(snapshot, at(0.0));
         let (base, text) = board.publish(Clock::default()).unwrap();
         assert_eq!(base, None);
         let frame: Frame = serde_json::from_str(&text).unwrap();
@@ -497,7 +523,7 @@ mod tests {
     fn a_device_never_goes_back() {
         let mut board = board(&[("a", 9)]);
         publish(&mut board);
-        board.apply(announcement(2, &[("a", 8)], &[]), 0.0);
+        board.apply(announcement(2, &[("a", 8)], &[]), at(0.0));
         assert!(names(&publish(&mut board)).is_empty());
     }
 
@@ -505,22 +531,39 @@ mod tests {
     fn a_rate_that_fell_is_told_without_a_message() {
         let mut board = board(&[("a", 1)]);
         for second in 2..20 {
-            board.apply(announcement(second, &[("a", second)], &[]), second as f64);
-            board.publish(Clock {
-                seconds: second as f64,
-                milliseconds: 0,
-            });
+            board.apply(
+                announcement(second, &[("a", second)], &[]),
+                at(second as f64),
+            );
+            board.publish(at(second as f64));
         }
         board.settle(19.5);
         assert!(board.publish(Clock::default()).is_none());
         board.settle(80.0);
-        let (_, text) = board
-            .publish(Clock {
-                seconds: 80.0,
-                milliseconds: 0,
-            })
-            .unwrap();
+        let (_, text) = board.publish(at(80.0)).unwrap();
         let frame: Frame = serde_json::from_str(&text).unwrap();
         assert_eq!((frame.rate, frame.devices[0].rate), (0.0, 0.0));
+    }
+
+    #[test]
+    fn records_that_come_late_are_no_rate_of_today() {
+        // Arrivals are one, two and three milliseconds after 1970: an hour ago.
+        let hour = Clock {
+            seconds: 10.0,
+            milliseconds: 3_600_000,
+        };
+        let mut board = Board::default();
+        let snapshot = Snapshot {
+            epoch: "e".to_owned(),
+            seq: 1,
+            devices: vec![device("a", 1)],
+            ..Snapshot::default()
+        };
+        board.replace(snapshot, hour);
+        board.apply(announcement(2, &[("a", 2)], &[]), hour);
+        board.apply(announcement(3, &[("a", 3)], &[]), hour);
+        let (_, text) = board.publish(hour).unwrap();
+        let frame: Frame = serde_json::from_str(&text).unwrap();
+        assert_eq!((frame.devices[0].count, frame.devices[0].rate), (3, 0.0));
     }
 }

@@ -128,7 +128,7 @@ async fn take(payload: &[u8], cache: &mut MultiplexedConnection, hub: &Hub) -> a
     announcement
         .devices
         .extend(read_devices(cache, &unsent).await?);
-    match hub.change(|board, clock| board.apply(announcement, clock.seconds)) {
+    match hub.change(|board, clock| board.apply(announcement, clock)) {
         Applied::Yes | Applied::Old => Ok(()),
         Applied::Gap => read_all(cache, hub).await,
     }
@@ -202,7 +202,7 @@ async fn read_all(cache: &mut MultiplexedConnection, hub: &Hub) -> anyhow::Resul
             latest: latest.and_then(|latest| parse(&latest, LATEST)),
             devices,
         };
-        hub.change(|board, clock| board.replace(snapshot, clock.seconds));
+        hub.change(|board, clock| board.replace(snapshot, clock));
         return Ok(());
     }
 }

@@ -30,7 +30,8 @@ impl Rate {
             self.interval += weight * (passed - self.interval);
             self.weight += weight * (1.0 - self.weight);
         }
-        self.last = Some(now);
+        // Clocks differ: what arrives may be a little older than what arrived before.
+        self.last = Some(self.last.map_or(now, |last| last.max(now)));
     }
 
     /// Records a second, to three decimals. Falls once nothing has come for twice the usual interval.

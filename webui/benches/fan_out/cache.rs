@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use contract::redis as names;
@@ -65,13 +65,16 @@ fn name(device: u64) -> String {
 
 /// What a sensor says.
 fn message(seq: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default();
     format!(
-        r#"{{"device":"{}","payload":{{"temperature":{}.{},"humidity":{},"battery":{}}},"encoding":"json","at":1790000000000}}"#,
+        r#"{{"device":"{}","payload":{{"temperature":{}.{},"humidity":{},"battery":{}}},"encoding":"json","at":{}}}"#,
         name(seq),
         18 + seq % 7,
         seq % 10,
         40 + seq % 13,
-        60 + seq % 37
+        60 + seq % 37,
+        now.as_millis()
     )
 }
 
