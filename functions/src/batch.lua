@@ -9,6 +9,7 @@
 --   +2 number of records           +6 its sequence number
 --   +3 their sequence numbers,     +7 its message as JSON
 --      ascending, spaces between
+-- A single record's number stands in +3 alone, +4 and +6 are empty: there may be ten thousand of them.
 --
 -- Answers { new, duplicates, changed devices, evicted devices, seq }; seq is 0 if nothing was new.
 --
@@ -27,6 +28,11 @@ end
 local function later(at, sequence, other_at, other_sequence)
   if at ~= other_at then return at > other_at end
   return above(sequence, other_sequence)
+end
+
+local function only(sequence, sequences)
+  if sequence == '' then return sequences end
+  return sequence
 end
 
 -- Lua's own conversion turns to exponents at 10^14.
@@ -49,7 +55,8 @@ local states, by_device, marks = {}, {}, {}
 local new, duplicates = 0, 0
 
 for i = 2, #ARGV, WIDTH do
-  local device, sequences, last = ARGV[i + 1], ARGV[i + 3], ARGV[i + 4]
+  local device, sequences = ARGV[i + 1], ARGV[i + 3]
+  local last = only(ARGV[i + 4], sequences)
   local records = tonumber(ARGV[i + 2])
   local fresh = records
   local mark = redis.call('GET', ARGV[i])
@@ -83,7 +90,7 @@ for i = 2, #ARGV, WIDTH do
     state.count = state.count + fresh
     -- The batch's latest record may itself be a duplicate when arrival times run backwards;
     -- then the device already holds it, and this is false.
-    local at, sequence = tonumber(ARGV[i + 5]), ARGV[i + 6]
+    local at, sequence = tonumber(ARGV[i + 5]), only(ARGV[i + 6], sequences)
     if later(at, sequence, state.at, state.sequence) then
       state.at, state.sequence, state.message = at, sequence, ARGV[i + 7]
     end
@@ -118,7 +125,7 @@ redis.call('ZCARD', C.devices)
 -- From here on everything is written.
 
 for _, i in ipairs(marks) do
-  redis.call('SET', ARGV[i], ARGV[i + 4], 'EX', C.mark_ttl)
+  redis.call('SET', ARGV[i], only(ARGV[i + 4], ARGV[i + 3]), 'EX', C.mark_ttl)
 end
 
 for _, state in ipairs(states) do

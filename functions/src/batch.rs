@@ -97,8 +97,8 @@ impl Batch {
     }
 }
 
-/// Reads the body where it lies: the Lambda runtime asks for a type that owns what it holds, and this
-/// one owns only what is kept.
+/// For the Lambda runtime, which asks for a type that owns what it holds; [`intake`](crate::intake) is
+/// the shorter way.
 impl<'de> Deserialize<'de> for Batch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // In one piece, because the runtime tracks the path of every field, with a copy of its name.

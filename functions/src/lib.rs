@@ -25,7 +25,7 @@
 //!
 //! # Layout
 //!
-//! [`event`] what Lambda sends, [`sequence`] and [`record`] one record, [`batch`] a whole event folded by
+//! [`intake`] the way in, [`event`] what Lambda sends, [`sequence`] and [`record`] one record, [`batch`] a whole event folded by
 //! device, [`script`] the step in the cache, [`cache`] the connection, [`handler`] one invocation,
 //! [`metrics`] and [`log`] what is told of it, [`config`] the environment.
 
@@ -34,6 +34,7 @@ pub mod cache;
 pub mod config;
 pub mod event;
 pub mod handler;
+pub mod intake;
 pub mod log;
 pub mod metrics;
 pub mod record;
@@ -41,7 +42,7 @@ pub mod script;
 pub mod sequence;
 
 use anyhow::Context as _;
-use lambda_runtime::{Runtime, service_fn};
+use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
 
 /// Serves invocations until the process is ended.
 ///
@@ -53,11 +54,21 @@ pub fn run(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     log::start(&variable)?;
     let config = config::Config::from_env(&variable)?;
     let function = handler::Function::new(cache::Cache::new(config.redis), metrics::write);
+    let place = intake::Place::default();
+    let handle = async |event: LambdaEvent<Option<batch::Batch>>| {
+        let batch = place.take().or(event.payload);
+        let batch = batch.ok_or_else(|| Error::from("the event is null, not one of Kinesis"))?;
+        function
+            .handle(LambdaEvent::new(batch, event.context))
+            .await
+            .map_err(Error::from)
+    };
+    let runtime = Runtime::new(service_fn(handle)).layer(intake::Intake { place: &place });
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the asynchronous runtime")?
-        .block_on(Runtime::new(service_fn(|event| function.handle(event))).run())
+        .block_on(runtime.run())
         .map_err(|error| anyhow::anyhow!(error))
         .context("serve the Lambda Runtime API")
 }

@@ -60,14 +60,15 @@ impl Script {
         for group in groups {
             message.clear();
             record::write_message(&mut message, group.device(), &group.payload, group.at);
+            let unless_only = |sequence| if group.records == 1 { "" } else { sequence };
             command
                 .arg(&group.mark_key)
                 .arg(group.device())
                 .arg(group.records)
                 .arg(&group.sequences)
-                .arg(group.last())
+                .arg(unless_only(group.last()))
                 .arg(group.at)
-                .arg(group.latest())
+                .arg(unless_only(group.latest()))
                 .arg(&message);
         }
         command

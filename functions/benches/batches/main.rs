@@ -1,0 +1,356 @@
+//! `cargo bench -p functions --bench batches`: the function's binary beside the designs that one would
+//! write first, all driven over the Lambda Runtime API in interleaved rounds of one run.
+//!
+//! Prints the tables of `docs/PERFORMANCE.md`. Needs redis-server; node and python3 take part where they
+//! are installed. `-- 5` makes five rounds instead of ten.
+
+mod baseline;
+mod contestant;
+mod event;
+mod latency;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use contestant::{Function, Server};
+use event::Events;
+use latency::Proxy;
+
+/// Records of a batch, and devices that they come from in turn.
+const BATCHES: [(u64, u64); 5] = [(10, 10), (100, 10), (1_000, 10), (100, 100), (1_000, 1_000)];
+const ADDED_LATENCY: Duration = Duration::from_micros(500);
+
+/// A contestant's share of a round, in whole batches.
+const TURN: Duration = Duration::from_millis(250);
+const WARM_UP: Duration = Duration::from_millis(1_000);
+
+struct Design {
+    name: &'static str,
+    command: Vec<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let mut rounds = 10;
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "original" => return baseline::original().map_err(|error| anyhow::anyhow!(error)),
+            "plain" => return baseline::plain().map_err(|error| anyhow::anyhow!(error)),
+            // Cargo's own.
+            "--bench" => {}
+            number => {
+                rounds = number
+                    .parse()
+                    .with_context(|| format!("expected a number of rounds, got {number}"))?;
+            }
+        }
+    }
+    ensure!(rounds > 0, "expected at least one round");
+    let designs = designs()?;
+    machine()?;
+    for delayed in [false, true] {
+        throughput(&designs, delayed, rounds)?;
+    }
+    memory(&designs)?;
+    println!("load average at the end: {}", load()?);
+    Ok(())
+}
+
+/// Ours first, then the original's.
+fn designs() -> Result<Vec<Design>> {
+    let this = std::env::current_exe()?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/baseline");
+    let packages = folder.join("node_modules");
+    if version("npm").is_some() && !packages.exists() {
+        let status = Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--prefix"])
+            .arg(&folder)
+            .status()?;
+        ensure!(status.success(), "npm ci: {status}");
+    }
+    let mut designs = vec![
+        Design {
+            name: "this function",
+            command: vec![env!("CARGO_BIN_EXE_sensors").into()],
+        },
+        Design {
+            name: "original's design, Rust",
+            command: vec![this.clone(), "original".into()],
+        },
+        Design {
+            name: "plain handler, Rust",
+            command: vec![this, "plain".into()],
+        },
+    ];
+    for (name, program, script) in [
+        ("plain handler, Node", "node", "plain.mjs"),
+        ("no Redis client, Node", "node", "bare.mjs"),
+        ("no Redis client, Python", "python3", "bare.py"),
+    ] {
+        match version(program) {
+            Some(_) => designs.push(Design {
+                name,
+                command: vec![program.into(), folder.join(script)],
+            }),
+            None => println!("{name}: left out, because {program} does not run"),
+        }
+    }
+    Ok(designs)
+}
+
+fn version(program: &str) -> Option<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
+}
+
+fn machine() -> Result<()> {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown processor", |(_, model)| model);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    println!(
+        "{} cores of {model}, Linux {}",
+        std::thread::available_parallelism()?,
+        kernel.trim(),
+    );
+    for program in ["redis-server", "node", "python3"] {
+        if let Some(version) = version(program) {
+            println!("{program}: {version}");
+        }
+    }
+    println!("load average at the start: {}", load()?);
+    Ok(())
+}
+
+fn load() -> Result<String> {
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    Ok(load.split(' ').take(3).collect::<Vec<_>>().join(" "))
+}
+
+struct Entry<'a> {
+    design: &'a Design,
+    function: Function,
+    proxy: Option<Proxy>,
+    server: Server,
+    events: Events,
+    records: u64,
+}
+
+impl<'a> Entry<'a> {
+    fn start(design: &'a Design, delay: Option<Duration>) -> Result<Self> {
+        let server = Server::start()?;
+        let proxy = match delay {
+            Some(delay) => Some(Proxy::start(server.address, delay)?),
+            None => None,
+        };
+        let redis = proxy.as_ref().map_or(server.address, |proxy| proxy.address);
+        let command: Vec<&Path> = design.command.iter().map(PathBuf::as_path).collect();
+        Ok(Self {
+            design,
+            function: Function::start(&command, redis)?,
+            proxy,
+            server,
+            events: Events::default(),
+            records: 0,
+        })
+    }
+
+    fn invoke(&mut self, records: u64, devices: u64) -> Result<Duration> {
+        let event = self.events.next(records, devices);
+        self.records += records;
+        self.function
+            .invoke(&event)
+            .with_context(|| self.design.name)
+    }
+
+    /// Whole batches until the time is over; their number and the seconds they took.
+    fn turn(&mut self, size: u64, devices: u64, time: Duration) -> Result<(u64, f64)> {
+        let (mut batches, mut took) = (0, Duration::ZERO);
+        while took < time {
+            took += self.invoke(size, devices)?;
+            batches += 1;
+        }
+        Ok((batches, took.as_secs_f64()))
+    }
+
+    fn sample(&self) -> Result<Sample> {
+        Ok(Sample {
+            function: self.function.cpu()?,
+            server: self.server.cpu()?,
+            round_trips: self.proxy.as_ref().map_or(0, Proxy::round_trips),
+        })
+    }
+
+    /// Everything that was handed over must have been counted.
+    fn check(&self) -> Result<()> {
+        let counted = ask(self.server.address, "GET sensorCount\r\n", 2)?;
+        ensure!(
+            counted == self.records.to_string(),
+            "{}: {counted} records counted of {}",
+            self.design.name,
+            self.records,
+        );
+        Ok(())
+    }
+}
+
+struct Sample {
+    function: f64,
+    server: f64,
+    round_trips: u64,
+}
+
+fn throughput(designs: &[Design], delayed: bool, rounds: u32) -> Result<()> {
+    let delay = if delayed { Some(calibrate()?) } else { None };
+    let mut entries = Vec::new();
+    for design in designs {
+        entries.push(Entry::start(design, delay)?);
+    }
+    for (size, devices) in BATCHES {
+        let latency = match delayed {
+            false => "no latency added",
+            true => "0.5 ms added to each round trip",
+        };
+        println!("\n### Batches of {size} records of {devices} devices, {latency}\n");
+        for entry in &mut entries {
+            entry.turn(size, devices, WARM_UP)?;
+        }
+        let mut before = Vec::new();
+        for entry in &entries {
+            before.push(entry.sample()?);
+        }
+        let mut rates = vec![Vec::new(); entries.len()];
+        let mut batches = vec![0; entries.len()];
+        for round in 0..rounds as usize {
+            // Everybody is first in turn.
+            for place in 0..entries.len() {
+                let place = (place + round) % entries.len();
+                let (count, seconds) = entries[place].turn(size, devices, TURN)?;
+                rates[place].push((count * size) as f64 / seconds);
+                batches[place] += count;
+            }
+        }
+        println!(
+            "| design | records/s | ours is | CPU µs/record | theirs/ours | Redis CPU µs/record | round trips/batch |"
+        );
+        println!("|---|--:|--:|--:|--:|--:|--:|");
+        let mut ours = None;
+        for (place, entry) in entries.iter().enumerate() {
+            let after = entry.sample()?;
+            let records = (batches[place] * size) as f64;
+            let cpu = (after.function - before[place].function) / records * 1e6;
+            let server = (after.server - before[place].server) / records * 1e6;
+            let ours = *ours.get_or_insert(cpu);
+            let faster = rates[0].iter().zip(&rates[place]).map(|(a, b)| a / b);
+            let round_trips = match &entry.proxy {
+                Some(_) => {
+                    let count = after.round_trips - before[place].round_trips;
+                    format!("{:.2}", count as f64 / batches[place] as f64)
+                }
+                None => "".to_owned(),
+            };
+            println!(
+                "| {} | {:.0} | {:.2}× | {cpu:.2} | {:.2} | {server:.2} | {round_trips} |",
+                entry.design.name,
+                median(rates[place].iter().copied()),
+                median(faster),
+                cpu / ours,
+            );
+            std::io::stdout().flush()?;
+        }
+    }
+    entries.iter().try_for_each(Entry::check)
+}
+
+/// One event as large as Lambda hands out: what the process grows by.
+fn memory(designs: &[Design]) -> Result<()> {
+    for devices in [10_000, 10] {
+        let size = Events::default().next(10_000, devices).len() as f64;
+        println!(
+            "\n### Memory for an event of {:.2} MB: 10,000 records of {devices} devices\n",
+            size / 1e6
+        );
+        println!("| design | peak before, MB | peak, MB | growth, MB | growth/event |");
+        println!("|---|--:|--:|--:|--:|");
+        for design in designs {
+            let mut entry = Entry::start(design, None)?;
+            entry.invoke(10, 10)?;
+            let before = entry.function.peak_memory()? as f64;
+            entry.invoke(10_000, devices)?;
+            let peak = entry.function.peak_memory()? as f64;
+            println!(
+                "| {} | {:.1} | {:.1} | {:.1} | {:.2} |",
+                design.name,
+                before / 1e6,
+                peak / 1e6,
+                (peak - before) / 1e6,
+                (peak - before) / size,
+            );
+            entry.check()?;
+        }
+    }
+    Ok(())
+}
+
+/// How long the proxy must hold requests back, so that a round trip through it takes
+/// [`ADDED_LATENCY`] longer than one without it.
+fn calibrate() -> Result<Duration> {
+    let server = Server::start()?;
+    let direct = ping(server.address)?;
+    let own = ping(Proxy::start(server.address, Duration::ZERO)?.address)?.saturating_sub(direct);
+    let delay = ADDED_LATENCY.saturating_sub(own);
+    let through = ping(Proxy::start(server.address, delay)?.address)?;
+    println!(
+        "\nmedian round trip to Redis: {} µs direct, {} µs through the proxy",
+        direct.as_micros(),
+        through.as_micros(),
+    );
+    Ok(delay)
+}
+
+/// Median round trip.
+fn ping(address: SocketAddr) -> Result<Duration> {
+    let mut redis = BufReader::new(TcpStream::connect(address)?);
+    redis.get_ref().set_nodelay(true)?;
+    let mut times = Vec::new();
+    for _ in 0..1_000 {
+        let started = Instant::now();
+        redis.get_mut().write_all(b"PING\r\n")?;
+        redis.read_line(&mut String::new())?;
+        times.push(started.elapsed().as_secs_f64());
+    }
+    Ok(Duration::from_secs_f64(median(times.into_iter())))
+}
+
+/// The last line of an answer of so many lines.
+fn ask(address: SocketAddr, command: &str, lines: usize) -> Result<String> {
+    let mut redis = BufReader::new(TcpStream::connect(address)?);
+    redis.get_mut().write_all(command.as_bytes())?;
+    let mut line = String::new();
+    for _ in 0..lines {
+        line.clear();
+        redis.read_line(&mut line)?;
+    }
+    Ok(line.trim().to_owned())
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        0 => (values[middle - 1] + values[middle]) / 2.0,
+        _ => values[middle],
+    }
+}
