@@ -18,7 +18,6 @@ mod intrinsics;
 mod parameters;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
@@ -111,41 +110,7 @@ impl Context {
     }
 }
 
-/// Something in a template (or in the parameters given for it) that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
-    /// Logical ID of the resource; `Parameters`, `Conditions` or `Outputs` for what stands there.
-    pub logical_id: String,
-    /// Place below it, such as `Properties.StreamEncryption.KeyId`; empty for the whole.
-    pub path: String,
-    /// What was got, what was expected, what to do.
-    pub message: String,
-}
-
-impl Problem {
-    /// A problem with a whole resource.
-    pub fn of(logical_id: &str, message: impl Into<String>) -> Problem {
-        Problem::at(logical_id, "", message)
-    }
-
-    /// A problem at a place below a resource.
-    pub fn at(logical_id: &str, path: impl Into<String>, message: impl Into<String>) -> Problem {
-        Problem {
-            logical_id: logical_id.to_owned(),
-            path: path.into(),
-            message: message.into(),
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.path.as_str() {
-            "" => write!(f, "{}: {}", self.logical_id, self.message),
-            path => write!(f, "{}.{path}: {}", self.logical_id, self.message),
-        }
-    }
-}
+pub use crate::problem::Problem;
 
 /// A template without intrinsics.
 #[derive(Clone, Debug)]

@@ -472,8 +472,7 @@ impl Template {
             )),
         }
         for problem in &mut problems {
-            let logical_id = problem.location.split('.').next().unwrap_or_default();
-            if let Some(defined) = self.resources.get(logical_id) {
+            if let Some(defined) = self.resources.get(problem.logical_id.as_str()) {
                 problem
                     .message
                     .push_str(&format!(" (defined at {})", defined.location));

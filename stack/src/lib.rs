@@ -77,12 +77,9 @@ pub fn permission_problems(template: &str) -> Vec<Problem> {
     match cfn::resolve::resolve(&document, &cfn::access::context()) {
         Ok(resolved) => cfn::integration::check(&resolved, &known_policies("aws"))
             .into_iter()
-            .map(|finding| Problem::new(finding.logical_id, finding.message))
+            .map(|finding| Problem::of(&finding.logical_id, finding.message))
             .collect(),
-        Err(problems) => problems
-            .into_iter()
-            .map(|problem| Problem::new(problem.logical_id, problem.message))
-            .collect(),
+        Err(problems) => problems,
     }
 }
 
