@@ -1,12 +1,13 @@
 //! The project's command line: `cargo xtask`.
 //!
 //! One file per subcommand. What is light runs in this process (`synth`, `rule`, `codegen`); what is heavy
-//! to compile (the broker, an MQTT client) is built and run as a program of its own, so that
-//! `cargo xtask synth` compiles neither.
+//! to compile (the broker, an MQTT client, the AWS SDK) is built and run as a program of its own, so
+//! that `cargo xtask synth` compiles none of them.
 //!
 //! Layout: the subcommands; then `workspace` (folders), `program` (building and becoming programs),
 //! `tools` (outside programs), `style` (colours).
 
+mod aws;
 mod codegen;
 mod local;
 mod program;
@@ -48,6 +49,20 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Show what a topic rule emits for a message
     Rule(rule::Arguments),
+    /// Build and deploy a stage
+    Deploy(aws::arguments::Deploy),
+    /// Take a stage down
+    Destroy(aws::arguments::Destroy),
+    /// Show what a deployment would change
+    Diff(aws::arguments::Diff),
+    /// Show how a stage's stacks are
+    Status(aws::arguments::Ask),
+    /// Show the outputs of a stage
+    Outputs(aws::arguments::Ask),
+    /// Open the dashboard of a stage
+    Open(aws::arguments::Open),
+    /// Check what a deployment needs
+    Doctor(aws::arguments::Ask),
     /// Generate the resource types from the registry schemas
     Codegen(codegen::Arguments),
     /// Run every check that CI runs
@@ -81,6 +96,13 @@ fn main() -> Exit {
         Command::Publish(arguments) => publish::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
         Command::Rule(arguments) => rule::run(arguments),
+        Command::Deploy(arguments) => aws::deploy(&arguments),
+        Command::Destroy(_)
+        | Command::Diff(_)
+        | Command::Status(_)
+        | Command::Outputs(_)
+        | Command::Open(_)
+        | Command::Doctor(_) => aws::run(),
         Command::Codegen(arguments) => codegen::run(arguments),
         Command::Test(arguments) => test::run(arguments),
     };

@@ -41,6 +41,11 @@ pub(crate) const LOCAL: Program = Program {
     package: "local",
     binary: "local",
 };
+pub(crate) const AWS: Program = Program {
+    what: "what talks to AWS",
+    package: "xtask-aws",
+    binary: "xtask-aws",
+};
 pub(crate) const MQTT: Program = Program {
     what: "the MQTT client",
     package: "xtask-mqtt",

@@ -184,6 +184,7 @@ fn docs(setting: &Setting) -> anyhow::Result<()> {
 /// Everything that needs no program of ours built beforehand.
 fn test(setting: &Setting) -> anyhow::Result<()> {
     crate::tools::redis()?;
+    let moto = crate::tools::moto()?;
     let arguments = [
         "test",
         "--workspace",
@@ -196,6 +197,7 @@ fn test(setting: &Setting) -> anyhow::Result<()> {
         program::cargo()
             .args(arguments)
             .args(setting.rest)
+            .env("MOTO_PYTHON", moto)
             .env("PATH", crate::tools::path()?),
         setting,
     )

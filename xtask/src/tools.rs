@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-pub(crate) use brought::{browser, cfn_lint, node, node_modules};
+pub(crate) use brought::{browser, cargo_lambda, cfn_lint, moto, node, node_modules, path_for_aws};
 
 use crate::workspace;
 

@@ -60,7 +60,7 @@ pub(crate) struct Deploy {
     /// Leave a resource out when a stuck rollback is continued; may be repeated
     #[arg(long, value_name = "LOGICAL_ID")]
     pub(crate) skip: Vec<String>,
-    /// Print the least IAM policy that deploying and destroying need, and do nothing
+    /// Print the least IAM policies that deploying and destroying need, and do nothing
     #[arg(long)]
     pub(crate) role_policy: bool,
     /// File that remembers the Beanstalk platform [default: platforms/<stage>.json]
@@ -103,10 +103,13 @@ pub(crate) struct Diff {
     /// Stage to compare: dev or prod
     #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
     pub(crate) stage: Stage,
+    /// Ask CloudFormation, too, by a change set that is deleted again
+    #[arg(long)]
+    pub(crate) online: bool,
     /// Exit with 4 when something would change
     #[arg(long)]
     pub(crate) exit_code: bool,
-    /// Print the changes as JSON
+    /// Print the changes as JSON lines
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -131,4 +134,13 @@ pub(crate) struct Open {
     /// Print the address instead of opening it
     #[arg(long)]
     pub(crate) print: bool,
+}
+
+impl Deploy {
+    /// Whether programs are built: neither given, nor part of a plan that was made before, nor beside
+    /// the point.
+    pub(crate) fn builds(&self) -> bool {
+        let is_resumed = self.plan.as_ref().is_some_and(|name| !name.is_empty());
+        self.function.is_none() && !is_resumed && !self.role_policy
+    }
 }

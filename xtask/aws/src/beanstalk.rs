@@ -4,7 +4,8 @@
 //! Beanstalk's own, and they go with the environment when the rollback takes it away.
 
 use aws_sdk_elasticbeanstalk::types::{
-    EnvironmentHealthAttribute, EventSeverity, PlatformFilter, PlatformSummary,
+    EnvironmentDescription, EnvironmentHealthAttribute, EventSeverity, PlatformFilter,
+    PlatformSummary,
 };
 
 use crate::cloud::{Cloud, failed};
@@ -31,7 +32,12 @@ pub(crate) async fn explain(cloud: &Cloud, event: &Event) -> Vec<String> {
         .await;
     // Both only add to a failure that is reported anyway.
     if let Ok(health) = health {
-        notes.extend(health.causes().iter().map(|cause| format!("health: {cause}")));
+        notes.extend(
+            health
+                .causes()
+                .iter()
+                .map(|cause| format!("health: {cause}")),
+        );
     }
     let events = cloud
         .beanstalk
@@ -95,22 +101,35 @@ pub(crate) async fn newest_platform(cloud: &Cloud) -> anyhow::Result<String> {
 }
 
 /// The platform that an environment runs on now, which managed updates may have moved.
-pub(crate) async fn running_platform(
-    cloud: &Cloud,
-    environment: &str,
-) -> anyhow::Result<Option<String>> {
+pub(crate) async fn running_platform(cloud: &Cloud, name: &str) -> anyhow::Result<Option<String>> {
+    let environment = environment(cloud, name).await?;
+    Ok(environment.and_then(|environment| environment.platform_arn))
+}
+
+/// Status and health of an environment, in Beanstalk's words.
+pub(crate) async fn health(cloud: &Cloud, name: &str) -> anyhow::Result<Option<String>> {
+    let Some(environment) = environment(cloud, name).await? else {
+        return Ok(None);
+    };
+    let status = environment.status().map_or("unknown", |it| it.as_str());
+    let health = environment.health_status().map(|it| it.as_str());
+    let health = health.or(environment.health().map(|it| it.as_str()));
+    Ok(Some(format!(
+        "{status}, health {}",
+        health.unwrap_or("unknown")
+    )))
+}
+
+async fn environment(cloud: &Cloud, name: &str) -> anyhow::Result<Option<EnvironmentDescription>> {
     let answer = cloud
         .beanstalk
         .describe_environments()
-        .environment_names(environment)
+        .environment_names(name)
         .include_deleted(false)
         .send()
         .await
         .map_err(|error| failed("look at the dashboard's environment", error))?;
-    Ok(answer
-        .environments()
-        .first()
-        .and_then(|environment| environment.platform_arn().map(str::to_owned)))
+    Ok(answer.environments.unwrap_or_default().into_iter().next())
 }
 
 /// The version at the end of a platform's ARN, to compare; what is no number counts as zero.
@@ -128,7 +147,8 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        let arn = |version: &str| format!("arn:aws:elasticbeanstalk:eu-west-1::platform/Go/{version}");
+        let arn =
+            |version: &str| format!("arn:aws:elasticbeanstalk:eu-west-1::platform/Go/{version}");
         assert!(version(&arn("4.10.0")) > version(&arn("4.9.2")));
     }
 }

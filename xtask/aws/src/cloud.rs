@@ -83,7 +83,8 @@ impl Cloud {
     /// wrong with them.
     pub(crate) async fn identity(&self) -> anyhow::Result<Identity> {
         let identity = self.sts.get_caller_identity().send().await;
-        let identity = identity.map_err(|error| failed("find out whose credentials these are", error))?;
+        let identity =
+            identity.map_err(|error| failed("find out whose credentials these are", error))?;
         Ok(Identity {
             account: identity.account.unwrap_or_default(),
             arn: identity.arn.unwrap_or_default(),
@@ -189,11 +190,15 @@ where
 {
     let code = error.code().map(str::to_owned);
     let message = match (&error, error.message()) {
-        (SdkError::ServiceError(_), message) => message.unwrap_or("no message").to_owned(),
-        (SdkError::DispatchFailure(failure), _) if failure.is_timeout() || failure.is_io() => format!(
-            "AWS cannot be reached: look at the network and at AWS_ENDPOINT_URL ({})",
-            innermost(&error)
-        ),
+        (SdkError::ServiceError(_), Some(message)) => message.to_owned(),
+        // Not an answer of the service as it is documented: a proxy's, or an emulator's.
+        (SdkError::ServiceError(failure), None) => format!("answered by {:?}", failure.raw()),
+        (SdkError::DispatchFailure(failure), _) if failure.is_timeout() || failure.is_io() => {
+            format!(
+                "AWS cannot be reached: look at the network and at AWS_ENDPOINT_URL ({})",
+                innermost(&error)
+            )
+        }
         _ => {
             let text = DisplayErrorContext(&error).to_string();
             if text.contains("CredentialsNotLoaded") || text.contains("credential provider") {

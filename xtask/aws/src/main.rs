@@ -1,1 +1,87 @@
-fn main() {}
+//! Deploys the two stacks of a stage, takes them down, and tells how they are: all of the command line
+//! that talks to AWS, in a program of its own, so that the rest compiles without the SDK.
+//!
+//! `xtask` builds and runs it; the flags are in `arguments`, which both read.
+//! It never decides what is deployed: that is `stack`'s, and the template's.
+//!
+//! Layout, in reading order: [`arguments`]; the subcommands [`deploy`] with [`role_policy`], [`destroy`],
+//! [`diff`](mod@diff), [`status`], [`outputs`], [`doctor`];
+//! [`operation`] (one operation on one stack, and every state that a stack can be in, by [`state`]),
+//! [`event`], [`progress`], [`typical`]; [`plan`] (what would change, in words); [`artifacts`],
+//! [`platform`]; and the calls: [`cloud`], [`stack_call`], [`bucket`], [`beanstalk`].
+
+mod arguments;
+mod artifacts;
+mod beanstalk;
+mod bucket;
+mod cloud;
+mod deploy;
+mod destroy;
+mod diff;
+mod doctor;
+mod event;
+mod operation;
+mod outputs;
+mod plan;
+mod platform;
+mod progress;
+mod role_policy;
+mod stack_call;
+mod state;
+mod status;
+mod typical;
+
+use std::process::ExitCode;
+
+use arguments::Command;
+use clap::Parser;
+
+/// What talks to AWS; `cargo xtask` runs it.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    version,
+    disable_help_subcommand = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What a shell expects of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command = Arguments::parse().command;
+    let done = tokio::select! {
+        done = run(command) => done,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!(
+                "\ninterrupted: what CloudFormation has begun goes on; the same command, run again, follows it"
+            );
+            return ExitCode::from(INTERRUPTED);
+        }
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Deploy(arguments) => deploy::run(arguments).await?,
+        Command::Destroy(arguments) => destroy::run(arguments).await?,
+        Command::Diff(arguments) => return diff::run(arguments).await,
+        Command::Status(arguments) => status::run(arguments).await?,
+        Command::Outputs(arguments) => outputs::run(arguments).await?,
+        Command::Open(arguments) => outputs::open(arguments).await?,
+        Command::Doctor(arguments) => doctor::run(arguments).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -285,8 +285,9 @@ impl Operator {
             voice,
             stage,
             stack: stack.name.clone(),
-            sources: serde_json::from_str(&stack.sources)
-                .with_context(|| format!("read where the resources of {} are defined", stack.name))?,
+            sources: serde_json::from_str(&stack.sources).with_context(|| {
+                format!("read where the resources of {} are defined", stack.name)
+            })?,
         })
     }
 }

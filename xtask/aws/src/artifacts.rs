@@ -1,0 +1,184 @@
+//! The function and the web UI: built for the stage's architecture, packaged to the same bytes every
+//! time, named by their contents.
+
+use std::fs;
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+use stack::Arch;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, System, ZipWriter};
+
+/// The programs, as they run on AWS.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs {
+    pub(crate) function: Vec<u8>,
+    pub(crate) webui: Vec<u8>,
+}
+
+/// Something to upload.
+#[derive(Clone, Debug)]
+pub(crate) struct Artifact {
+    /// What a person calls it.
+    pub(crate) what: &'static str,
+    pub(crate) key: String,
+    pub(crate) contents: Vec<u8>,
+}
+
+/// Reads programs that somebody else has built.
+pub(crate) fn read(function: &Path, webui: &Path) -> anyhow::Result<Programs> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
+    Ok(Programs {
+        function: read(function)?,
+        webui: read(webui)?,
+    })
+}
+
+/// Builds both programs by cargo-lambda, each by a call of its own, so that no other package's
+/// features get into it.
+pub(crate) fn build(root: &Path, arch: Arch) -> anyhow::Result<Programs> {
+    Ok(Programs {
+        function: build_one(root, arch, "functions", "sensors")?,
+        webui: build_one(root, arch, "webui", "webui")?,
+    })
+}
+
+fn build_one(root: &Path, arch: Arch, package: &str, binary: &str) -> anyhow::Result<Vec<u8>> {
+    // A folder for each architecture: cargo-lambda puts its result at a path that does not name it.
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => root.join(target),
+        None => root.join("target"),
+    };
+    let target = target.join("aws").join(arch.beanstalk());
+    let flag = match arch {
+        Arch::Arm64 => "--arm64",
+        Arch::X86_64 => "--x86-64",
+    };
+    let output = Command::new("cargo-lambda")
+        .args(["lambda", "build", "--release", "--locked", flag])
+        .args(["--package", package, "--bin", binary])
+        .current_dir(root)
+        // Not as a flag: cargo-lambda hands flags on to `cargo metadata`, which has none such.
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", remap(root))
+        // Cargo tells its children about the package that it runs; this is another one.
+        .env_remove("CARGO_MANIFEST_DIR")
+        .stdin(Stdio::null())
+        .output()
+        .context(
+            "run cargo-lambda: `cargo xtask deploy` brings it, and so does `pip install cargo-lambda`",
+        )?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!(
+            "building {binary} for AWS failed ({}):\n{said}",
+            output.status
+        );
+    }
+    let built = target.join("lambda").join(binary).join("bootstrap");
+    fs::read(&built).with_context(|| format!("read what cargo-lambda built, {}", built.display()))
+}
+
+/// Flags that keep this machine's folders out of the programs: panics name files by their path.
+fn remap(root: &Path) -> String {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let mut flags = vec![format!("--remap-path-prefix={}=/sensors", root.display())];
+    flags.extend(home.map(|home| format!("--remap-path-prefix={}=/cargo", home.display())));
+    flags.join(" ")
+}
+
+/// The function's zip and the web UI's bundle.
+pub(crate) fn package(
+    programs: &Programs,
+    settings: bundle::Settings,
+) -> anyhow::Result<[Artifact; 2]> {
+    let function = function_zip(&programs.function)?;
+    let webui = bundle::zip(settings, &programs.webui)?;
+    Ok([
+        named("the function", "function", "zip", function),
+        named("the web UI", "webui", "zip", webui),
+    ])
+}
+
+/// A template as an artifact: CloudFormation takes more than 51,200 bytes only from S3.
+pub(crate) fn template(text: &str) -> Artifact {
+    named("the template", "template", "json", text.as_bytes().to_vec())
+}
+
+fn named(what: &'static str, folder: &str, extension: &str, contents: Vec<u8>) -> Artifact {
+    Artifact {
+        what,
+        key: format!("{folder}/{}.{extension}", hash(&contents)),
+        contents,
+    }
+}
+
+/// The first half of SHA-256 in hexadecimal digits: 128 bits, and a key that can be read aloud.
+pub(crate) fn hash(contents: &[u8]) -> String {
+    let digest = Sha256::digest(contents);
+    digest[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// Lambda wants the program as `bootstrap`; fixed time and mode make the same bytes every time.
+fn function_zip(program: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Deflated)
+        .compression_level(Some(9))
+        .last_modified_time(DateTime::default())
+        .system(System::Unix)
+        .unix_permissions(0o755);
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    writer
+        .start_file("bootstrap", options)
+        .and_then(|()| Ok(writer.write_all(program)?))
+        .context("zip the function")?;
+    Ok(writer.finish().context("zip the function")?.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: bundle::Settings = bundle::Settings {
+        redirect_to_https: false,
+    };
+
+    #[test]
+    fn same_programs_make_the_same_keys_and_other_programs_others() -> anyhow::Result<()> {
+        let programs = Programs {
+            function: vec![1; 100_000],
+            webui: vec![2; 100_000],
+        };
+        let keys = |programs: &Programs| -> anyhow::Result<[String; 2]> {
+            Ok(package(programs, SETTINGS)?.map(|artifact| artifact.key))
+        };
+        let first = keys(&programs)?;
+        assert_eq!(first, keys(&programs)?);
+        let other = Programs {
+            function: vec![3; 100_000],
+            ..programs
+        };
+        let second = keys(&other)?;
+        assert_ne!(first[0], second[0]);
+        assert_eq!(first[1], second[1]);
+        Ok(())
+    }
+
+    #[test]
+    fn function_is_an_executable_bootstrap() -> anyhow::Result<()> {
+        let mut archive = zip::ZipArchive::new(Cursor::new(function_zip(b"program")?))?;
+        assert_eq!(archive.len(), 1);
+        let entry = archive.by_index(0)?;
+        assert_eq!(entry.name()?.as_ref(), "bootstrap");
+        assert_eq!(entry.unix_mode(), Some(0o100_755));
+        Ok(())
+    }
+}

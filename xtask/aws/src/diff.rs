@@ -1,0 +1,117 @@
+//! `diff`: what a deployment of the infrastructure as it is here would change.
+//!
+//! Artifacts are left out: whether code has changed is known only once it is built, and `deploy`
+//! says so.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use stack::artifacts as artifacts_stack;
+
+use crate::arguments::Diff;
+use crate::cloud::Cloud;
+use crate::deploy::{is_same_json, synth};
+use crate::plan::{self, Version};
+use crate::progress::Voice;
+use crate::stack_call::{self, Proposal, Source, Stack};
+use crate::{artifacts, bucket};
+
+/// The exit code that `--exit-code` gives for a difference.
+const DIFFERS: u8 = 4;
+
+pub(crate) async fn run(arguments: Diff) -> anyhow::Result<ExitCode> {
+    let stage = arguments.stage;
+    let voice = if arguments.json {
+        Voice::Json
+    } else {
+        Voice::Plain
+    };
+    let cloud = Cloud::connect(Duration::from_secs(1)).await?;
+    cloud.identity().await?;
+    let mut differs = false;
+    let mut store = None;
+    for synthesized in synth(stage)? {
+        let name = &synthesized.name;
+        let existing = stack_call::find(&cloud, name).await?;
+        if let Some(stack) = &existing {
+            let bucket = stack.output(artifacts_stack::BUCKET_OUTPUT);
+            store = store.or_else(|| bucket.map(str::to_owned));
+        }
+        let Some(existing) = existing else {
+            let after = Version::new(&synthesized.template, Default::default())?;
+            let changes = plan::compare(&Version::nothing()?, &after)?;
+            voice.say(format!("`{name}` is new:"));
+            for line in plan::lines_of_new(&after, &changes) {
+                voice.say(line);
+            }
+            voice.tell(&json!({ "stack": name, "changes": plan::as_json(&changes) }));
+            differs = true;
+            continue;
+        };
+        let deployed = stack_call::template(&cloud, &existing.id).await?;
+        if is_same_json(&deployed, &synthesized.template) {
+            voice.say(format!("`{name}`: no change"));
+            voice.tell(&json!({ "stack": name, "changes": null }));
+            continue;
+        }
+        differs = true;
+        let before = Version::new(&deployed, existing.parameters.clone())?;
+        let after = Version::new(&synthesized.template, existing.parameters.clone())?;
+        let changes = plan::compare(&before, &after)?;
+        let announced = if arguments.online {
+            let store = store.as_deref().with_context(|| {
+                format!("there is no artifacts bucket to put the template of `{name}` into: leave `--online` out")
+            })?;
+            announced(&cloud, &existing, &synthesized, store).await?
+        } else {
+            Vec::new()
+        };
+        voice.say(format!("`{name}` changes:"));
+        for line in plan::lines(&changes, &announced) {
+            voice.say(line);
+        }
+        voice.tell(&json!({ "stack": name, "changes": plan::as_json(&changes) }));
+    }
+    Ok(if differs && arguments.exit_code {
+        ExitCode::from(DIFFERS)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// What CloudFormation itself says, by a change set that is deleted again.
+async fn announced(
+    cloud: &Cloud,
+    existing: &Stack,
+    synthesized: &stack::Synthesized,
+    store: &str,
+) -> anyhow::Result<Vec<aws_sdk_cloudformation::types::Change>> {
+    if existing.state() != crate::state::State::Ready {
+        bail!(
+            "`{}` is {}, so CloudFormation makes no change set for it: leave `--online` out, or `cargo xtask deploy` first",
+            existing.name,
+            existing.status
+        );
+    }
+    let artifact = artifacts::template(&synthesized.template);
+    let (key, contents) = (&artifact.key, &artifact.contents);
+    bucket::upload(cloud, Voice::Json, store, key, contents).await?;
+    let after = Version::new(&synthesized.template, Default::default())?;
+    let kept = existing.parameters.keys();
+    let kept = kept.filter(|name| after.document.parameters.contains_key(*name));
+    let proposal = Proposal {
+        stack: existing.name.clone(),
+        stage: existing.name.clone(),
+        name: stack_call::token("diff"),
+        is_new: false,
+        source: Source::Url(cloud.object_url(store, key)),
+        parameters: kept.map(|name| (name.clone(), None)).collect(),
+    };
+    let Some(change_set) = stack_call::propose(cloud, &proposal).await? else {
+        return Ok(Vec::new());
+    };
+    stack_call::discard(cloud, &change_set.stack_id, &change_set.id).await?;
+    Ok(change_set.changes)
+}

@@ -1,0 +1,96 @@
+//! `outputs` and `open`: what a stage tells the outside.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::{Value as Json, json};
+use stack::{Stage, dashboard};
+
+use crate::arguments::{Ask, Open};
+use crate::cloud::Cloud;
+use crate::progress::Voice;
+use crate::stack_call::{self, Stack};
+
+pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
+    let stack = deployed(arguments.stage).await?;
+    if arguments.json {
+        println!("{}", as_json(&stack));
+        return Ok(());
+    }
+    say(Voice::Plain, &stack);
+    Ok(())
+}
+
+/// Opens the dashboard in the person's browser, or prints where it is.
+pub(crate) async fn open(arguments: Open) -> anyhow::Result<()> {
+    let stack = deployed(arguments.stage).await?;
+    let url = stack.output(dashboard::URL_OUTPUT).with_context(|| {
+        format!(
+            "`{}` has no output `{}`: its last deployment did not end well, see `cargo xtask status --stage {}`",
+            stack.name,
+            dashboard::URL_OUTPUT,
+            arguments.stage
+        )
+    })?;
+    println!("{url}");
+    if arguments.print {
+        return Ok(());
+    }
+    let opener = if cfg!(target_os = "macos") {
+        "open"
+    } else {
+        "xdg-open"
+    };
+    let status = Command::new(opener)
+        .arg(url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .with_context(|| format!("run {opener}; `--print` only prints the address"))?;
+    if !status.success() {
+        bail!("{opener} ended with {status}; `--print` only prints the address");
+    }
+    Ok(())
+}
+
+/// The main stack of a stage that is deployed.
+async fn deployed(stage: Stage) -> anyhow::Result<Stack> {
+    let cloud = Cloud::connect(Duration::from_secs(2)).await?;
+    cloud.identity().await?;
+    let name = stack::stack_name(stage);
+    let stack = stack_call::find(&cloud, &name).await?;
+    stack.with_context(|| {
+        format!("stage {stage} is not deployed in {}: there is no stack `{name}`; deploy it by `cargo xtask deploy --stage {stage}`", cloud.region)
+    })
+}
+
+/// The outputs as lines.
+pub(crate) fn say(voice: Voice, stack: &Stack) {
+    let width = stack
+        .outputs
+        .iter()
+        .map(|output| output.name.len())
+        .max()
+        .unwrap_or(0);
+    for output in &stack.outputs {
+        let description = match &output.description {
+            Some(description) => format!("  ({description})"),
+            None => String::new(),
+        };
+        voice.say(format!(
+            "  {:width$}  {}{description}",
+            output.name, output.value
+        ));
+    }
+}
+
+/// The outputs by their names.
+pub(crate) fn as_json(stack: &Stack) -> Json {
+    stack
+        .outputs
+        .iter()
+        .map(|output| (output.name.clone(), json!(output.value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}

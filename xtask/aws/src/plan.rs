@@ -1,0 +1,267 @@
+//! What a deployment would change, as a person wants to read it.
+//!
+//! Which property replaces what comes from [`cfn::diff`], which knows the registry schemas; what
+//! CloudFormation's own change set says beyond that is added, never left out.
+
+use std::collections::BTreeMap;
+
+use anyhow::anyhow;
+use aws_sdk_cloudformation::types::{Change as Announced, ChangeAction, Replacement};
+use cfn::diff::{Action, Changes, Fate, Lines, Setting, Side, Types};
+use cfn::document::Document;
+use serde_json::{Value as Json, json};
+
+/// Characters of a value that are shown.
+const LONGEST_VALUE: usize = 60;
+
+/// A template with the values of its parameters.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) document: Document,
+    pub(crate) parameters: BTreeMap<String, String>,
+}
+
+impl Version {
+    /// # Errors
+    /// Text that is no template.
+    pub(crate) fn new(
+        template: &str,
+        parameters: BTreeMap<String, String>,
+    ) -> anyhow::Result<Version> {
+        let document = Document::parse(template)
+            .map_err(|error| anyhow!("the template is not readable: {error}"))?;
+        Ok(Version {
+            document,
+            parameters,
+        })
+    }
+
+    /// Before there is a stack.
+    pub(crate) fn nothing() -> anyhow::Result<Version> {
+        Version::new("{\"Resources\": {}}", BTreeMap::new())
+    }
+}
+
+/// What is lost when a resource of the type goes.
+fn state(r#type: &str) -> Option<String> {
+    Some(
+        match r#type {
+            "AWS::ElastiCache::ReplicationGroup" => {
+                "the live state: counts and latest messages of all devices"
+            }
+            "AWS::Kinesis::Stream" => "records that are not processed yet",
+            "AWS::KinesisFirehose::DeliveryStream" => "records that are not delivered yet",
+            "AWS::Logs::LogGroup" => "its logs",
+            "AWS::S3::Bucket" => "its objects",
+            "AWS::KMS::Key" => "everything encrypted with it",
+            _ => return None,
+        }
+        .to_owned(),
+    )
+}
+
+fn create_only(r#type: &str) -> Vec<String> {
+    cfn::resources::metadata(r#type).map_or_else(Vec::new, |shape| {
+        let paths = shape.create_only.iter();
+        paths.map(|path| (*path).to_owned()).collect()
+    })
+}
+
+/// Compares two versions of a stack.
+pub(crate) fn compare(before: &Version, after: &Version) -> anyhow::Result<Changes> {
+    let side = |version| {
+        let Version {
+            document,
+            parameters,
+        }: &Version = version;
+        Side {
+            document,
+            parameters,
+        }
+    };
+    let types = Types {
+        create_only: &create_only,
+        state: &state,
+    };
+    cfn::diff::diff(side(before), side(after), types).map_err(|problems| {
+        let problems: Vec<String> = problems
+            .iter()
+            .map(|problem| format!("{}: {}", problem.logical_id, problem.message))
+            .collect();
+        anyhow!("the templates cannot be compared: {}", problems.join("; "))
+    })
+}
+
+/// The changes as lines.
+pub(crate) fn lines(changes: &Changes, announced: &[Announced]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (id, change) in &changes.resources {
+        let r#type = &change.r#type;
+        lines.push(match &change.action {
+            Action::Add => format!("  + add      {id} ({type})"),
+            Action::Update => format!("  ~ change   {id} ({type})"),
+            Action::Replace { old, .. } => {
+                format!("  ! REPLACE  {id} ({type}); the old one is {}", fate(*old))
+            }
+            Action::Remove(what) => format!("  - remove   {id} ({type}); it is {}", fate(*what)),
+        });
+        for setting in &change.settings {
+            lines.push(format!("               {}", setting_line(setting)));
+        }
+        if let Some(lost) = &change.lost {
+            lines.push(format!("               DATA LOSS: {lost}"));
+        }
+    }
+    lines.extend(announced.iter().filter_map(|it| beyond(changes, it)));
+    for output in &changes.outputs {
+        let shown = |value: &Option<String>| match value {
+            Some(value) => cut(value),
+            None => "nothing".to_owned(),
+        };
+        lines.push(format!(
+            "  ~ output   {}: {} → {}",
+            output.name,
+            shown(&output.before),
+            shown(&output.after)
+        ));
+    }
+    section(&mut lines, "permissions", &changes.permissions);
+    section(&mut lines, "ways through the network", &changes.network);
+    lines
+}
+
+/// What a new stack brings, in few lines: everything in it is new.
+pub(crate) fn lines_of_new(after: &Version, changes: &Changes) -> Vec<String> {
+    let mut types: BTreeMap<&str, usize> = BTreeMap::new();
+    for change in changes.resources.values() {
+        *types.entry(&change.r#type).or_default() += 1;
+    }
+    let mut lines: Vec<String> = types
+        .iter()
+        .map(|(r#type, count)| format!("  + {count:>3} × {type}"))
+        .collect();
+    lines.push(format!(
+        "  {} resources, {} permissions, {} ways through the network; all of them are new",
+        changes.resources.len(),
+        changes.permissions.widened.len(),
+        changes.network.widened.len()
+    ));
+    let (chain, seconds) = crate::typical::longest_chain(&after.document);
+    lines.push(format!(
+        "  usually done in {}; the end is decided by {}",
+        crate::typical::in_words(seconds),
+        chain.join(" → ")
+    ));
+    lines
+}
+
+/// The changes for a machine.
+pub(crate) fn as_json(changes: &Changes) -> Json {
+    let resources: Vec<Json> = changes
+        .resources
+        .iter()
+        .map(|(id, change)| {
+            let action = match &change.action {
+                Action::Add => "add",
+                Action::Update => "change",
+                Action::Replace { .. } => "replace",
+                Action::Remove(_) => "remove",
+            };
+            let settings: Vec<Json> = change
+                .settings
+                .iter()
+                .map(|it| {
+                    json!({
+                        "path": it.path, "before": it.before, "after": it.after,
+                        "replaces": it.replaces,
+                    })
+                })
+                .collect();
+            json!({
+                "id": id, "type": change.r#type, "action": action, "settings": settings,
+                "lost": change.lost,
+            })
+        })
+        .collect();
+    let widened = |lines: &Lines| json!({ "widened": lines.widened, "narrowed": lines.narrowed });
+    json!({
+        "resources": resources,
+        "permissions": widened(&changes.permissions),
+        "network": widened(&changes.network),
+    })
+}
+
+fn section(lines: &mut Vec<String>, what: &str, found: &Lines) {
+    for (title, rows) in [("widen", &found.widened), ("narrow", &found.narrowed)] {
+        if !rows.is_empty() {
+            lines.push(format!("  {what} that {title}:"));
+            lines.extend(rows.iter().map(|row| format!("      {row}")));
+        }
+    }
+}
+
+fn fate(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Deleted => "deleted",
+        Fate::Kept => "kept outside of the stack",
+        Fate::Snapshot => "deleted after a snapshot",
+    }
+}
+
+fn setting_line(setting: &Setting) -> String {
+    let shown = |value: &Option<Json>| match value {
+        Some(Json::String(text)) => cut(text),
+        Some(value) => cut(&value.to_string()),
+        None => "not set".to_owned(),
+    };
+    let path = setting.path.strip_prefix("Properties.");
+    let mut line = format!(
+        "{}: {} → {}",
+        path.unwrap_or(&setting.path),
+        shown(&setting.before),
+        shown(&setting.after)
+    );
+    if setting.replaces {
+        line.push_str("  (this replaces it)");
+    }
+    line
+}
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= LONGEST_VALUE {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(LONGEST_VALUE).collect();
+    format!("{start}…")
+}
+
+/// What CloudFormation announces and the comparison does not know.
+fn beyond(changes: &Changes, announced: &Announced) -> Option<String> {
+    let announced = announced.resource_change()?;
+    let id = announced.logical_resource_id()?;
+    let r#type = announced.resource_type().unwrap_or_default();
+    let replacement = match announced.replacement() {
+        Some(Replacement::True) => Some("replaces it"),
+        Some(Replacement::Conditional) => Some("may replace it"),
+        _ => None,
+    };
+    match (changes.resources.get(id), announced.action()?) {
+        (Some(change), ChangeAction::Modify) => {
+            let is_known = matches!(change.action, Action::Replace { .. });
+            let replacement = replacement.filter(|_| !is_known)?;
+            Some(format!(
+                "  ! {id} ({type}): CloudFormation says that it {replacement}"
+            ))
+        }
+        (Some(_), _) => None,
+        (None, action) => Some(match replacement {
+            Some(replacement) => {
+                format!("  ! {id} ({type}): CloudFormation says that it {replacement}")
+            }
+            None => format!(
+                "  ~ {id} ({type}): CloudFormation touches it, too ({})",
+                action.as_str()
+            ),
+        }),
+    }
+}

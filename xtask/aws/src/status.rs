@@ -1,0 +1,83 @@
+//! `status`: both stacks of a stage, what runs in them, and how it is.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use stack::parameters;
+
+use crate::arguments::Ask;
+use crate::beanstalk;
+use crate::cloud::Cloud;
+use crate::progress::Voice;
+use crate::stack_call::{self, Stack};
+use crate::state;
+
+/// Parameters that say what runs.
+const RUNNING: [(&str, &str); 3] = [
+    (parameters::FUNCTION_KEY, "function"),
+    (parameters::BUNDLE_KEY, "web UI"),
+    (parameters::PLATFORM_ARN, "platform"),
+];
+
+pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
+    let stage = arguments.stage;
+    let voice = if arguments.json {
+        Voice::Json
+    } else {
+        Voice::Plain
+    };
+    let cloud = Cloud::connect(Duration::from_secs(2)).await?;
+    let identity = cloud.identity().await?;
+    voice.say(format!(
+        "stage {stage} in account {}, region {}",
+        identity.account, cloud.region
+    ));
+    for name in [stack::artifacts_stack_name(stage), stack::stack_name(stage)] {
+        let stack = stack_call::find(&cloud, &name).await?;
+        let Some(stack) = stack else {
+            voice.say(format!("`{name}`: not deployed"));
+            voice.tell(&json!({ "stack": name, "status": null }));
+            continue;
+        };
+        let health = health(&cloud, &stack).await?;
+        say(voice, &stack, health.as_deref());
+    }
+    Ok(())
+}
+
+/// What Beanstalk says of the stack's environment; `None` when it has none.
+async fn health(cloud: &Cloud, stack: &Stack) -> anyhow::Result<Option<String>> {
+    match stack_call::environment(cloud, &stack.id).await? {
+        Some(environment) => beanstalk::health(cloud, &environment).await,
+        None => Ok(None),
+    }
+}
+
+fn say(voice: Voice, stack: &Stack, health: Option<&str>) {
+    let changed_at = stack.changed_at.and_then(timestamp);
+    let since = changed_at.map_or(String::new(), |at| format!(", last changed {at}"));
+    voice.say(format!(
+        "`{}`: {}, {}{since}",
+        stack.name,
+        stack.status,
+        state::in_words(&stack.status)
+    ));
+    for (parameter, what) in RUNNING {
+        if let Some(value) = stack.parameters.get(parameter) {
+            voice.say(format!("  {what}: {value}"));
+        }
+    }
+    if let Some(health) = health {
+        voice.say(format!("  environment: {health}"));
+    }
+    voice.tell(&json!({
+        "stack": stack.name, "status": stack.status, "parameters": stack.parameters,
+        "changedAt": changed_at.map(|at| at.to_string()), "environment": health,
+    }));
+}
+
+fn timestamp(seconds: f64) -> Option<Timestamp> {
+    #[expect(clippy::cast_possible_truncation, reason = "whole seconds are shown")]
+    Timestamp::from_second(seconds as i64).ok()
+}

@@ -1,0 +1,262 @@
+//! The deployment against a judge that we did not write: moto's CloudFormation and S3, with the gaps
+//! mended that `e2e/moto` names. From an empty account to an empty account.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+
+type Anything = Box<dyn std::error::Error>;
+
+/// moto on a free port; it ends with the test.
+struct Moto {
+    child: Child,
+    endpoint: String,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The Python that has moto.
+fn python() -> Result<PathBuf, Anything> {
+    let python = match std::env::var_os("MOTO_PYTHON") {
+        Some(python) => python.into(),
+        // Tests are built into `<target>/debug/deps`.
+        None => std::env::current_exe()?
+            .ancestors()
+            .nth(3)
+            .ok_or("the test is in no target folder")?
+            .join("tools/moto[server]==5.2.5/bin/python"),
+    };
+    if !python.is_file() {
+        return Err(format!(
+            "{} is missing: `cargo xtask test --only test` brings moto",
+            python.display()
+        )
+        .into());
+    }
+    Ok(python)
+}
+
+impl Moto {
+    fn start() -> Result<Moto, Anything> {
+        let folder = tempfile::tempdir()?;
+        let server = concat!(env!("CARGO_MANIFEST_DIR"), "/../../e2e/moto/server.py");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port();
+        let log = std::fs::File::create(folder.path().join("moto.log"))?;
+        let child = Command::new(python()?)
+            .args([server, "-H", "127.0.0.1", "-p", &port.to_string()])
+            // The account is this test's own; nothing outside is asked.
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let mut moto = Moto {
+            child,
+            endpoint: format!("http://127.0.0.1:{port}"),
+            folder,
+        };
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if moto.child.try_wait()?.is_some() || started.elapsed() > Duration::from_secs(60) {
+                let log = std::fs::read_to_string(moto.folder.path().join("moto.log"))?;
+                return Err(format!("moto does not start: {log}").into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        moto.write("function", "first")?;
+        // Larger than one part, so that it is uploaded in several.
+        let noise: Vec<u8> = (0..9_500_000_u32)
+            .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        std::fs::write(moto.path("webui"), noise)?;
+        Ok(moto)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, contents: &str) -> Result<(), Anything> {
+        Ok(std::fs::write(self.path(name), contents)?)
+    }
+
+    /// Runs our program and returns its JSON lines.
+    fn run(&self, arguments: &[&str]) -> Result<Vec<Json>, Anything> {
+        let output = self.output(arguments)?;
+        let (out, error) = (
+            String::from_utf8(output.stdout)?,
+            String::from_utf8(output.stderr)?,
+        );
+        if !output.status.success() {
+            return Err(format!("{arguments:?}: {out}{error}").into());
+        }
+        Ok(out
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?)
+    }
+
+    fn output(&self, arguments: &[&str]) -> Result<Output, Anything> {
+        Ok(Command::new(env!("CARGO_BIN_EXE_xtask-aws"))
+            .args(arguments)
+            .env_clear()
+            .env("AWS_ENDPOINT_URL", &self.endpoint)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_REGION", "eu-west-1")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("HOME", self.folder.path())
+            .stdin(Stdio::null())
+            .output()?)
+    }
+
+    fn deploy(&self, more: &[&str]) -> Result<Vec<Json>, Anything> {
+        let [function, webui, lock] =
+            ["function", "webui", "lock.json"].map(|name| self.path(name).display().to_string());
+        let mut arguments = vec!["deploy", "--yes", "--json", "--poll", "20"];
+        arguments.extend(["--function", &function, "--webui", &webui, "--lock", &lock]);
+        arguments.extend(more);
+        self.run(&arguments)
+    }
+
+    fn destroy(&self, more: &[&str]) -> Result<Vec<Json>, Anything> {
+        let arguments = ["destroy", "--yes", "--json", "--poll", "20"];
+        self.run(&[&arguments, more].concat())
+    }
+}
+
+/// The last line's result.
+fn result(told: &[Json]) -> &str {
+    let last = told.last().and_then(|line| line["result"].as_str());
+    last.unwrap_or("nothing")
+}
+
+/// How many artifacts were uploaded.
+fn uploads(told: &[Json]) -> usize {
+    told.iter().filter(|line| line["uploaded"] == true).count()
+}
+
+/// Logical IDs that a plan of the main stack names, with what happens to each.
+fn changes(told: &[Json]) -> Vec<(String, String)> {
+    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    told.iter()
+        .filter(|line| line["stack"] == "sensors-dev")
+        .filter_map(|line| line["changes"]["resources"].as_array())
+        .flatten()
+        .map(|it| (text(&it["id"]), text(&it["action"])))
+        .collect()
+}
+
+#[test]
+fn doctor_finds_the_account_and_misses_what_builds() -> Result<(), Anything> {
+    let moto = Moto::start()?;
+    // No PATH, so neither cargo-lambda nor Rust is there.
+    let output = moto.output(&["doctor", "--json"])?;
+    let told = String::from_utf8(output.stdout)?;
+    let mut checks = Vec::new();
+    for line in told.lines() {
+        let line: Json = serde_json::from_str(line)?;
+        let name = line["check"].as_str().unwrap_or_default().to_owned();
+        checks.push((name, line["ok"] == true));
+    }
+    let expected = [
+        ("template", true),
+        ("cargo-lambda", false),
+        ("build target", false),
+        ("region", true),
+        ("credentials", true),
+        ("platform", true),
+    ];
+    assert_eq!(checks, expected.map(|(name, ok)| (name.to_owned(), ok)));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.contains("pip install cargo-lambda"), "{told}");
+    assert!(told.contains("rustup target add"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn stage_comes_up_stays_changes_and_goes() -> Result<(), Anything> {
+    let moto = Moto::start()?;
+
+    let told = moto.deploy(&[])?;
+    assert_eq!(result(&told), "deployed");
+    assert_eq!(uploads(&told), 2);
+    let lock: Json = serde_json::from_slice(&std::fs::read(moto.path("lock.json"))?)?;
+    let platform = lock["eu-west-1"].as_str().ok_or("no platform")?;
+    assert!(platform.ends_with("/4.10.0"), "{platform}");
+
+    let told = moto.deploy(&[])?;
+    assert_eq!((result(&told), uploads(&told)), ("unchanged", 0));
+    for more in [&["--exit-code"][..], &["--exit-code", "--online"]] {
+        let told = moto.run(&[&["diff", "--json"], more].concat())?;
+        assert!(
+            told.iter().all(|line| line["changes"].is_null()),
+            "{told:?}"
+        );
+    }
+    let told = moto.run(&["status", "--json"])?;
+    let statuses: Vec<&Json> = told.iter().map(|line| &line["status"]).collect();
+    assert_eq!(statuses, ["CREATE_COMPLETE", "CREATE_COMPLETE"]);
+    assert_eq!(told[1]["parameters"]["PlatformArn"], platform);
+
+    // The other stage is not there: it differs, and it has no outputs.
+    let other = moto.output(&["diff", "--stage", "prod", "--exit-code"])?;
+    assert_eq!(other.status.code(), Some(4));
+    let told = moto.run(&["status", "--stage", "prod", "--json"])?;
+    assert!(told.iter().all(|line| line["status"].is_null()), "{told:?}");
+
+    // Changed code.
+    moto.write("function", "second")?;
+    let told = moto.deploy(&[])?;
+    assert_eq!((result(&told), uploads(&told)), ("deployed", 1));
+    let update = [("Function".to_owned(), "change".to_owned())];
+    assert_eq!(changes(&told), update);
+
+    // A changed property, planned first and executed by its name.
+    let told = moto.deploy(&["--alarm-email", "somebody@example.com", "--plan"])?;
+    assert_eq!(result(&told), "planned");
+    let subscription = [("AlarmSubscription".to_owned(), "add".to_owned())];
+    assert_eq!(changes(&told), subscription);
+    let plan = told.last().and_then(|line| line["plan"].as_str());
+    let told = moto.run(&[
+        "deploy",
+        "--yes",
+        "--json",
+        "--plan",
+        plan.ok_or("no plan")?,
+    ])?;
+    assert_eq!(result(&told), "deployed");
+    let told = moto.deploy(&[])?;
+    assert_eq!((result(&told), uploads(&told)), ("unchanged", 0));
+
+    let outputs = moto.run(&["outputs", "--json"])?;
+    let url = outputs[0]["DashboardUrl"].as_str().ok_or("no address")?;
+    let printed = moto.output(&["open", "--print"])?;
+    assert_eq!(String::from_utf8(printed.stdout)?.trim(), url);
+
+    // The data outlives the stage, until somebody says otherwise.
+    let told = moto.destroy(&[])?;
+    assert_eq!(result(&told), "destroyed");
+    let kept = told.last().and_then(|line| line["kept"].as_array());
+    assert_eq!(kept.map(Vec::len), Some(2));
+    let told = moto.destroy(&[])?;
+    assert_eq!(result(&told), "nothing to destroy");
+    let told = moto.destroy(&["--delete-data"])?;
+    assert_eq!(result(&told), "destroyed");
+    let told = moto.destroy(&["--delete-data"])?;
+    let last = told.last().ok_or("nothing was said")?;
+    assert_eq!(last["result"], "nothing to destroy");
+    assert_eq!(last["kept"], Json::Array(Vec::new()));
+    assert!(!moto.output(&["outputs"])?.status.success());
+    Ok(())
+}

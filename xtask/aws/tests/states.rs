@@ -1,0 +1,738 @@
+//! Every state that a stack can be in and every fault on the way, with the words that a person sees.
+//!
+//! The program itself runs, against a scripted CloudFormation.
+
+mod cloudformation;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use cloudformation::*;
+use tokio::process::Command;
+
+/// A scripted account and a folder with programs to deploy.
+struct Account {
+    script: Arc<Script>,
+    endpoint: String,
+    folder: tempfile::TempDir,
+}
+
+type Anything = Box<dyn std::error::Error>;
+
+impl Account {
+    async fn new() -> Result<Account, Anything> {
+        let account = Account::without_keys().await?;
+        if ARTIFACT_KEYS.get().is_none() {
+            let said = account.run(&account.deploy(&["--json"])).await?;
+            let keys: Vec<String> = said
+                .lines()
+                .filter_map(|line| line.split_once("\"artifact\":\""))
+                .filter_map(|(_, rest)| Some(rest.split('"').next()?.to_owned()))
+                .collect();
+            let keys = keys.try_into().map_err(|_| format!("no keys in {said}"))?;
+            let _ = ARTIFACT_KEYS.set(keys);
+        }
+        Account::without_keys().await
+    }
+
+    async fn without_keys() -> Result<Account, Anything> {
+        let script = Script::new();
+        script.on(MAIN, "DescribeStacks", [missing()]);
+        let endpoint = format!("http://{}", script.serve().await?);
+        let folder = tempfile::tempdir()?;
+        for program in ["function", "webui"] {
+            std::fs::write(folder.path().join(program), program)?;
+        }
+        let lock = format!("{{\"eu-west-1\": \"{PLATFORM}\"}}");
+        std::fs::write(folder.path().join("lock.json"), lock)?;
+        Ok(Account {
+            script,
+            endpoint,
+            folder,
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn deploy(&self, more: &[&str]) -> Vec<String> {
+        let path = |name| self.path(name).display().to_string();
+        let mut arguments = vec!["deploy".to_owned(), "--yes".to_owned()];
+        arguments.extend(["--poll".to_owned(), "5".to_owned()]);
+        arguments.extend(["--lock".to_owned(), path("lock.json")]);
+        arguments.extend(["--function".to_owned(), path("function")]);
+        arguments.extend(["--webui".to_owned(), path("webui")]);
+        arguments.extend(more.iter().map(|it| (*it).to_owned()));
+        arguments
+    }
+
+    fn destroy(&self, more: &[&str]) -> Vec<String> {
+        let arguments = ["destroy", "--yes", "--poll", "5"];
+        arguments
+            .iter()
+            .chain(more)
+            .map(|it| (*it).to_owned())
+            .collect()
+    }
+
+    fn command(&self, arguments: &[String]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask-aws"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("AWS_ENDPOINT_URL", &self.endpoint)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_REGION", "eu-west-1")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("HOME", self.folder.path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Everything that the program says, and how it ends.
+    async fn run(&self, arguments: &[String]) -> Result<String, Anything> {
+        say(&mut self.command(arguments)).await
+    }
+}
+
+async fn say(command: &mut Command) -> Result<String, Anything> {
+    let output = command.output().await?;
+    Ok(format!(
+        "{}{}exit code {}\n",
+        String::from_utf8(output.stdout)?,
+        String::from_utf8(output.stderr)?,
+        output.status.code().ok_or("ended by a signal")?
+    ))
+}
+
+macro_rules! assert_said {
+    ($name:literal, $said:expr) => {
+        let said = $said;
+        insta::with_settings!({
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+            filters => [
+                // What is in the stack is somebody else's snapshot.
+                (r"(  \+ +\d+ × \S+\n)+", "  + RESOURCES\n"),
+                (r"\d+ resources, \d+ permissions, \d+ ways", "N resources, N permissions, N ways"),
+                (r"usually done in .*", "usually done in TIME; the end is decided by CHAIN"),
+                (r"deploy-[0-9a-f]+-[0-9a-f]+", "deploy-NAME"),
+                (r"in \d+\.\d s", "in N s"),
+                (r"127\.0\.0\.1:\d+", "ADDRESS"),
+                (r"[a-z]+/[0-9a-f]{32}", "HASH"),
+                (r"(defined at \S+):\d+", "$1:LINE"),
+            ],
+        }, { insta::assert_snapshot!($name, said) });
+    };
+}
+
+const CACHE: &str = "AWS::ElastiCache::ReplicationGroup";
+const FUNCTION: &str = "AWS::Lambda::Function";
+const STACK: &str = "AWS::CloudFormation::Stack";
+
+/// Answers for a deployment that creates the main stack and ends in a status.
+fn creates(script: &Script, status: &str, happened: &[Event<'_>]) {
+    let shell = [(0, MAIN, STACK, "REVIEW_IN_PROGRESS", "User Initiated")];
+    let all: Vec<Event<'_>> = shell.iter().chain(happened).copied().collect();
+    script.on(MAIN, "CreateChangeSet", [change_set_made()]);
+    script.on(
+        MAIN,
+        "DescribeChangeSet",
+        [
+            change_set("CREATE_IN_PROGRESS", "UNAVAILABLE", "", ""),
+            change_set("CREATE_COMPLETE", "AVAILABLE", "", ""),
+        ],
+    );
+    script.on(MAIN, "ExecuteChangeSet", [xml("")]);
+    script.on(
+        MAIN,
+        "DescribeStackEvents",
+        [
+            events(MAIN, &shell),
+            events(MAIN, &all[..all.len() - 1]),
+            events(MAIN, &all),
+        ],
+    );
+    script.on(
+        MAIN,
+        "DescribeStacks",
+        [
+            missing(),
+            described(MAIN, "CREATE_IN_PROGRESS"),
+            described(MAIN, status),
+        ],
+    );
+}
+
+const CREATED: [Event<'_>; 4] = [
+    (1, MAIN, STACK, "CREATE_IN_PROGRESS", "User Initiated"),
+    (2, "Cache", CACHE, "CREATE_IN_PROGRESS", ""),
+    (700, "Cache", CACHE, "CREATE_COMPLETE", ""),
+    (701, MAIN, STACK, "CREATE_COMPLETE", ""),
+];
+
+#[tokio::test]
+async fn new_stack_is_created() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    creates(&account.script, "CREATE_COMPLETE", &CREATED);
+    let said = account.run(&account.deploy(&[])).await?;
+    assert_said!("created", said);
+    assert_eq!(
+        account.script.changes(),
+        ["CreateChangeSet", "ExecuteChangeSet"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_change_is_said_without_a_change_set() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let ready = described(MAIN, "UPDATE_COMPLETE");
+    account.script.on(MAIN, "DescribeStacks", [ready]);
+    assert_said!("no_change", account.run(&account.deploy(&[])).await?);
+    assert!(account.script.changes().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn change_set_without_changes_is_no_change() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.on(MAIN, "DescribeStacks", [described(MAIN, "UPDATE_COMPLETE")]);
+    script.on(MAIN, "CreateChangeSet", [change_set_made()]);
+    script.on(MAIN, "DeleteChangeSet", [xml("")]);
+    let reason = "The submitted information didn't contain changes. Submit different information to create a change set.";
+    let empty = change_set("FAILED", "UNAVAILABLE", reason, "");
+    script.on(MAIN, "DescribeChangeSet", [empty]);
+    let said = account
+        .run(&account.deploy(&["--alarm-email", "a@example.com"]))
+        .await?;
+    assert_said!("change_set_without_changes", said);
+    assert_eq!(script.changes(), ["CreateChangeSet", "DeleteChangeSet"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn refused_change_set_is_explained_by_the_validation() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.on(MAIN, "DescribeStacks", [described(MAIN, "UPDATE_COMPLETE")]);
+    script.on(MAIN, "CreateChangeSet", [change_set_made()]);
+    script.on(MAIN, "DeleteChangeSet", [xml("")]);
+    let failed = change_set("FAILED", "UNAVAILABLE", "validation failed", "");
+    script.on(MAIN, "DescribeChangeSet", [failed]);
+    script.on(MAIN, "DescribeEvents", [xml("<OperationEvents><member><EventId>1</EventId><EventType>VALIDATION_ERROR</EventType><LogicalResourceId>Cache</LogicalResourceId><ValidationName>PROPERTY_VALIDATION</ValidationName><ValidationStatusReason>unsupported property</ValidationStatusReason><ValidationPath>/Resources/Cache/Properties/Colour</ValidationPath></member></OperationEvents>")]);
+    let said = account
+        .run(&account.deploy(&["--alarm-email", "a@example.com"]))
+        .await?;
+    assert_said!("refused_change_set", said);
+    Ok(())
+}
+
+#[tokio::test]
+async fn changed_parameter_is_shown_before_it_is_deployed() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    creates(
+        script,
+        "UPDATE_COMPLETE",
+        &[
+            (1, MAIN, STACK, "UPDATE_IN_PROGRESS", "User Initiated"),
+            (2, "AlarmTopic", "AWS::SNS::Topic", "UPDATE_IN_PROGRESS", ""),
+            (5, "AlarmTopic", "AWS::SNS::Topic", "UPDATE_COMPLETE", ""),
+            (6, MAIN, STACK, "UPDATE_COMPLETE", ""),
+        ],
+    );
+    script.on(
+        MAIN,
+        "DescribeStacks",
+        [
+            described(MAIN, "CREATE_COMPLETE"),
+            described(MAIN, "UPDATE_COMPLETE"),
+        ],
+    );
+    let changes = "<member><Type>Resource</Type><ResourceChange><Action>Modify</Action><LogicalResourceId>Cache</LogicalResourceId><ResourceType>AWS::ElastiCache::ReplicationGroup</ResourceType><Replacement>Conditional</Replacement></ResourceChange></member>";
+    let ready = change_set("CREATE_COMPLETE", "AVAILABLE", "", changes);
+    script.on(MAIN, "DescribeChangeSet", [ready]);
+    let said = account
+        .run(&account.deploy(&["--alarm-email", "a@example.com"]))
+        .await?;
+    assert_said!("changed_parameter", said);
+    Ok(())
+}
+
+#[tokio::test]
+async fn first_real_cause_of_a_failed_creation_is_on_top() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    creates(
+        &account.script,
+        "ROLLBACK_COMPLETE",
+        &[
+            (1, MAIN, STACK, "CREATE_IN_PROGRESS", "User Initiated"),
+            (2, "Cache", CACHE, "CREATE_IN_PROGRESS", ""),
+            (3, "SensorFunction", FUNCTION, "CREATE_IN_PROGRESS", ""),
+            (
+                90,
+                "Cache",
+                CACHE,
+                "CREATE_FAILED",
+                "no capacity for cache.t4g.micro in eu-west-1a",
+            ),
+            (
+                91,
+                "SensorFunction",
+                FUNCTION,
+                "CREATE_FAILED",
+                "Resource creation cancelled",
+            ),
+            (
+                92,
+                MAIN,
+                STACK,
+                "ROLLBACK_IN_PROGRESS",
+                "The following resource(s) failed to create: [Cache, SensorFunction]. Rollback requested by user.",
+            ),
+            (93, "Cache", CACHE, "DELETE_IN_PROGRESS", ""),
+            (120, "Cache", CACHE, "DELETE_COMPLETE", ""),
+            (121, MAIN, STACK, "ROLLBACK_COMPLETE", ""),
+        ],
+    );
+    assert_said!("failed_creation", account.run(&account.deploy(&[])).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn failed_environment_is_explained_by_beanstalk() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let environment = "AWS::ElasticBeanstalk::Environment";
+    let script = &account.script;
+    creates(
+        script,
+        "UPDATE_ROLLBACK_COMPLETE",
+        &[
+            (1, MAIN, STACK, "UPDATE_IN_PROGRESS", "User Initiated"),
+            (
+                2,
+                "DashboardEnvironment",
+                environment,
+                "UPDATE_IN_PROGRESS",
+                "",
+            ),
+            (
+                400,
+                "DashboardEnvironment",
+                environment,
+                "UPDATE_FAILED",
+                "Environment failed to become healthy",
+            ),
+            (401, MAIN, STACK, "UPDATE_ROLLBACK_COMPLETE", ""),
+        ],
+    );
+    let before = described(MAIN, "CREATE_COMPLETE");
+    let after = described(MAIN, "UPDATE_ROLLBACK_COMPLETE");
+    script.on(MAIN, "DescribeStacks", [before, after]);
+    script.on(
+        "",
+        "DescribeEnvironmentHealth",
+        [xml(
+            "<Causes><member>100.0 % of the requests are failing with HTTP 5xx.</member></Causes>",
+        )],
+    );
+    script.on("", "DescribeEvents", [xml("<Events><member><Message>Process web has exited with status 1</Message></member></Events>")]);
+    let said = account
+        .run(&account.deploy(&["--alarm-email", "a@example.com"]))
+        .await?;
+    assert_said!("failed_environment", said);
+    Ok(())
+}
+
+#[tokio::test]
+async fn stack_that_was_never_created_is_removed_and_created() -> Result<(), Anything> {
+    for status in ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"] {
+        let account = Account::new().await?;
+        let script = &account.script;
+        creates(script, "CREATE_COMPLETE", &CREATED);
+        let earlier = [
+            (0, "Cache", CACHE, "CREATE_FAILED", "no capacity"),
+            (1, MAIN, STACK, status, ""),
+        ];
+        let gone = [
+            earlier[0],
+            earlier[1],
+            (2, MAIN, STACK, "DELETE_COMPLETE", ""),
+        ];
+        let created: Vec<Event<'_>> = gone.iter().chain(&CREATED).copied().collect();
+        script.on(
+            MAIN,
+            "DescribeStackEvents",
+            [
+                events(MAIN, &earlier),
+                events(MAIN, &earlier),
+                events(MAIN, &gone),
+                events(MAIN, &gone),
+                events(MAIN, &created),
+            ],
+        );
+        script.on(MAIN, "DeleteStack", [xml("")]);
+        script.on(
+            MAIN,
+            "DescribeStacks",
+            [
+                described(MAIN, status),
+                described(MAIN, "DELETE_COMPLETE"),
+                missing(),
+                described(MAIN, "CREATE_COMPLETE"),
+            ],
+        );
+        let said = account.run(&account.deploy(&[])).await?;
+        if status == "ROLLBACK_COMPLETE" {
+            assert_said!("never_created", said.clone());
+        }
+        assert_eq!(
+            script.changes(),
+            ["DeleteStack", "CreateChangeSet", "ExecuteChangeSet"],
+            "{status}: {said}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn shell_of_an_earlier_change_set_is_created() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    creates(&account.script, "CREATE_COMPLETE", &CREATED);
+    account.script.on(
+        MAIN,
+        "DescribeStacks",
+        [
+            described(MAIN, "REVIEW_IN_PROGRESS"),
+            described(MAIN, "CREATE_COMPLETE"),
+        ],
+    );
+    let said = account.run(&account.deploy(&[])).await?;
+    assert!(said.ends_with("exit code 0\n"), "{said}");
+    assert_eq!(
+        account.script.changes(),
+        ["CreateChangeSet", "ExecuteChangeSet"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn stuck_rollback_is_continued() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    let stuck = described(MAIN, "UPDATE_ROLLBACK_FAILED");
+    let back = described(MAIN, "UPDATE_ROLLBACK_COMPLETE");
+    script.on(MAIN, "DescribeStacks", [stuck, back]);
+    script.on(MAIN, "ContinueUpdateRollback", [xml("")]);
+    script.on(MAIN, "DescribeStackEvents", [events(MAIN, &[])]);
+    assert_said!(
+        "stuck_rollback_goes_on",
+        account.run(&account.deploy(&[])).await?
+    );
+    assert_eq!(script.changes(), ["ContinueUpdateRollback"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rollback_that_stays_stuck_says_how_to_skip() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.on(
+        MAIN,
+        "DescribeStacks",
+        [described(MAIN, "UPDATE_ROLLBACK_FAILED")],
+    );
+    script.on(MAIN, "ContinueUpdateRollback", [xml("")]);
+    let failed = (
+        9,
+        "Cache",
+        CACHE,
+        "UPDATE_FAILED",
+        "the parameter group is gone",
+    );
+    script.on(
+        MAIN,
+        "DescribeStackEvents",
+        [events(MAIN, &[]), events(MAIN, &[failed])],
+    );
+    assert_said!("stuck_rollback", account.run(&account.deploy(&[])).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn half_updated_stack_is_taken_back_first() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    let half = described(MAIN, "UPDATE_FAILED");
+    let back = described(MAIN, "UPDATE_ROLLBACK_COMPLETE");
+    script.on(MAIN, "DescribeStacks", [half, back]);
+    script.on(MAIN, "RollbackStack", [xml("")]);
+    script.on(MAIN, "DescribeStackEvents", [events(MAIN, &[])]);
+    assert_said!("half_updated", account.run(&account.deploy(&[])).await?);
+    assert_eq!(script.changes(), ["RollbackStack"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn half_deleted_stack_is_not_deployed_to() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let half = described(MAIN, "DELETE_FAILED");
+    account.script.on(MAIN, "DescribeStacks", [half]);
+    assert_said!("half_deleted", account.run(&account.deploy(&[])).await?);
+    assert!(account.script.changes().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn state_of_tomorrow_is_left_to_a_person() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let strange = described(MAIN, "FROZEN");
+    account.script.on(MAIN, "DescribeStacks", [strange]);
+    assert_said!("unknown_state", account.run(&account.deploy(&[])).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_operation_is_waited_for() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    let busy = described(MAIN, "UPDATE_IN_PROGRESS");
+    let ready = described(MAIN, "UPDATE_COMPLETE");
+    script.on(MAIN, "DescribeStacks", [busy.clone(), busy, ready]);
+    let happened = [
+        (
+            1,
+            "Cache",
+            CACHE,
+            "CREATE_COMPLETE",
+            "of an earlier operation",
+        ),
+        (60, MAIN, STACK, "UPDATE_IN_PROGRESS", "User Initiated"),
+        (62, "Cache", CACHE, "UPDATE_IN_PROGRESS", ""),
+        (90, "Cache", CACHE, "UPDATE_COMPLETE", ""),
+    ];
+    script.on(
+        MAIN,
+        "DescribeStackEvents",
+        [events(MAIN, &happened[..3]), events(MAIN, &happened)],
+    );
+    assert_said!("other_operation", account.run(&account.deploy(&[])).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn stack_deleted_by_hand_meanwhile_is_said() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    creates(&account.script, "CREATE_COMPLETE", &CREATED);
+    account.script.on(
+        MAIN,
+        "DescribeStacks",
+        [missing(), described(MAIN, "CREATE_IN_PROGRESS"), missing()],
+    );
+    assert_said!("deleted_by_hand", account.run(&account.deploy(&[])).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn throttling_is_ridden_out() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let ready = described(MAIN, "UPDATE_COMPLETE");
+    let throttled = error("Throttling", "Rate exceeded");
+    account.script.on(
+        MAIN,
+        "DescribeStacks",
+        [throttled.clone(), throttled, ready],
+    );
+    let said = account.run(&account.deploy(&[])).await?;
+    assert!(said.ends_with("exit code 0\n"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn credentials_that_expire_on_the_way_are_explained() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    creates(&account.script, "CREATE_COMPLETE", &CREATED);
+    let expired = error(
+        "ExpiredToken",
+        "The security token included in the request is expired",
+    );
+    account.script.on(
+        MAIN,
+        "DescribeStacks",
+        [missing(), described(MAIN, "CREATE_IN_PROGRESS"), expired],
+    );
+    assert_said!(
+        "expired_credentials",
+        account.run(&account.deploy(&[])).await?
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn missing_credentials_are_explained() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let mut command = account.command(&account.deploy(&[]));
+    command
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY");
+    assert_said!("no_credentials", say(&mut command).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn missing_region_is_explained() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let mut command = account.command(&account.deploy(&[]));
+    assert_said!("no_region", say(command.env_remove("AWS_REGION")).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn unreachable_endpoint_is_explained() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    // Nobody listens where somebody has just stopped listening.
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let mut command = account.command(&account.deploy(&[]));
+    command.env("AWS_ENDPOINT_URL", format!("http://{free}"));
+    assert_said!("unreachable", say(&mut command).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn thousand_events_are_told_once_each_and_in_order() -> Result<(), Anything> {
+    const COUNT: u32 = 1_234;
+    let account = Account::new().await?;
+    creates(&account.script, "CREATE_COMPLETE", &CREATED);
+    let names: Vec<String> = (0..COUNT).map(|number| format!("R{number}")).collect();
+    let all: Vec<Event<'_>> = names
+        .iter()
+        .map(|name| (1, name.as_str(), "AWS::SNS::Topic", "CREATE_COMPLETE", ""))
+        .collect();
+    // Each page begins with the last event of the one before, as when an event arrives in between.
+    let mut pages = vec![events(
+        MAIN,
+        &[(0, MAIN, STACK, "REVIEW_IN_PROGRESS", "User Initiated")],
+    )];
+    let mut end = all.len();
+    while end > 0 {
+        let start = end.saturating_sub(100);
+        let overlap = (end + 1).min(all.len());
+        let next = (start > 0).then_some("more");
+        pages.push(events_page(MAIN, &all[start..overlap], next));
+        end = start;
+    }
+    pages.push(events(MAIN, &all[all.len() - 50..]));
+    account.script.on(MAIN, "DescribeStackEvents", pages);
+    let said = account.run(&account.deploy(&["--json"])).await?;
+    let told: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.split_once("\"resource\":\""))
+        .filter_map(|(_, rest)| rest.split('"').next())
+        .collect();
+    assert_eq!(told, names);
+    Ok(())
+}
+
+#[tokio::test]
+async fn plan_that_has_become_old_is_refused() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.on(MAIN, "DescribeStacks", [described(MAIN, "UPDATE_COMPLETE")]);
+    let old = change_set("CREATE_COMPLETE", "OBSOLETE", "", "");
+    script.on(MAIN, "DescribeChangeSet", [old]);
+    let said = account.run(&account.deploy(&["--plan", "mine"])).await?;
+    assert_said!("old_plan", said);
+    Ok(())
+}
+
+#[tokio::test]
+async fn question_without_a_terminal_is_an_error() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    creates(script, "CREATE_COMPLETE", &CREATED);
+    let mut arguments = account.deploy(&[]);
+    arguments.retain(|argument| argument != "--yes");
+    let said = account.run(&arguments).await?;
+    assert!(said.contains("nobody is there to ask"), "{said}");
+    assert_eq!(script.changes(), ["CreateChangeSet"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_there_to_destroy() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let none = error(
+        "ValidationError",
+        "Stack with id sensors-dev-artifacts does not exist",
+    );
+    account.script.on(ARTIFACTS, "DescribeStacks", [none]);
+    assert_said!(
+        "nothing_to_destroy",
+        account.run(&account.destroy(&[])).await?
+    );
+    assert!(account.script.changes().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn protected_stack_is_not_destroyed_unasked() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let protection = "<EnableTerminationProtection>true</EnableTerminationProtection>";
+    let protected = described_with(MAIN, "CREATE_COMPLETE", protection);
+    account.script.on(MAIN, "DescribeStacks", [protected]);
+    assert_said!("protected", account.run(&account.destroy(&[])).await?);
+    assert!(account.script.changes().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn deletion_that_fails_says_how_to_leave_something_behind() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.on(
+        MAIN,
+        "DescribeStacks",
+        [
+            described(MAIN, "CREATE_COMPLETE"),
+            described(MAIN, "DELETE_FAILED"),
+        ],
+    );
+    script.on(MAIN, "DeleteStack", [xml("")]);
+    let happened = [
+        (1, MAIN, STACK, "DELETE_IN_PROGRESS", "User Initiated"),
+        (
+            2,
+            "CacheSecurityGroup",
+            "AWS::EC2::SecurityGroup",
+            "DELETE_IN_PROGRESS",
+            "",
+        ),
+        (
+            9,
+            "CacheSecurityGroup",
+            "AWS::EC2::SecurityGroup",
+            "DELETE_FAILED",
+            "resource sg-1 has a dependent object",
+        ),
+        (
+            10,
+            MAIN,
+            STACK,
+            "DELETE_FAILED",
+            "The following resource(s) failed to delete: [CacheSecurityGroup].",
+        ),
+    ];
+    script.on(
+        MAIN,
+        "DescribeStackEvents",
+        [events(MAIN, &[]), events(MAIN, &happened)],
+    );
+    assert_said!("failed_deletion", account.run(&account.destroy(&[])).await?);
+    Ok(())
+}
