@@ -136,12 +136,18 @@ pub(crate) async fn attend(hub: Arc<Hub>, part: usize) {
             from = to;
             // Whoever comes late in a long pass gets what is newest by then.
             let publication = newest.borrow_and_update().clone();
+            let (mut frames, mut publications) = (0, 0);
             for socket in batch.drain(..) {
                 if is_tick {
                     socket.tick(&hub, now);
                 }
-                socket.offer(&hub, &publication);
+                if let Some(number) = socket.offer(&hub, &publication) {
+                    frames += 1;
+                    publications += number;
+                }
             }
+            hub.metrics.frames.add(frames);
+            hub.metrics.merged.add(publications - frames);
             yield_now().await;
         }
     }

@@ -123,12 +123,12 @@ impl Socket {
             hub.metrics.frames.increment();
             let mut state = self.state();
             state.seen = version;
-            self.send(&mut state, frame);
+            self.send(&mut state, &frame);
             self.take_incoming(&mut state);
         }
         let seat = audience::seat(&hub, &self);
         // What was published before it sat down.
-        self.offer(&hub, &hub.newest());
+        self.catch_up(&hub);
         let (ended, code) = poll_fn(|cx| self.poll(&hub, cx)).await;
         drop(seat);
         if let Some(code) = code {
@@ -147,21 +147,33 @@ impl Socket {
     }
 
     /// Sends a publication, unless the browser has it or is still busy with another.
-    pub(crate) fn offer(&self, hub: &Hub, publication: &Publication) {
+    ///
+    /// Nothing that others touch at the same time is written here, not even a counter: cores would wait
+    /// for each other. Answers how many publications the frame stands for, if one was sent.
+    pub(crate) fn offer(&self, hub: &Hub, publication: &Publication) -> Option<u64> {
         let mut state = self.state();
         let seen = state.seen;
         if !state.rest.is_empty() || state.leave.is_some() || publication.version <= seen {
-            return;
+            return None;
         }
+        let merged;
         let (version, frame) = if publication.base.is_none_or(|base| base == seen) {
-            (publication.version, publication.frame.clone())
+            (publication.version, &publication.frame)
         } else {
-            hub.merged(seen)
+            merged = hub.merged(seen);
+            (merged.0, &merged.1)
         };
-        hub.metrics.frames.increment();
-        hub.metrics.merged.add(version - seen - 1);
         state.seen = version;
         self.send(&mut state, frame);
+        Some(version - seen)
+    }
+
+    /// Sends what is newest.
+    fn catch_up(&self, hub: &Hub) {
+        if let Some(publications) = self.offer(hub, &hub.newest()) {
+            hub.metrics.frames.increment();
+            hub.metrics.merged.add(publications - 1);
+        }
     }
 
     /// Looks whether it is time for something.
@@ -177,11 +189,11 @@ impl Socket {
             }
             state.pinged = now;
             // A page cannot see pings, but it must notice a dead connection too: it gets a frame.
-            self.send(&mut state, wire::ping());
+            self.send(&mut state, &wire::ping());
             if state.rest.is_empty() {
                 let (version, frame) = hub.merged(state.seen);
                 state.seen = version;
-                self.send(&mut state, frame);
+                self.send(&mut state, &frame);
             }
         }
     }
@@ -211,7 +223,7 @@ impl Socket {
                 }
                 self.flush(&mut state);
                 drop(state);
-                self.offer(hub, &hub.newest());
+                self.catch_up(hub);
                 continue;
             }
             if let Err(error) = ready!(self.stream.poll_read_ready(cx)) {
@@ -251,7 +263,7 @@ impl Socket {
     /// Sends a control frame, behind what is on its way.
     fn send_after(&self, state: &mut State, frame: &Bytes) {
         if state.rest.is_empty() {
-            self.send(state, frame.clone());
+            self.send(state, frame);
         } else {
             // Incoming bytes are bounded by one read until the rest is out, and so is this.
             state.rest = [&state.rest[..], frame].concat().into();
@@ -259,10 +271,11 @@ impl Socket {
     }
 
     /// Sends what the kernel takes, and leaves the rest to the task.
-    fn send(&self, state: &mut State, mut frame: Bytes) {
-        if self.write(state, &mut frame) && !frame.is_empty() {
+    fn send(&self, state: &mut State, frame: &Bytes) {
+        let written = self.write(state, frame);
+        if written < frame.len() {
             state.taken = Instant::now();
-            state.rest = frame;
+            state.rest = frame.slice(written..);
             state.wake();
         }
     }
@@ -270,27 +283,28 @@ impl Socket {
     /// Sends more of what is left.
     fn flush(&self, state: &mut State) {
         let mut rest = std::mem::take(&mut state.rest);
-        let before = rest.len();
-        self.write(state, &mut rest);
-        if rest.len() < before {
+        let written = self.write(state, &rest);
+        if written > 0 {
             state.taken = Instant::now();
         }
+        rest.advance(written);
         state.rest = rest;
     }
 
-    /// Whether the connection is whole; what could be written is taken off the bytes.
-    fn write(&self, state: &mut State, bytes: &mut Bytes) -> bool {
-        while !bytes.is_empty() {
-            match self.stream.try_write(bytes) {
-                Ok(written) => bytes.advance(written),
+    /// How much the kernel takes at once. A connection that broke takes all, and its task ends.
+    fn write(&self, state: &mut State, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.stream.try_write(&bytes[written..]) {
+                Ok(more) => written += more,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
                     state.leave(Ended::Left, None);
-                    return false;
+                    return bytes.len();
                 }
             }
         }
-        true
+        written
     }
 
     /// Sends what is left and a close frame.
