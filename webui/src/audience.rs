@@ -130,12 +130,14 @@ pub(crate) async fn attend(hub: Arc<Hub>, part: usize) {
             },
             _ = tick.tick() => true,
         };
+        // What is published from here on asks for another pass, whoever gets it in this one already.
+        newest.mark_unchanged();
         let now = Instant::now();
         let mut from = 0;
         while let Some(to) = hub.audience.batch(part, from, &mut batch) {
             from = to;
             // Whoever comes late in a long pass gets what is newest by then.
-            let publication = newest.borrow_and_update().clone();
+            let publication = hub.newest();
             let (mut frames, mut publications) = (0, 0);
             for socket in batch.drain(..) {
                 if is_tick {
