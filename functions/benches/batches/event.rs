@@ -14,7 +14,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// So many records, in turn of so many devices, with payloads of about 80 bytes.
+    /// So many records, in turn of so many devices, with payloads of about 60 bytes.
     pub(crate) fn next(&mut self, records: u64, devices: u64) -> String {
         let mut text = String::from(r#"{"Records":["#);
         for _ in 0..records {
