@@ -4,11 +4,12 @@
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 use stack::Arch;
+use tokio::process::Command;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
@@ -39,14 +40,19 @@ pub(crate) fn read(function: &Path, webui: &Path) -> anyhow::Result<Programs> {
 
 /// Builds both programs by cargo-lambda, each by a call of its own, so that no other package's
 /// features get into it.
-pub(crate) fn build(root: &Path, arch: Arch) -> anyhow::Result<Programs> {
+pub(crate) async fn build(root: &Path, arch: Arch) -> anyhow::Result<Programs> {
     Ok(Programs {
-        function: build_one(root, arch, "functions", "sensors")?,
-        webui: build_one(root, arch, "webui", "webui")?,
+        function: build_one(root, arch, "functions", "sensors").await?,
+        webui: build_one(root, arch, "webui", "webui").await?,
     })
 }
 
-fn build_one(root: &Path, arch: Arch, package: &str, binary: &str) -> anyhow::Result<Vec<u8>> {
+async fn build_one(
+    root: &Path,
+    arch: Arch,
+    package: &str,
+    binary: &str,
+) -> anyhow::Result<Vec<u8>> {
     // A folder for each architecture: cargo-lambda puts its result at a path that does not name it.
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(target) => root.join(target),
@@ -67,7 +73,10 @@ fn build_one(root: &Path, arch: Arch, package: &str, binary: &str) -> anyhow::Re
         // Cargo tells its children about the package that it runs; this is another one.
         .env_remove("CARGO_MANIFEST_DIR")
         .stdin(Stdio::null())
+        // A deployment that has failed meanwhile waits for no build.
+        .kill_on_drop(true)
         .output()
+        .await
         .context(
             "run cargo-lambda: `cargo xtask deploy` brings it, and so does `pip install cargo-lambda`",
         )?;

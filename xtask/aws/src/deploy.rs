@@ -48,9 +48,9 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
     if arguments.builds() {
         voice.say("building the function and the web UI for AWS meanwhile");
     }
-    let building = tokio::task::spawn_blocking({
+    let building = tokio::spawn({
         let arguments = arguments.clone();
-        move || programs(&arguments)
+        async move { programs(&arguments).await }
     });
     let artifacts_bucket = artifacts_bucket(&first_operator, first, arguments.yes).await?;
     let programs = building.await.context("wait for the builds")??;
@@ -368,10 +368,10 @@ pub(crate) fn is_same_json(left: &str, right: &str) -> bool {
     left == right || matches!((read(left), read(right)), (Some(left), Some(right)) if left == right)
 }
 
-fn programs(arguments: &Deploy) -> anyhow::Result<Programs> {
+async fn programs(arguments: &Deploy) -> anyhow::Result<Programs> {
     match (&arguments.function, &arguments.webui) {
         (Some(function), Some(webui)) => artifacts::read(function, webui),
-        _ => artifacts::build(&root()?, arguments.stage.config().arch),
+        _ => artifacts::build(&root()?, arguments.stage.config().arch).await,
     }
 }
 
