@@ -63,7 +63,7 @@ pub(crate) struct Deploy {
     /// Print the least IAM policies that deploying and destroying need, and do nothing
     #[arg(long)]
     pub(crate) role_policy: bool,
-    /// File that remembers the Beanstalk platform [default: platforms/<stage>.json]
+    /// File that remembers the Beanstalk platform [default: platforms/STAGE.json]
     #[arg(long, value_name = "FILE")]
     pub(crate) lock: Option<PathBuf>,
     /// Milliseconds between two questions while waiting
