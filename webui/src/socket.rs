@@ -1,7 +1,7 @@
 //! One browser.
 //!
 //! What an idle one costs is its TCP socket, a small task and a version number: no buffer is kept.
-//! Frames are written by whoever goes through the [`audience`](crate::audience); the browser's own task
+//! Frames are written by whoever goes through the [`audience`]; the browser's own task
 //! reads, and writes only what the kernel did not take at once.
 
 use std::future::poll_fn;

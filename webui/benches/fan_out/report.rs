@@ -130,7 +130,10 @@ pub(crate) struct Results {
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    let Some(last) = values.len().checked_sub(1) else {
+        return f64::NAN;
+    };
+    f64::midpoint(values[last / 2], values[values.len() / 2])
 }
 
 impl Display for Results {
