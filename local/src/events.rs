@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use indexmap::IndexMap;
 use serde::Serialize;
 
 /// Something worth telling.
@@ -68,6 +69,27 @@ impl Reporter {
         Reporter { json }
     }
 
+    /// Tells what of the template does nothing here, by logical ID and what it is.
+    /// People get a line for each kind of it, machines an event for each.
+    pub fn not_emulated<'a>(&self, resources: impl Iterator<Item = (&'a str, &'a str)>) {
+        let mut by_what: IndexMap<&str, Vec<&str>> = IndexMap::new();
+        for (logical_id, what) in resources {
+            by_what.entry(what).or_default().push(logical_id);
+        }
+        for (what, logical_ids) in by_what {
+            let what = what.to_owned();
+            if self.json {
+                for logical_id in logical_ids {
+                    let (logical_id, what) = (logical_id.to_owned(), what.clone());
+                    self.tell(&Event::NotEmulated { logical_id, what });
+                }
+            } else {
+                let logical_id = logical_ids.join(", ");
+                self.tell(&Event::NotEmulated { logical_id, what });
+            }
+        }
+    }
+
     /// Tells. Nobody reading any more is no reason to stop.
     pub fn tell(&self, event: &Event) {
         let text = if self.json {
@@ -84,7 +106,7 @@ impl Reporter {
 
 fn text(event: &Event) -> String {
     match event {
-        Event::NotEmulated { logical_id, what } => format!("not emulated: {logical_id} ({what})"),
+        Event::NotEmulated { logical_id, what } => format!("not emulated: {what}: {logical_id}"),
         Event::Unreachable { from, to, reason } => {
             format!("UNREACHABLE: {from} cannot reach {to}: {reason}")
         }

@@ -1,6 +1,8 @@
 //! Runs an emitted template on one machine.
 
+use std::fs::{File, TryLockError};
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
@@ -54,10 +56,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("listen for signals")?;
     let reporter = Reporter::new(arguments.json);
     let plan = plan(&arguments)?;
-    for it in &plan.not_emulated {
-        let (logical_id, what) = (it.logical_id.clone(), it.what.clone());
-        reporter.tell(&Event::NotEmulated { logical_id, what });
-    }
+    let _data = lock(&arguments.data)?;
+    reporter.not_emulated(
+        plan.not_emulated
+            .iter()
+            .map(|it| (it.logical_id.as_str(), it.what.as_str())),
+    );
     let options = Options {
         functions: arguments.function,
         bundles: arguments.bundle,
@@ -91,6 +95,24 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         summary = pipeline.stop() => reporter.tell(&Event::Stopped { summary }),
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// Takes the data folder for this run alone: two would mix their checkpoints and archives.
+/// The system gives it back however the run ends.
+fn lock(data: &Path) -> anyhow::Result<File> {
+    let path = data.join("lock");
+    std::fs::create_dir_all(data).with_context(|| format!("make the folder {}", data.display()))?;
+    let file = File::create(&path).with_context(|| format!("open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(anyhow!(
+            "another run uses the data folder {}: stop it, or choose another folder (--data DIR)",
+            data.display()
+        )),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("lock {}", path.display()))
+        }
+    }
 }
 
 fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {

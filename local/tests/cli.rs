@@ -9,9 +9,14 @@ const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pipe
 #[track_caller]
 fn check_refused(arguments: &[&str], expected: &[&str]) {
     let data = tempfile::tempdir().unwrap();
+    check_refused_in(data.path(), arguments, expected);
+}
+
+#[track_caller]
+fn check_refused_in(data: &Path, arguments: &[&str], expected: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_local"))
         .args(arguments)
-        .args(["--data", data.path().to_str().unwrap()])
+        .args(["--data", data.to_str().unwrap()])
         .output()
         .unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
@@ -36,6 +41,18 @@ fn taken_port_is_told_with_a_way_out() {
     check_refused(
         &["--template", TEMPLATE, "--mqtt", &address],
         &[&address, "is taken", "--mqtt 127.0.0.1:0"],
+    );
+}
+
+#[test]
+fn data_folder_of_another_run_is_told_with_a_way_out() {
+    let data = tempfile::tempdir().unwrap();
+    let lock = std::fs::File::create(data.path().join("lock")).unwrap();
+    lock.lock().unwrap();
+    check_refused_in(
+        data.path(),
+        &["--template", TEMPLATE, "--mqtt", "127.0.0.1:0"],
+        &["another run uses the data folder", "--data DIR"],
     );
 }
 
