@@ -16,6 +16,8 @@
 //! - A partial response with a sequence number that is not of the batch, or of another shape than
 //!   documented, counts as a failure of the whole batch; AWS does not say.
 //! - Tumbling windows and filter criteria are not emulated.
+//! - When the run ends, records that no batch has taken yet end with it: the stream is in memory.
+//!   The archive has them; the live count does not.
 //! - On-failure destinations are S3 buckets.
 //!
 //! Layout: `lane` does the work, `batch` makes events, `response` reads answers, `destination` makes

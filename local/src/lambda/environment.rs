@@ -122,8 +122,8 @@ impl Environment {
             let stream = stream.clone();
             tokio::spawn(async move {
                 match pipe {
-                    Some(Pipe::Out(pipe)) => lines(pipe, |line| stream.put(line)).await,
-                    Some(Pipe::Error(pipe)) => lines(pipe, |line| stream.put(line)).await,
+                    Some(Pipe::Out(pipe)) => lines(pipe, |line| keep(&stream, line)).await,
+                    Some(Pipe::Error(pipe)) => lines(pipe, |line| keep(&stream, line)).await,
                     None => {}
                 }
             });
@@ -318,4 +318,13 @@ fn peak_memory_mb(id: u32) -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib.div_ceil(1024))
+}
+/// Keeps a line of output. Metrics in the embedded format are for CloudWatch, not for people: they
+/// are in the log file only.
+fn keep(stream: &LogStream, line: &str) {
+    if line.starts_with('{') && line.contains("\"_aws\":") {
+        stream.put_quietly(line);
+    } else {
+        stream.put(line);
+    }
 }
