@@ -1,14 +1,18 @@
 //! The bundle's nginx files in a real nginx, put together as Beanstalk does.
 
 use std::fs;
+use std::io::Cursor;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bundle::{OPEN_FILES, Settings, WORKER_CONNECTIONS};
-use contract::{environment, http};
+use contract::{environment, http, timing};
 use e2e::PATIENCE;
+use e2e::programs::Programs;
+use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -137,6 +141,134 @@ async fn descriptors_of_a_worker_suffice_for_its_connections() -> anyhow::Result
     Ok(())
 }
 
+#[tokio::test]
+async fn packaged_bundle_keeps_a_silent_websocket_open_by_its_heartbeat() -> anyhow::Result<()> {
+    let bundle = Unpacked::new()?;
+    let instance = bundle.instance().await?;
+    // The timeout stands as far above one heartbeat as the test's patience allows, so that only the
+    // heartbeat can have kept the connection open when the second comes.
+    let nginx = bundle.nginx(&instance, timing::HEARTBEAT * 6 / 5).await?;
+
+    let page = nginx.get("/", "X-Forwarded-Proto: http").await?;
+    ensure!(
+        page.starts_with("HTTP/1.1 200") && page.contains("<html"),
+        "{page}"
+    );
+    let url = format!("ws://{}{}", nginx.address, http::SOCKET);
+    let (mut socket, _) = tokio_tungstenite::connect_async(&url).await?;
+    let mut heartbeats = 0;
+    while heartbeats < 2 {
+        let message = timeout(timing::HEARTBEAT * 2, socket.next())
+            .await
+            .context("no heartbeat")?
+            .context("the WebSocket was closed")??;
+        heartbeats += u32::from(message.is_ping());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nginx_timeout_below_the_heartbeat_closes_the_websocket() -> anyhow::Result<()> {
+    let bundle = Unpacked::new()?;
+    let instance = bundle.instance().await?;
+    let nginx = bundle.nginx(&instance, timing::HEARTBEAT / 25).await?;
+    let url = format!("ws://{}{}", nginx.address, http::SOCKET);
+    let (mut socket, _) = tokio_tungstenite::connect_async(&url).await?;
+    let until_closed = async {
+        while let Some(Ok(message)) = socket.next().await {
+            ensure!(!message.is_ping(), "a heartbeat came before the timeout");
+        }
+        Ok(())
+    };
+    timeout(timing::HEARTBEAT, until_closed).await.context(
+        "the WebSocket stays open, so the timeout that is set is not the one that counts",
+    )?
+}
+
+/// The zip that is uploaded, unpacked as on an instance.
+struct Unpacked {
+    folder: tempfile::TempDir,
+}
+
+/// The Procfile's process. Killed when dropped.
+struct Instance {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Unpacked {
+    fn new() -> anyhow::Result<Unpacked> {
+        let webui = fs::read(Programs::load()?.webui)?;
+        let settings = Settings {
+            redirect_to_https: false,
+        };
+        let zip = bundle::zip(settings, &webui)?;
+        let folder = tempfile::tempdir()?;
+        // It keeps the modes, which say what may be executed.
+        zip::ZipArchive::new(Cursor::new(zip))?.extract(folder.path())?;
+        Ok(Unpacked { folder })
+    }
+
+    /// Starts what the Procfile says, with a cache that is not there.
+    async fn instance(&self) -> anyhow::Result<Instance> {
+        let procfile = fs::read_to_string(self.folder.path().join(bundle::PROCFILE))?;
+        let program = procfile
+            .lines()
+            .find_map(|line| line.strip_prefix("web: "))
+            .context("the Procfile has no process `web`")?;
+        let address = free_address().await?;
+        let process = Command::new(self.folder.path().join(program.trim()))
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env(environment::PORT, address.port().to_string())
+            .env(environment::INTERFACE, address.ip().to_string())
+            .env(environment::REDIS_URL, "redis://127.0.0.1:1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("start `{program}` of the Procfile"))?;
+        let instance = Instance { process, address };
+        listening(address, "the Procfile's process").await?;
+        Ok(instance)
+    }
+
+    /// nginx with the bundle's files, but for the timeout of a silent connection.
+    async fn nginx(&self, instance: &Instance, silence: Duration) -> anyhow::Result<Nginx> {
+        let expected = format!("{}s;", timing::NGINX_TIMEOUT.as_secs());
+        let scaled = format!("{}s;", silence.as_secs());
+        let mut files = Vec::new();
+        let mut folders = vec![self.folder.path().join(".platform")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let contents = fs::read_to_string(&path)?;
+                let path = path.strip_prefix(self.folder.path())?;
+                files.push((
+                    path.display().to_string(),
+                    contents.replace(&expected, &scaled),
+                ));
+            }
+        }
+        ensure!(
+            files.iter().any(|(_, contents)| contents.contains(&scaled)),
+            "no file of the bundle sets {expected}"
+        );
+        Nginx::of(files.into_iter(), instance.address).await
+    }
+}
+
 /// Soft and hard limit of a process's open files.
 fn open_files(process: &str) -> anyhow::Result<(usize, usize)> {
     let limits = fs::read_to_string(format!("/proc/{process}/limits"))?;
@@ -202,17 +334,28 @@ struct Nginx {
 }
 
 impl Nginx {
+    /// With the files that a bundle of these settings holds.
     async fn start(settings: Settings, upstream: SocketAddr) -> anyhow::Result<Nginx> {
+        let files = bundle::files(settings)
+            .into_iter()
+            .map(|file| (file.path.to_owned(), file.contents));
+        Nginx::of(files, upstream).await
+    }
+
+    /// With the files of a bundle: path and contents.
+    async fn of(
+        files: impl Iterator<Item = (String, String)>,
+        upstream: SocketAddr,
+    ) -> anyhow::Result<Nginx> {
         let folder = tempfile::tempdir()?;
         let address = free_address().await?;
         let here = folder.path().display();
-        for file in bundle::files(settings) {
-            let Some(path) = file.path.strip_prefix(".platform/nginx/") else {
+        for (path, contents) in files {
+            let Some(path) = path.strip_prefix(".platform/nginx/") else {
                 continue;
             };
             // What is Beanstalk's machine there is a folder and two ports here.
-            let contents = file
-                .contents
+            let contents = contents
                 .replace("user nginx;", "daemon off;")
                 .replace(
                     "listen 80 default_server",
@@ -253,14 +396,7 @@ impl Nginx {
             folder,
             process,
         };
-        let listening = async {
-            while TcpStream::connect(address).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, listening)
-            .await
-            .context("nginx does not listen")?;
+        listening(address, "nginx").await?;
         Ok(started)
     }
 
@@ -298,6 +434,18 @@ fn write(path: &Path, contents: &str) -> anyhow::Result<()> {
         fs::create_dir_all(parent)?;
     }
     Ok(fs::write(path, contents)?)
+}
+
+/// Waits until somebody listens.
+async fn listening(address: SocketAddr, who: &str) -> anyhow::Result<()> {
+    let listening = async {
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, listening)
+        .await
+        .with_context(|| format!("{who} does not listen"))
 }
 
 async fn free_address() -> anyhow::Result<SocketAddr> {
