@@ -18,6 +18,13 @@ pub const INTERFACE: &str = "INTERFACE";
 /// Default of [`INTERFACE`].
 pub const DEFAULT_INTERFACE: &str = "0.0.0.0";
 
+/// ID of the cache's user that the program signs in as, by the credentials of its role. Together with
+/// [`CACHE_NAME`], or neither: then the cache is a server that asks nobody, as on a desk.
+pub const CACHE_USER: &str = "CACHE_USER";
+
+/// ID of the replication group that the program signs in to, which is not its address.
+pub const CACHE_NAME: &str = "CACHE_NAME";
+
 /// What the function reads and the template must set.
 pub const FUNCTION: &[&str] = &[REDIS_URL];
 
@@ -35,3 +42,29 @@ pub const FUNCTION_PLATFORM: &[&str] = &[
 
 /// Level of the function's logs, set by Lambda when its `LoggingConfig` names one.
 pub const AWS_LAMBDA_LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
+
+/// Region of the function, set by Lambda like the names of [`FUNCTION_CREDENTIALS`].
+pub const AWS_REGION: &str = "AWS_REGION";
+
+/// Public part of the credentials of the function's role.
+pub const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+
+/// What signs.
+pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+
+/// Token of the role's session.
+pub const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
+
+/// What the function reads to sign in to the cache and Lambda sets, at the same place as
+/// [`FUNCTION_PLATFORM`].
+pub const FUNCTION_CREDENTIALS: &[&str] = &[
+    AWS_REGION,
+    AWS_ACCESS_KEY_ID,
+    AWS_SECRET_ACCESS_KEY,
+    AWS_SESSION_TOKEN,
+];
+
+/// Where the web UI asks for the credentials of its instance's role, read as AWS's SDKs do; nobody sets
+/// it on AWS, where the address is always the same:
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html>.
+pub const AWS_EC2_METADATA_SERVICE_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";

@@ -1,0 +1,152 @@
+//! Sign-in to an ElastiCache cache with a role's own credentials, so that no secret is kept anywhere.
+//!
+//! The password is a token: a presigned request that nobody ever sends. It is signed on the spot, without
+//! a call to AWS, and is good for [`VALIDITY`]; the cache verifies it and asks IAM whether the role has
+//! `elasticache:Connect` on cache and user.
+//! "Authenticating with IAM" of the Amazon ElastiCache user guide:
+//! <https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html>.
+//!
+//! Pure: time and credentials come as arguments. What AWS's own signer (botocore) makes of the same
+//! time, credentials and user is kept in `tests/botocore.json`, and equals these tokens byte for byte.
+//!
+//! Not here: serverless caches, whose token names a `ResourceType`; requests with a body or further
+//! headers.
+//!
+//! Layout: [`SignIn`] and [`token`]; [`Credentials`]; `signature` is Signature Version 4, `date` its
+//! time; [`Presented`] is a token as whoever receives it sees it.
+
+mod credentials;
+mod date;
+mod presented;
+mod signature;
+
+use std::time::{Duration, SystemTime};
+
+use contract::environment::{CACHE_NAME, CACHE_USER};
+use thiserror::Error;
+
+pub use credentials::Credentials;
+pub use presented::{Presented, Refusal};
+use signature::Request;
+
+/// A token opens connections for so long after it was made; a connection that it opened stays open.
+pub const VALIDITY: Duration = Duration::from_secs(900);
+
+/// Who signs in where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// ID of the cache's user.
+    pub user: String,
+    /// ID of the replication group, in lower case as AWS gives it; not its address.
+    pub cache: String,
+}
+
+/// One of the two variables is set and the other is not.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{set} is set and {missing} is not; set both to sign in to the cache, or neither for a server that asks nobody"
+)]
+pub struct OnlyOne {
+    set: &'static str,
+    missing: &'static str,
+}
+
+impl SignIn {
+    /// Reads [`CACHE_USER`] and [`CACHE_NAME`]. Nothing when neither is set: then nobody signs in.
+    ///
+    /// # Errors
+    /// One is set without the other. A program that went on would meet a cache that lets it in by
+    /// accident, or not at all.
+    pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Option<SignIn>, OnlyOne> {
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let only = |set, missing| Err(OnlyOne { set, missing });
+        match (variable(CACHE_USER), variable(CACHE_NAME)) {
+            (Some(user), Some(cache)) => Ok(Some(SignIn { user, cache })),
+            (None, None) => Ok(None),
+            (Some(_), None) => only(CACHE_USER, CACHE_NAME),
+            (None, Some(_)) => only(CACHE_NAME, CACHE_USER),
+        }
+    }
+}
+
+/// The password for one connection, made at a time by credentials of a role.
+///
+/// It opens the cache to whoever has it: it belongs into the `AUTH` command and nowhere else.
+pub fn token(sign_in: &SignIn, region: &str, credentials: &Credentials, at: SystemTime) -> String {
+    let date = date::compact(at);
+    let credential = format!(
+        "{}/{}",
+        credentials.access_key_id,
+        signature::scope(&date, region)
+    );
+    let mut parameters = vec![
+        ("Action", "connect"),
+        ("User", &sign_in.user),
+        ("X-Amz-Algorithm", signature::ALGORITHM),
+        ("X-Amz-Credential", &credential),
+        ("X-Amz-Date", &date),
+        ("X-Amz-Expires", "900"),
+        ("X-Amz-SignedHeaders", "host"),
+    ];
+    if let Some(session_token) = credentials.session_token() {
+        parameters.push(("X-Amz-Security-Token", session_token));
+    }
+    let query: Vec<String> = parameters
+        .iter()
+        .map(|(name, value)| signature::pair(name, value))
+        .collect();
+    let request = Request {
+        host: &sign_in.cache,
+        query: &query,
+        date: &date,
+        region,
+    };
+    let signature = signature::hex(request.sign(credentials.secret_access_key()).as_ref());
+    format!(
+        "{}/?{}&X-Amz-Signature={signature}",
+        sign_in.cache,
+        query.join("&")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(variables: &[(&str, &str)]) -> Result<Option<SignIn>, String> {
+        SignIn::from_env(|name| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn both_variables_sign_in_and_none_does_not() {
+        let sign_in = SignIn {
+            user: "sensors-dev-webui".to_owned(),
+            cache: "sen1abc".to_owned(),
+        };
+        let both = [
+            ("CACHE_USER", "sensors-dev-webui"),
+            ("CACHE_NAME", "sen1abc"),
+        ];
+        assert_eq!(check(&both), Ok(Some(sign_in)));
+        assert_eq!(check(&[]), Ok(None));
+        assert_eq!(check(&[("CACHE_USER", ""), ("CACHE_NAME", "")]), Ok(None));
+    }
+
+    #[test]
+    fn one_variable_without_the_other_is_refused() {
+        let error = check(&[("CACHE_USER", "a")]).unwrap_err();
+        assert!(
+            error.starts_with("CACHE_USER is set and CACHE_NAME is not;"),
+            "{error}"
+        );
+        let error = check(&[("CACHE_NAME", "a"), ("CACHE_USER", "")]).unwrap_err();
+        assert!(
+            error.starts_with("CACHE_NAME is set and CACHE_USER is not;"),
+            "{error}"
+        );
+    }
+}
