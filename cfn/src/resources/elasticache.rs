@@ -45,8 +45,14 @@ crate::reference::kinds! {
     ReplicationGroupReaderEndPointPort =
     "AWS::ElastiCache::ReplicationGroup.ReaderEndPoint.Port", #[doc =
     " `AWS::ElastiCache::SubnetGroup.Name`"] SubnetGroupName =
-    "AWS::ElastiCache::SubnetGroup.Name", #[doc = " `AWS::ElastiCache::UserGroup.Id`"]
-    UserGroupId = "AWS::ElastiCache::UserGroup.Id"
+    "AWS::ElastiCache::SubnetGroup.Name", #[doc = " `AWS::ElastiCache::User.Arn`"]
+    UserArn = "AWS::ElastiCache::User.Arn", #[doc = " `AWS::ElastiCache::UserGroup.Arn`"]
+    UserGroupArn = "AWS::ElastiCache::UserGroup.Arn", #[doc =
+    " `AWS::ElastiCache::UserGroup.Id`"] UserGroupId = "AWS::ElastiCache::UserGroup.Id",
+    #[doc = " `AWS::ElastiCache::UserGroup.Status`"] UserGroupStatus =
+    "AWS::ElastiCache::UserGroup.Status", #[doc = " `AWS::ElastiCache::User.Id`"] UserId
+    = "AWS::ElastiCache::User.Id", #[doc = " `AWS::ElastiCache::User.Status`"] UserStatus
+    = "AWS::ElastiCache::User.Status"
 }
 /// `AWS::ElastiCache::ParameterGroup`
 ///
@@ -1594,6 +1600,474 @@ pub mod subnet_group {
                     minimum: None,
                     maximum: None,
                     unique: false,
+                },
+            },
+        ],
+        required_xor: &[],
+        required_or: &[],
+        dependent_required: &[],
+        dependent_excluded: &[],
+    };
+}
+/// `AWS::ElastiCache::User`
+///
+/// Property types are in [`user`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// `AccessString`
+    ///
+    /// Pattern: `\S`.
+    ///
+    /// Cannot be read back.
+    #[serde(rename = "AccessString", default, skip_serializing_if = "Option::is_none")]
+    pub access_string: Option<Value<String>>,
+    /// `AuthenticationMode`
+    ///
+    /// Cannot be read back.
+    #[serde(
+        rename = "AuthenticationMode",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub authentication_mode: Option<Value<user::AuthenticationMode>>,
+    /// `Engine`
+    ///
+    /// Required.
+    #[serde(rename = "Engine")]
+    pub engine: Value<user::Engine>,
+    /// `NoPasswordRequired`
+    ///
+    /// Cannot be read back.
+    #[serde(
+        rename = "NoPasswordRequired",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub no_password_required: Option<Value<bool>>,
+    /// `Passwords`
+    ///
+    /// At least 1 items.
+    ///
+    /// Cannot be read back.
+    #[serde(rename = "Passwords", default, skip_serializing_if = "Option::is_none")]
+    pub passwords: Option<List<String>>,
+    /// `Tags`
+    ///
+    /// At most 50 items.
+    #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<List<Tag>>,
+    /// `UserId`
+    ///
+    /// Required.
+    ///
+    /// At least 1 characters.
+    ///
+    /// Pattern: `[a-z][a-z0-9\\-]*`.
+    ///
+    /// Changing this replaces the resource.
+    #[serde(rename = "UserId")]
+    pub user_id: Value<String>,
+    /// `UserName`
+    ///
+    /// Required.
+    ///
+    /// At least 1 characters.
+    ///
+    /// Changing this replaces the resource.
+    #[serde(rename = "UserName")]
+    pub user_name: Value<String>,
+}
+impl User {
+    /// With what CloudFormation requires, and nothing else.
+    pub fn new(
+        engine: impl Into<Value<user::Engine>>,
+        user_id: impl Into<Value<String>>,
+        user_name: impl Into<Value<String>>,
+    ) -> Self {
+        Self {
+            access_string: None,
+            authentication_mode: None,
+            engine: engine.into(),
+            no_password_required: None,
+            passwords: None,
+            tags: None,
+            user_id: user_id.into(),
+            user_name: user_name.into(),
+        }
+    }
+}
+impl Resource for User {
+    const TYPE: &'static str = "AWS::ElastiCache::User";
+}
+impl Handle<User> {
+    /// `Ref`: `AWS::ElastiCache::User.Id`.
+    pub const fn reference(self) -> Attribute<crate::resources::elasticache::UserId> {
+        Attribute::reference(self.logical_id)
+    }
+    /// `Fn::GetAtt` of `Arn`.
+    pub const fn arn(self) -> Attribute<crate::resources::elasticache::UserArn> {
+        Attribute::get_att(self.logical_id, "Arn")
+    }
+    /// `Fn::GetAtt` of `Status`.
+    pub const fn status(self) -> Attribute<crate::resources::elasticache::UserStatus> {
+        Attribute::get_att(self.logical_id, "Status")
+    }
+}
+/// Property types of [`User`](super::User).
+pub mod user {
+    use super::*;
+    /// `AWS::ElastiCache::User.AuthenticationMode`
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct AuthenticationMode {
+        /// `Passwords`
+        ///
+        /// At least 1 items.
+        #[serde(rename = "Passwords", default, skip_serializing_if = "Option::is_none")]
+        pub passwords: Option<List<String>>,
+        /// `Type`
+        ///
+        /// Required.
+        ///
+        /// One of `iam`, `no-password-required`, `password`.
+        #[serde(rename = "Type")]
+        pub r#type: Value<String>,
+    }
+    impl AuthenticationMode {
+        /// With what is required, and nothing else.
+        pub fn new(r#type: impl Into<Value<String>>) -> Self {
+            Self {
+                passwords: None,
+                r#type: r#type.into(),
+            }
+        }
+    }
+    /// Values of `Engine`.
+    #[allow(non_camel_case_types)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum Engine {
+        /// `redis`
+        #[serde(rename = "redis")]
+        Redis,
+        /// `valkey`
+        #[serde(rename = "valkey")]
+        Valkey,
+    }
+    impl Engine {
+        /// All values, as CloudFormation writes them.
+        pub const VALUES: &'static [&'static str] = &["redis", "valkey"];
+    }
+    crate::value::literals!(AuthenticationMode, Engine,);
+    crate::value::boxed_literals!();
+    /// What the registry schema says of the type.
+    pub static SHAPE: crate::shape::ResourceShape = crate::shape::ResourceShape {
+        type_name: "AWS::ElastiCache::User",
+        properties: &PROPERTIES,
+        attributes: &["Arn", "Status"],
+        create_only: &["/properties/UserId", "/properties/UserName"],
+        conditional_create_only: &[],
+        write_only: &[
+            "/properties/AccessString",
+            "/properties/AuthenticationMode",
+            "/properties/NoPasswordRequired",
+            "/properties/Passwords",
+        ],
+        primary_identifier: &["/properties/UserId"],
+        permissions: &crate::shape::Permissions {
+            create: &[
+                "elasticache:AddTagsToResource",
+                "elasticache:CreateUser",
+                "elasticache:DescribeUsers",
+                "elasticache:ListTagsForResource",
+            ],
+            read: &["elasticache:DescribeUsers", "elasticache:ListTagsForResource"],
+            update: &[
+                "elasticache:AddTagsToResource",
+                "elasticache:DescribeUsers",
+                "elasticache:ListTagsForResource",
+                "elasticache:ModifyUser",
+                "elasticache:RemoveTagsFromResource",
+            ],
+            delete: &["elasticache:DeleteUser", "elasticache:DescribeUsers"],
+        },
+    };
+    static PROPERTIES: crate::shape::Object = crate::shape::Object {
+        properties: &[
+            crate::shape::Property {
+                name: "AccessString",
+                required: false,
+                shape: crate::shape::Shape::Text(crate::shape::Text {
+                    minimum: None,
+                    maximum: None,
+                    pattern: Some("\\S"),
+                }),
+            },
+            crate::shape::Property {
+                name: "AuthenticationMode",
+                required: false,
+                shape: crate::shape::Shape::Object(&SHAPE_OF_AUTHENTICATION_MODE),
+            },
+            crate::shape::Property {
+                name: "Engine",
+                required: true,
+                shape: crate::shape::Shape::Enum {
+                    values: Engine::VALUES,
+                    case_sensitive: true,
+                },
+            },
+            crate::shape::Property {
+                name: "NoPasswordRequired",
+                required: false,
+                shape: crate::shape::Shape::Boolean,
+            },
+            crate::shape::Property {
+                name: "Passwords",
+                required: false,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Text(crate::shape::Text {
+                        minimum: None,
+                        maximum: None,
+                        pattern: None,
+                    }),
+                    minimum: Some(1u64),
+                    maximum: None,
+                    unique: true,
+                },
+            },
+            crate::shape::Property {
+                name: "Tags",
+                required: false,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Object(&crate::resource::TAG_SHAPE),
+                    minimum: None,
+                    maximum: Some(50u64),
+                    unique: true,
+                },
+            },
+            crate::shape::Property {
+                name: "UserId",
+                required: true,
+                shape: crate::shape::Shape::Text(crate::shape::Text {
+                    minimum: Some(1u64),
+                    maximum: None,
+                    pattern: Some("[a-z][a-z0-9\\\\-]*"),
+                }),
+            },
+            crate::shape::Property {
+                name: "UserName",
+                required: true,
+                shape: crate::shape::Shape::Text(crate::shape::Text {
+                    minimum: Some(1u64),
+                    maximum: None,
+                    pattern: None,
+                }),
+            },
+        ],
+        required_xor: &[],
+        required_or: &[],
+        dependent_required: &[],
+        dependent_excluded: &[],
+    };
+    static SHAPE_OF_AUTHENTICATION_MODE: crate::shape::Object = crate::shape::Object {
+        properties: &[
+            crate::shape::Property {
+                name: "Passwords",
+                required: false,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Text(crate::shape::Text {
+                        minimum: None,
+                        maximum: None,
+                        pattern: None,
+                    }),
+                    minimum: Some(1u64),
+                    maximum: None,
+                    unique: true,
+                },
+            },
+            crate::shape::Property {
+                name: "Type",
+                required: true,
+                shape: crate::shape::Shape::Enum {
+                    values: &["iam", "no-password-required", "password"],
+                    case_sensitive: false,
+                },
+            },
+        ],
+        required_xor: &[],
+        required_or: &[],
+        dependent_required: &[],
+        dependent_excluded: &[],
+    };
+}
+/// `AWS::ElastiCache::UserGroup`
+///
+/// Property types are in [`user_group`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserGroup {
+    /// `Engine`
+    ///
+    /// Required.
+    #[serde(rename = "Engine")]
+    pub engine: Value<user_group::Engine>,
+    /// `Tags`
+    ///
+    /// At most 50 items.
+    #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<List<Tag>>,
+    /// `UserGroupId`
+    ///
+    /// Required.
+    ///
+    /// Pattern: `[a-z][a-z0-9\\-]*`.
+    ///
+    /// Changing this replaces the resource.
+    #[serde(rename = "UserGroupId")]
+    pub user_group_id: Value<String>,
+    /// `UserIds`
+    ///
+    /// Required.
+    ///
+    /// At least 0 items.
+    ///
+    /// Each: Refers to `AWS::ElastiCache::User.Id`.
+    ///
+    /// Each: At least 1 characters.
+    ///
+    /// Each: Pattern: `^[a-zA-Z][a-zA-Z0-9\-]*$`.
+    #[serde(rename = "UserIds")]
+    pub user_ids: List<crate::resources::elasticache::UserId>,
+}
+impl UserGroup {
+    /// With what CloudFormation requires, and nothing else.
+    pub fn new(
+        engine: impl Into<Value<user_group::Engine>>,
+        user_group_id: impl Into<Value<String>>,
+        user_ids: impl Into<List<crate::resources::elasticache::UserId>>,
+    ) -> Self {
+        Self {
+            engine: engine.into(),
+            tags: None,
+            user_group_id: user_group_id.into(),
+            user_ids: user_ids.into(),
+        }
+    }
+}
+impl Resource for UserGroup {
+    const TYPE: &'static str = "AWS::ElastiCache::UserGroup";
+}
+impl Handle<UserGroup> {
+    /// `Ref`: `AWS::ElastiCache::UserGroup.Id`.
+    pub const fn reference(
+        self,
+    ) -> Attribute<crate::resources::elasticache::UserGroupId> {
+        Attribute::reference(self.logical_id)
+    }
+    /// `Fn::GetAtt` of `Arn`.
+    pub const fn arn(self) -> Attribute<crate::resources::elasticache::UserGroupArn> {
+        Attribute::get_att(self.logical_id, "Arn")
+    }
+    /// `Fn::GetAtt` of `Status`.
+    pub const fn status(
+        self,
+    ) -> Attribute<crate::resources::elasticache::UserGroupStatus> {
+        Attribute::get_att(self.logical_id, "Status")
+    }
+}
+/// Property types of [`UserGroup`](super::UserGroup).
+pub mod user_group {
+    use super::*;
+    /// Values of `Engine`.
+    #[allow(non_camel_case_types)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum Engine {
+        /// `redis`
+        #[serde(rename = "redis")]
+        Redis,
+        /// `valkey`
+        #[serde(rename = "valkey")]
+        Valkey,
+    }
+    impl Engine {
+        /// All values, as CloudFormation writes them.
+        pub const VALUES: &'static [&'static str] = &["redis", "valkey"];
+    }
+    crate::value::literals!(Engine,);
+    crate::value::boxed_literals!();
+    /// What the registry schema says of the type.
+    pub static SHAPE: crate::shape::ResourceShape = crate::shape::ResourceShape {
+        type_name: "AWS::ElastiCache::UserGroup",
+        properties: &PROPERTIES,
+        attributes: &["Arn", "Status"],
+        create_only: &["/properties/UserGroupId"],
+        conditional_create_only: &[],
+        write_only: &[],
+        primary_identifier: &["/properties/UserGroupId"],
+        permissions: &crate::shape::Permissions {
+            create: &[
+                "elasticache:AddTagsToResource",
+                "elasticache:CreateUserGroup",
+                "elasticache:DescribeUserGroups",
+                "elasticache:ListTagsForResource",
+            ],
+            read: &["elasticache:DescribeUserGroups", "elasticache:ListTagsForResource"],
+            update: &[
+                "elasticache:AddTagsToResource",
+                "elasticache:DescribeUserGroups",
+                "elasticache:ListTagsForResource",
+                "elasticache:ModifyUserGroup",
+                "elasticache:RemoveTagsFromResource",
+            ],
+            delete: &[
+                "elasticache:DeleteUserGroup",
+                "elasticache:DescribeUserGroups",
+                "elasticache:ListTagsForResource",
+                "elasticache:ModifyReplicationGroup",
+            ],
+        },
+    };
+    static PROPERTIES: crate::shape::Object = crate::shape::Object {
+        properties: &[
+            crate::shape::Property {
+                name: "Engine",
+                required: true,
+                shape: crate::shape::Shape::Enum {
+                    values: Engine::VALUES,
+                    case_sensitive: true,
+                },
+            },
+            crate::shape::Property {
+                name: "Tags",
+                required: false,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Object(&crate::resource::TAG_SHAPE),
+                    minimum: None,
+                    maximum: Some(50u64),
+                    unique: true,
+                },
+            },
+            crate::shape::Property {
+                name: "UserGroupId",
+                required: true,
+                shape: crate::shape::Shape::Text(crate::shape::Text {
+                    minimum: None,
+                    maximum: None,
+                    pattern: Some("[a-z][a-z0-9\\\\-]*"),
+                }),
+            },
+            crate::shape::Property {
+                name: "UserIds",
+                required: true,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Text(crate::shape::Text {
+                        minimum: Some(1u64),
+                        maximum: None,
+                        pattern: Some("^[a-zA-Z][a-zA-Z0-9\\-]*$"),
+                    }),
+                    minimum: Some(0u64),
+                    maximum: None,
+                    unique: true,
                 },
             },
         ],

@@ -72,6 +72,8 @@ pub fn metadata(type_name: &str) -> Option<&'static crate::shape::ResourceShape>
                 &elasticache::replication_group::SHAPE
             }
             "AWS::ElastiCache::SubnetGroup" => &elasticache::subnet_group::SHAPE,
+            "AWS::ElastiCache::User" => &elasticache::user::SHAPE,
+            "AWS::ElastiCache::UserGroup" => &elasticache::user_group::SHAPE,
             "AWS::ElasticBeanstalk::Application" => &elasticbeanstalk::application::SHAPE,
             "AWS::ElasticBeanstalk::ApplicationVersion" => {
                 &elasticbeanstalk::application_version::SHAPE
@@ -120,6 +122,8 @@ pub const TYPES: &[&str] = &[
     "AWS::ElastiCache::ParameterGroup",
     "AWS::ElastiCache::ReplicationGroup",
     "AWS::ElastiCache::SubnetGroup",
+    "AWS::ElastiCache::User",
+    "AWS::ElastiCache::UserGroup",
     "AWS::ElasticBeanstalk::Application",
     "AWS::ElasticBeanstalk::ApplicationVersion",
     "AWS::ElasticBeanstalk::Environment",
