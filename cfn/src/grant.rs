@@ -8,7 +8,7 @@ use crate::intrinsic::Sub;
 use crate::policy::{Document, Statement};
 use crate::problem::Problem;
 use crate::resource::Handle;
-use crate::resources::{iam, kinesis, kinesisfirehose, logs, s3};
+use crate::resources::{elasticache, iam, kinesis, kinesisfirehose, logs, s3};
 use crate::template::Template;
 use crate::value::List;
 
@@ -70,6 +70,41 @@ impl Handle<kinesisfirehose::DeliveryStream> {
     pub fn grant_put(self, template: &mut Template, role: Handle<iam::Role>) {
         let statement = Statement::allow(["firehose:PutRecord"], [self.arn()]);
         template.grant(role, format!("{}Put", self.logical_id()), statement);
+    }
+}
+
+impl Handle<elasticache::ReplicationGroup> {
+    /// Its ARN, which no attribute gives.
+    pub fn arn(self) -> crate::value::Value<String> {
+        Sub::new()
+            .text("arn:")
+            .value(crate::intrinsic::pseudo::partition())
+            .text(":elasticache:")
+            .value(crate::intrinsic::pseudo::region())
+            .text(":")
+            .value(crate::intrinsic::pseudo::account_id())
+            .text(":replicationgroup:")
+            .value(self.reference())
+            .build()
+    }
+
+    /// `role` may sign in as `user` with its own credentials; what the user may do then is said by
+    /// its access string.
+    ///
+    /// See "Authenticating with IAM" of the ElastiCache user guide: the one action is asked for on
+    /// both, cache and user.
+    pub fn grant_connect(
+        self,
+        template: &mut Template,
+        user: Handle<elasticache::User>,
+        role: Handle<iam::Role>,
+    ) {
+        let of: [crate::value::Value<String>; 2] = [self.arn(), user.arn().into()];
+        template.grant(
+            role,
+            format!("{}Connect", self.logical_id()),
+            Statement::allow(["elasticache:Connect"], of),
+        );
     }
 }
 

@@ -259,3 +259,100 @@ fn needless_trust_and_needless_grants_to_services_are_found() {
         assert_eq!(found, [(FindingKind::Unused, expected.to_owned())]);
     }
 }
+
+/// A cache with two users, the function's settings refer to the cache and perhaps to a user of it.
+fn signing_in(user: Option<&str>, resources: serde_json::Value) -> Vec<(FindingKind, String)> {
+    findings(|template| {
+        let user_of = |id: &str| {
+            json!({"Type": "AWS::ElastiCache::User", "Properties": {
+                "Engine": "valkey", "UserId": id, "UserName": id,
+                "AccessString": "on ~* +get", "AuthenticationMode": {"Type": "iam"},
+            }})
+        };
+        let all = &mut template["Resources"];
+        all["Writer"] = user_of("writer");
+        all["Reader"] = user_of("reader");
+        all["Users"] = json!({"Type": "AWS::ElastiCache::UserGroup", "Properties": {
+            "Engine": "valkey", "UserGroupId": "users", "UserIds": [{"Ref": "Writer"}, {"Ref": "Reader"}],
+        }});
+        all["SignInCache"] = json!({"Type": "AWS::ElastiCache::ReplicationGroup", "Properties": {
+            "ReplicationGroupDescription": "x", "ReplicationGroupId": "group",
+            "TransitEncryptionEnabled": true, "UserGroupIds": [{"Ref": "Users"}],
+        }});
+        let variables = &mut all["Function"]["Properties"]["Environment"]["Variables"];
+        variables["NAME"] = json!({"Ref": "SignInCache"});
+        if let Some(user) = user {
+            variables["USER"] = json!({"Ref": user});
+        }
+        let policy = json!({"PolicyName": "Connect", "PolicyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Action": "elasticache:Connect", "Resource": resources}],
+        }});
+        let policies = &mut all["FunctionRole"]["Properties"]["Policies"];
+        policies.as_array_mut().unwrap().push(policy);
+    })
+}
+
+#[test]
+fn signing_in_needs_exactly_the_cache_and_the_user_of_the_settings() {
+    let group = "arn:aws:elasticache:eu-central-1:123456789012:replicationgroup:group";
+    let user = |name: &str| format!("arn:aws:elasticache:eu-central-1:123456789012:user:{name}");
+    let (writer, reader) = (user("writer"), user("reader"));
+    for (named, resources, expected) in [
+        (Some("Writer"), json!([group, writer]), &[][..]),
+        (
+            Some("Writer"),
+            json!([group]),
+            &[(
+                FindingKind::Missing,
+                "add elasticache:Connect on arn:aws:elasticache:eu-central-1:123456789012:user:writer to a policy of FunctionRole",
+            )],
+        ),
+        (
+            Some("Writer"),
+            json!([writer]),
+            &[(
+                FindingKind::Missing,
+                "replicationgroup:group to a policy of FunctionRole",
+            )],
+        ),
+        (
+            Some("Writer"),
+            json!([group, writer, reader]),
+            &[(
+                FindingKind::Unused,
+                "means arn:aws:elasticache:eu-central-1:123456789012:user:reader, which nothing",
+            )],
+        ),
+        (
+            Some("Reader"),
+            json!([group, writer]),
+            &[
+                (FindingKind::Missing, "user:reader to a policy"),
+                (FindingKind::Unused, "user:writer, which nothing"),
+            ],
+        ),
+        (
+            Some("Writer"),
+            json!([
+                group,
+                "arn:aws:elasticache:eu-central-1:123456789012:user:*"
+            ]),
+            &[(
+                FindingKind::Wildcard,
+                "name what is needed, arn:aws:elasticache:eu-central-1:123456789012:user:writer",
+            )],
+        ),
+        // Which one the program takes cannot be seen.
+        (None, json!([group, writer]), &[]),
+        (None, json!([group, writer, reader]), &[]),
+    ] {
+        let found = signing_in(named, resources.clone());
+        let fits = found.len() == expected.len()
+            && found
+                .iter()
+                .zip(expected)
+                .all(|(found, expected)| found.0 == expected.0 && found.1.contains(expected.1));
+        assert!(fits, "{named:?} {resources}: {found:#?}");
+    }
+}

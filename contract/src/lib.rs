@@ -3,8 +3,10 @@
 //! Nothing here does IO, and nothing here knows AWS's formats.
 //! A name that stands in this crate stands nowhere else in the repository.
 //!
-//! Layout: [`topic`], [`environment`], [`redis`], [`http`], [`timing`], [`metrics`], and [`message`] for what travels.
+//! Layout: [`topic`], [`environment`], [`redis`] and who may do what there in [`access`], [`http`],
+//! [`timing`], [`metrics`], and [`message`] for what travels.
 
+pub mod access;
 pub mod environment;
 pub mod http;
 pub mod message;

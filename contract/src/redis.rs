@@ -3,6 +3,9 @@
 //! [`COUNT`], [`LATEST`] and [`CHANNEL`] keep the names of the original system.
 //! Nothing here needs a server newer than Redis 6.2.
 
+/// Pattern of all keys here, and of nothing else.
+pub const KEYS: &str = "sensor*";
+
 /// Integer: all records ever counted.
 pub const COUNT: &str = "sensorCount";
 
@@ -73,4 +76,27 @@ pub fn device_key(device: &str) -> String {
 /// Key of the watermark of one stream and partition key.
 pub fn mark_key(stream_arn: &str, partition_key: &str) -> String {
     format!("{MARK_PREFIX}{stream_arn}:{partition_key}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_of_the_pattern() {
+        let (start, end) = KEYS.split_at(KEYS.len() - 1);
+        assert_eq!(end, "*");
+        for key in [
+            COUNT,
+            LATEST,
+            SEQ,
+            EPOCH,
+            DEVICES,
+            DEVICE_PREFIX,
+            MARK_PREFIX,
+            LEDGER,
+        ] {
+            assert!(key.starts_with(start), "{key}");
+        }
+    }
 }

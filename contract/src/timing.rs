@@ -35,7 +35,16 @@ pub const MAXIMUM_RECORD_AGE: Duration = Duration::from_secs(6 * 60 * 60);
 /// retries for seven days at most).
 pub const WATERMARK_TTL: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
+/// ElastiCache ends a connection that was signed in with IAM after so long:
+/// <https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html#auth-iam-limits>.
+pub const CACHE_CONNECTION_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Programs give up a connection to the cache after so long, before it is ended under a batch or a
+/// browser.
+pub const CACHE_CONNECTION_RENEWAL: Duration = Duration::from_secs(11 * 60 * 60);
+
 const _: () = {
+    assert!(CACHE_CONNECTION_RENEWAL.as_secs() < CACHE_CONNECTION_LIFETIME.as_secs());
     assert!(HEARTBEAT.as_secs() * 2 < NGINX_TIMEOUT.as_secs());
     assert!(NGINX_TIMEOUT.as_secs() < BALANCER_IDLE_TIMEOUT.as_secs());
     assert!(

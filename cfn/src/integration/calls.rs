@@ -411,7 +411,9 @@ impl<'a> Calls<'a> {
     }
 
     /// `elasticache:Connect` to the caches that a program's settings refer to, when their users sign
-    /// in with IAM. Which user it takes is the program's choice, so each may be granted.
+    /// in with IAM: on the cache, and on the users that the settings refer to as well. When they refer
+    /// to none, which user it takes is the program's choice, so each may be granted.
+    /// ("Authenticating with IAM" of the ElastiCache user guide.)
     fn cache_sign_in(&mut self, program: &ResolvedResource, site: &Site) {
         for cache in self.resolved.of_type("AWS::ElastiCache::ReplicationGroup") {
             if !program.depends_on.contains(&cache.logical_id) {
@@ -434,8 +436,14 @@ impl<'a> Calls<'a> {
             if let Some(arn) = cache.arn() {
                 self.need(site, "elasticache:Connect", arn, Keys::new());
             }
-            for arn in users.into_iter().filter_map(ResolvedResource::arn) {
-                self.push(site, "elasticache:Connect", arn, Keys::new(), false);
+            let is_named = |user: &&ResolvedResource| program.depends_on.contains(&user.logical_id);
+            let names_one = users.iter().any(is_named);
+            for user in users {
+                if let Some(arn) = user.arn()
+                    && (!names_one || is_named(&user))
+                {
+                    self.push(site, "elasticache:Connect", arn, Keys::new(), names_one);
+                }
             }
         }
     }
