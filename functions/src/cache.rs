@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use contract::timing;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, ServerErrorKind};
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisError, ServerErrorKind};
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use crate::batch::Group;
+use crate::connection::{ConnectError, Connector};
 use crate::script::{Counted, Limits, Script};
 
 /// Time to connect, TLS included.
@@ -43,9 +44,10 @@ pub struct Unavailable {
 /// The connection and the script.
 #[derive(Debug)]
 pub struct Cache {
-    client: Client,
+    connector: Connector,
     script: Script,
     connection: Option<MultiplexedConnection>,
+    connected: SystemTime,
     used: SystemTime,
 }
 
@@ -53,25 +55,28 @@ pub struct Cache {
 enum Failure {
     #[error("{0}")]
     Redis(#[from] RedisError),
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
     #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
-    Connect,
+    NoConnection,
     #[error("no answer within {} s", RESPONSE_TIMEOUT.as_secs())]
     Answer,
 }
 
 impl Cache {
     /// Nothing is connected before the first batch.
-    pub fn new(client: Client) -> Self {
-        Self::with_limits(client, Limits::default())
+    pub fn new(connector: impl Into<Connector>) -> Self {
+        Self::with_limits(connector, Limits::default())
     }
 
     /// With other limits than the contract's.
-    pub fn with_limits(client: Client, limits: Limits) -> Self {
+    pub fn with_limits(connector: impl Into<Connector>, limits: Limits) -> Self {
         let script = Script::new(limits);
         Self {
-            client,
+            connector: connector.into(),
             script,
             connection: None,
+            connected: SystemTime::UNIX_EPOCH,
             used: SystemTime::UNIX_EPOCH,
         }
     }
@@ -125,7 +130,7 @@ impl Cache {
 
     fn connection_is_kept(&mut self) -> bool {
         // The wall clock, since the other one may stand still in the freezer.
-        if self.used.elapsed().is_ok_and(|idle| idle > IDLE_TIMEOUT) {
+        if is_over(self.connected, self.used, SystemTime::now()) {
             self.connection = None;
         }
         self.connection.is_some()
@@ -134,7 +139,11 @@ impl Cache {
     async fn attempt(&mut self, command: &Cmd) -> Result<Counted, Failure> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(connect(&self.client).await?),
+            none => {
+                let connection = connect(&self.connector).await?;
+                self.connected = SystemTime::now();
+                none.insert(connection)
+            }
         };
         let counted = match send(connection, command).await {
             Err(Failure::Redis(error))
@@ -161,15 +170,22 @@ pub fn patience(remaining: Duration) -> Duration {
         .max(remaining / 2)
 }
 
-async fn connect(client: &Client) -> Result<MultiplexedConnection, Failure> {
+/// Whether a connection is not to be tried any more: unused for too long, or so old that the cache may
+/// end it while a batch is on it.
+fn is_over(connected: SystemTime, used: SystemTime, now: SystemTime) -> bool {
+    let longer_ago =
+        |then: SystemTime, limit| now.duration_since(then).is_ok_and(|age| age > limit);
+    longer_ago(used, IDLE_TIMEOUT) || longer_ago(connected, timing::CACHE_CONNECTION_RENEWAL)
+}
+
+async fn connect(connector: &Connector) -> Result<MultiplexedConnection, Failure> {
     // Timeouts are ours: the client's own are too short for a large batch.
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None);
-    let connecting = client.get_multiplexed_async_connection_with_config(&config);
-    Ok(timeout(CONNECT_TIMEOUT, connecting)
+    Ok(timeout(CONNECT_TIMEOUT, connector.connect(&config))
         .await
-        .map_err(|_| Failure::Connect)??)
+        .map_err(|_| Failure::NoConnection)??)
 }
 
 async fn send<T: redis::FromRedisValue>(
@@ -184,6 +200,23 @@ async fn send<T: redis::FromRedisValue>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_is_given_up_before_anybody_ends_it() {
+        let check = |age: u64, idle: u64, expected: bool| {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+            let ago = |seconds| now - Duration::from_secs(seconds);
+            let over = is_over(ago(age), ago(idle), now);
+            assert_eq!(over, expected, "{age} s old, unused for {idle} s");
+        };
+        check(0, 0, false);
+        check(300, 300, false);
+        check(301, 301, true);
+        check(11 * 60 * 60, 1, false);
+        check(11 * 60 * 60 + 1, 1, true);
+        // Lambda has it frozen for a night.
+        check(9 * 60 * 60, 8 * 60 * 60, true);
+    }
 
     #[test]
     fn patience_ends_before_the_deadline() {

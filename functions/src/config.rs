@@ -2,24 +2,25 @@
 
 use anyhow::bail;
 use contract::environment::{self, REDIS_URL};
-use redis::IntoConnectionInfo as _;
+
+use crate::connection::Connector;
 
 /// The function's settings.
 #[derive(Debug)]
 pub struct Config {
     /// The cache. Nothing is connected yet.
-    pub redis: redis::Client,
+    pub cache: Connector,
 }
 
 impl Config {
-    /// Reads [`environment::FUNCTION`], and proves the presence of
-    /// [`environment::FUNCTION_PLATFORM`], which the Lambda runtime needs.
+    /// Reads [`environment::FUNCTION`], and [`environment::FUNCTION_CREDENTIALS`] when the cache asks who
+    /// we are; proves the presence of [`environment::FUNCTION_PLATFORM`], which the Lambda runtime needs.
     ///
     /// # Errors
     /// Names everything that is missing at once. A URL is never repeated, since it may hold a password.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let set = |name: &&&str| variable(name).is_none_or(|value| value.is_empty());
-        let missing: Vec<&str> = environment::FUNCTION
+        let missing: Vec<&str> = [REDIS_URL]
             .iter()
             .chain(environment::FUNCTION_PLATFORM)
             .filter(set)
@@ -27,24 +28,13 @@ impl Config {
             .collect();
         if !missing.is_empty() {
             bail!(
-                "environment variables missing: {}; the template sets {}, Lambda sets the rest",
+                "environment variables missing: {}; the template sets {REDIS_URL}, Lambda sets the rest",
                 missing.join(", "),
-                environment::FUNCTION.join(", "),
             );
         }
-        let url = variable(REDIS_URL).unwrap_or_default();
-        let Ok(redis) = client(&url) else {
-            bail!("{REDIS_URL} is not a Redis URL; expected something like rediss://host:6379");
-        };
-        Ok(Self { redis })
+        let cache = Connector::new(&variable(REDIS_URL).unwrap_or_default(), variable)?;
+        Ok(Self { cache })
     }
-}
-
-fn client(url: &str) -> redis::RedisResult<redis::Client> {
-    let info = url.into_connection_info()?;
-    // The last piece of a command must not wait until what went before is acknowledged.
-    let tcp = info.tcp_settings().clone().set_nodelay(true);
-    redis::Client::open(info.set_tcp_settings(tcp))
 }
 
 #[cfg(test)]
@@ -59,7 +49,7 @@ mod tests {
                 .map(|(_, value)| (*value).to_owned())
         };
         match Config::from_env(look_up) {
-            Ok(config) => config.redis.get_connection_info().addr().to_string(),
+            Ok(config) => config.cache.address(),
             Err(error) => error.to_string(),
         }
     }

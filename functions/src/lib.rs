@@ -26,12 +26,13 @@
 //! # Layout
 //!
 //! [`intake`] the way in, [`event`] what Lambda sends, [`sequence`] and [`record`] one record, [`batch`] a whole event folded by
-//! device, [`script`] the step in the cache, [`cache`] the connection, [`handler`] one invocation,
-//! [`metrics`] and [`log`] what is told of it, [`config`] the environment.
+//! device, [`script`] the step in the cache, [`cache`] the kept connection,
+//! [`connection`] how it is made, [`handler`] one invocation, [`metrics`] and [`log`] what is told of it, [`config`] the environment.
 
 pub mod batch;
 pub mod cache;
 pub mod config;
+pub mod connection;
 pub mod event;
 pub mod handler;
 pub mod intake;
@@ -53,7 +54,7 @@ use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
 pub fn run(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     log::start(&variable)?;
     let config = config::Config::from_env(&variable)?;
-    let function = handler::Function::new(cache::Cache::new(config.redis), metrics::write);
+    let function = handler::Function::new(cache::Cache::new(config.cache), metrics::write);
     let place = intake::Place::default();
     let handle = async |event: LambdaEvent<Option<batch::Batch>>| {
         let batch = place.take().or(event.payload);
