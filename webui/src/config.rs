@@ -5,13 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::bail;
 use contract::{environment, http};
 
+use crate::cache::Cache;
+
 /// The server's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen.
     pub address: SocketAddr,
     /// The cache. Nothing is connected yet.
-    pub redis: redis::Client,
+    pub cache: Cache,
     /// How many WebSockets are let in.
     pub caps: Caps,
 }
@@ -32,12 +34,13 @@ pub const CAPS: Caps = Caps {
 };
 
 impl Config {
-    /// Reads [`environment::WEBUI`].
+    /// Reads [`environment::WEBUI`], and [`environment::AWS_EC2_METADATA_SERVICE_ENDPOINT`] when the cache
+    /// asks who we are.
     ///
     /// # Errors
     /// Names everything that is wrong at once. A URL is never repeated, since it may hold a password.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
-        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut problems = Vec::new();
         let port = match variable(environment::PORT) {
             None => environment::DEFAULT_PORT,
@@ -60,25 +63,11 @@ impl Config {
                 environment::DEFAULT_INTERFACE
             ));
         });
-        let redis = match variable(environment::REDIS_URL) {
-            None => {
-                problems.push(format!(
-                    "{} is not set, expected something like redis://127.0.0.1:6379",
-                    environment::REDIS_URL
-                ));
-                Err(())
-            }
-            Some(url) => redis::Client::open(url).map_err(|_| {
-                problems.push(format!(
-                    "{} is not a Redis URL, expected something like rediss://host:6379",
-                    environment::REDIS_URL
-                ));
-            }),
-        };
-        match (address, redis) {
-            (Ok(interface), Ok(redis)) if problems.is_empty() => Ok(Self {
+        let cache = Cache::from_env(variable).map_err(|found| problems.extend(found));
+        match (address, cache) {
+            (Ok(interface), Ok(cache)) if problems.is_empty() => Ok(Self {
                 address: SocketAddr::new(interface, port),
-                redis,
+                cache,
                 caps: CAPS,
             }),
             _ => bail!("{}", problems.join("; ")),
@@ -117,6 +106,24 @@ mod tests {
         ] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn half_of_a_sign_in_is_refused() {
+        let url = ("REDIS_URL", "rediss://cache");
+        let error = check(&[url, ("CACHE_USER", "webui")]).unwrap_err();
+        assert!(
+            error.starts_with("CACHE_USER is set and CACHE_NAME is not"),
+            "{error}"
+        );
+        let both = [url, ("CACHE_USER", "webui"), ("CACHE_NAME", "cache")];
+        assert!(check(&both).is_ok());
+        let endpoint = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ftp://x");
+        let error = check(&[&both[..], &[endpoint]].concat()).unwrap_err();
+        assert!(
+            error.starts_with("AWS_EC2_METADATA_SERVICE_ENDPOINT is \"ftp://x\""),
+            "{error}"
+        );
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! One connection listens to the channel, another reads. Listening begins before reading, so nothing
 //! falls between; announcements that the read already contains are told by their number.
 //! Pub/sub delivers at most once, so the position in the cache is also asked for from time to time.
+//!
+//! A cache that asks who we are ends every connection some day. Before it does, new ones take over from
+//! the old ones, and nobody notices.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +14,13 @@ use anyhow::{Context, bail};
 use contract::message::{Announcement, Device, Message};
 use contract::redis::{CHANNEL, COUNT, DEVICES, EPOCH, LATEST, SEQ, device_key, field};
 use futures_util::StreamExt;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use redis::AsyncConnectionConfig;
+use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::board::{Applied, Snapshot};
+use crate::cache::Cache;
 use crate::hub::Hub;
 
 /// Time to connect, TLS included.
@@ -33,16 +37,19 @@ const CHECK: Duration = Duration::from_secs(3);
 /// up to half, so that several servers do not come back all at once.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// Time until the next attempt when connections could not be renewed; the old ones still work.
+const RENEWAL_RETRY: Duration = Duration::from_secs(60);
+
 /// Devices read at once.
 const PIECE: usize = 256;
 
 /// Follows the cache until dropped.
-pub(crate) async fn follow(client: Client, hub: Arc<Hub>) {
+pub(crate) async fn follow(cache: Cache, hub: Arc<Hub>) {
     let mut wait = BACKOFF.0;
     let mut before = false;
     loop {
         let was_ready = &mut false;
-        let Err(error) = session(&client, &hub, before, was_ready).await;
+        let Err(error) = session(&cache, &hub, before, was_ready).await;
         if *was_ready {
             before = true;
             wait = BACKOFF.0;
@@ -58,56 +65,96 @@ pub(crate) async fn follow(client: Client, hub: Arc<Hub>) {
     }
 }
 
+/// Both connections.
+struct Link {
+    sink: PubSubSink,
+    announcements: PubSubStream,
+    cache: MultiplexedConnection,
+}
+
+impl Link {
+    /// Connects, listens, and then reads everything.
+    async fn open(cache: &Cache, hub: &Hub) -> anyhow::Result<Link> {
+        let client = cache.client().await.context("sign in")?;
+        let listener = timeout(CONNECT_TIMEOUT, client.get_async_pubsub());
+        let listener = listener
+            .await
+            .context("connect in time")?
+            .map_err(|error| cache.explain(error))
+            .context("connect")?;
+        let (mut sink, announcements) = listener.split();
+        let subscribed = timeout(RESPONSE_TIMEOUT, sink.subscribe(CHANNEL));
+        subscribed
+            .await
+            .context("subscribe in time")?
+            .context("subscribe")?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let mut reading = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .map_err(|error| cache.explain(error))
+            .context("connect for reading")?;
+        read_all(&mut reading, hub).await?;
+        Ok(Link {
+            sink,
+            announcements,
+            cache: reading,
+        })
+    }
+}
+
 /// From connecting to the first failure.
 async fn session(
-    client: &Client,
+    cache: &Cache,
     hub: &Hub,
     before: bool,
     was_ready: &mut bool,
 ) -> anyhow::Result<std::convert::Infallible> {
-    let listener = timeout(CONNECT_TIMEOUT, client.get_async_pubsub());
-    let listener = listener
-        .await
-        .context("connect in time")?
-        .context("connect")?;
-    let (mut sink, mut announcements) = listener.split();
-    let subscribed = timeout(RESPONSE_TIMEOUT, sink.subscribe(CHANNEL));
-    subscribed
-        .await
-        .context("subscribe in time")?
-        .context("subscribe")?;
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(RESPONSE_TIMEOUT));
-    let mut cache = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-        .context("connect for reading")?;
-
-    read_all(&mut cache, hub).await?;
+    let mut link = Link::open(cache, hub).await?;
     *was_ready = true;
     if before {
         hub.metrics.reconnects.increment();
     }
     info!("following the cache");
 
+    // Several servers do not come back all at once.
+    let renewal = || Instant::now() + cache.renewal.mul_f64(1.0 - fastrand::f64() / 10.0);
+    let mut renew_at = renewal();
     let mut check = interval_at(Instant::now() + CHECK, CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ahead = None;
     loop {
         tokio::select! {
-            announcement = announcements.next() => {
+            announcement = link.announcements.next() => {
                 let Some(announcement) = announcement else {
                     bail!("the connection was closed");
                 };
                 hub.metrics.announcements.increment();
-                take(announcement.get_payload_bytes(), &mut cache, hub).await?;
+                take(announcement.get_payload_bytes(), &mut link.cache, hub).await?;
             }
             _ = check.tick() => {
-                let pong = timeout(RESPONSE_TIMEOUT, sink.ping::<redis::Value>());
+                let pong = timeout(RESPONSE_TIMEOUT, link.sink.ping::<redis::Value>());
                 pong.await.context("ping in time")?.context("ping")?;
-                ahead = look_ahead(&mut cache, hub, ahead).await?;
+                ahead = look_ahead(&mut link.cache, hub, ahead).await?;
             }
+            () = sleep_until(renew_at) => match Link::open(cache, hub).await {
+                Ok(renewed) => {
+                    link = renewed;
+                    renew_at = renewal();
+                    hub.metrics.reconnects.increment();
+                    info!("following the cache on new connections");
+                }
+                Err(error) => {
+                    renew_at = Instant::now() + RENEWAL_RETRY;
+                    warn!(
+                        error = format!("{error:#}"),
+                        retry_in_ms = RENEWAL_RETRY.as_millis() as u64,
+                        "the connections to the cache are not renewed, the old ones go on"
+                    );
+                }
+            },
         }
     }
 }

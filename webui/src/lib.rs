@@ -6,7 +6,8 @@
 //!
 //! What it deliberately is not: a store. Whatever it holds can be read again from the cache.
 //!
-//! Layout, in reading order: [`Config`]; `follower` is the only one that talks to the cache;
+//! Layout, in reading order: [`Config`]; [`Cache`] says where the cache is and signs in, with
+//! what `metadata` gives it; `follower` is the only one that talks to the cache;
 //! `board` is the state, `rate` its records a second; `hub` publishes it; `audience` brings it
 //! to all browsers; `socket` is one browser's WebSocket on `wire`, the protocol's bytes; `admission` says who is let in; `server` is the HTTP
 //! side, `page` what it serves, `metrics` what it tells.
@@ -14,9 +15,11 @@
 mod admission;
 mod audience;
 mod board;
+mod cache;
 mod config;
 mod follower;
 mod hub;
+mod metadata;
 mod metrics;
 mod page;
 mod rate;
@@ -35,6 +38,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use cache::Cache;
 pub use config::{CAPS, Caps, Config};
 pub use server::{App, app};
 
@@ -57,7 +61,7 @@ pub async fn run(
         .context("read the listener's address")?;
     let app = App::new(config.caps, shutdown.clone());
     let hub = Arc::clone(app.hub());
-    let follower = tokio::spawn(follower::follow(config.redis, Arc::clone(&hub)));
+    let follower = tokio::spawn(follower::follow(config.cache, Arc::clone(&hub)));
     let publisher = tokio::spawn({
         let hub = Arc::clone(&hub);
         async move { hub.publish_forever().await }

@@ -109,6 +109,12 @@ pub fn token(sign_in: &SignIn, region: &str, credentials: &Credentials, at: Syst
     )
 }
 
+/// A time as AWS writes it, `2026-11-23T05:30:00Z` or `20261123T053000Z`; such as that at which
+/// credentials expire.
+pub fn time(text: &str) -> Option<SystemTime> {
+    date::parse(&text.replace(['-', ':'], ""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -162,13 +162,13 @@ impl Server {
         server
     }
 
-    pub(crate) async fn start_with(redis: redis::Client, caps: Caps) -> Self {
+    pub(crate) async fn start_with(cache: impl Into<webui::Cache>, caps: Caps) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
         let config = Config {
             address,
-            redis,
+            cache: cache.into(),
             caps,
         };
         let task = tokio::spawn(webui::run(listener, config, shutdown.clone()));
