@@ -28,6 +28,7 @@ pub const FUNCTION: Access = Access {
         "del",
         "get",
         "hget",
+        "hkeys",
         "hmget",
         "hset",
         "hstrlen",

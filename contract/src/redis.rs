@@ -25,9 +25,10 @@ pub const DEVICES: &str = "sensorDevices";
 /// Prefix of a device's hash, see [`device_key`]; its fields are in [`field`].
 pub const DEVICE_PREFIX: &str = "sensor:";
 
-/// Prefix of the watermarks: last counted sequence number of one stream and partition key.
-/// `sensorMark:<stream ARN>:<partition key>`, a string with a time to live of
-/// [`timing::WATERMARK_TTL`](crate::timing::WATERMARK_TTL), renewed by every record.
+/// Prefix of the watermarks: last counted sequence number of one stream and partition key, under
+/// `sensorMark:<stream ARN>:<partition key>`. That is a field of the device's hash while the device is
+/// kept; from its eviction on it is a key of that name, with a time to live of
+/// [`timing::WATERMARK_TTL`](crate::timing::WATERMARK_TTL).
 pub const MARK_PREFIX: &str = "sensorMark:";
 
 /// Pub/sub channel on which every new state is announced, see
@@ -73,7 +74,7 @@ pub fn device_key(device: &str) -> String {
     format!("{DEVICE_PREFIX}{device}")
 }
 
-/// Key of the watermark of one stream and partition key.
+/// Field, or key, of the watermark of one stream and partition key, see [`MARK_PREFIX`].
 pub fn mark_key(stream_arn: &str, partition_key: &str) -> String {
     format!("{MARK_PREFIX}{stream_arn}:{partition_key}")
 }

@@ -2,37 +2,41 @@
 --
 -- In front of this text stands a table `C` of names and limits, made from the contract.
 --
--- ARGV[1]  random text: the epoch, should this be the first state
--- then, for every stream and partition key of the batch:
---   +0 key of the watermark        +4 highest sequence number
---   +1 device                      +5 arrival of the latest record, in milliseconds
---   +2 number of records           +6 its sequence number
---   +3 their sequence numbers,     +7 its message as JSON
+-- ARGV[1]   random text: the epoch, should this be the first state
+-- ARGV[2]   MessagePack: a list with WIDTH values for every stream and partition key of the batch:
+--   +0 where in ARGV the stream's ARN stands    +5 the highest of them, empty if it is the only one
+--   +1 partition key                            +6 the latest record's, empty if it is the highest
+--   +2 bytes at the key's end that are device   +7 arrival of the latest record, in milliseconds
+--   +3 number of records                        +8 its message as JSON
+--   +4 their sequence numbers,
 --      ascending, spaces between
--- A single record's number stands in +3 alone, +4 and +6 are empty: there may be ten thousand of them.
+-- ARGV[3]…  ARNs of the streams
 --
 -- Answers { new, duplicates, changed devices, evicted devices, seq }; seq is 0 if nothing was new.
+--
+-- A watermark is a field of its device's hash while the device is kept, and a key of the same name with
+-- a time to live afterwards: a call costs more than a field, and renewing a time to live most of all.
 --
 -- Everything is read, and everything that can fail on foreign data has failed, before the first write:
 -- Redis does not take back what a script wrote before its error.
 
-local WIDTH = 8
+local WIDTH = 9
 
 -- Sequence numbers have up to 129 digits, no Lua number holds them.
--- They come without leading zeros, so the longer is the greater.
+-- They come without leading zeros, so the longer is the greater; arrivals are compared alike.
 local function above(a, b)
   if #a ~= #b then return #a > #b end
   return a > b
 end
 
 local function later(at, sequence, other_at, other_sequence)
-  if at ~= other_at then return at > other_at end
+  if at ~= other_at then return above(at, other_at) end
   return above(sequence, other_sequence)
 end
 
-local function only(sequence, sequences)
-  if sequence == '' then return sequences end
-  return sequence
+local function either(text, other)
+  if text == '' then return other end
+  return text
 end
 
 -- Lua's own conversion turns to exponents at 10^14.
@@ -49,17 +53,47 @@ local function integer(key)
   return number
 end
 
+local function digits(text)
+  return text and string.find(text, '^%d+$') and text or ''
+end
+
 -- What is new, by the watermarks.
 
-local states, by_device, marks = {}, {}, {}
+local groups = cmsgpack.unpack(ARGV[2])
+local prefixes = {}
+for i = 3, #ARGV do
+  prefixes[i] = C.mark_prefix .. ARGV[i] .. ':'
+end
+
+local states, by_device = {}, {}
 local new, duplicates = 0, 0
 
-for i = 2, #ARGV, WIDTH do
-  local device, sequences = ARGV[i + 1], ARGV[i + 3]
-  local last = only(ARGV[i + 4], sequences)
-  local records = tonumber(ARGV[i + 2])
+for i = 1, #groups, WIDTH do
+  local partition_key = groups[i + 1]
+  local device = string.sub(partition_key, -groups[i + 2])
+  local field = prefixes[groups[i]] .. partition_key
+  local state, mark = by_device[device], nil
+  if state then
+    mark = redis.call('HGET', state.key, field)
+  else
+    local key = C.device_prefix .. device
+    local stored = redis.call('HMGET', key, C.device_count, C.device_at, C.device_sequence, field)
+    state = {
+      device = device,
+      key = key,
+      count = tonumber(stored[1] or '0') or 0,
+      at = digits(stored[2]),
+      sequence = digits(stored[3]),
+      kept = stored[2],
+    }
+    by_device[device] = state
+    mark = stored[4]
+  end
+  mark = mark or redis.call('GET', field)
+
+  local records, sequences = groups[i + 3], groups[i + 4]
+  local last = either(groups[i + 5], sequences)
   local fresh = records
-  local mark = redis.call('GET', ARGV[i])
   if mark and not above(last, mark) then
     fresh = 0
   elseif mark and not above(string.match(sequences, '^%d+'), mark) then
@@ -72,27 +106,20 @@ for i = 2, #ARGV, WIDTH do
   duplicates = duplicates + records - fresh
 
   if fresh > 0 then
-    marks[#marks + 1] = i
-    local state = by_device[device]
-    if not state then
-      local key = C.device_prefix .. device
-      local stored = redis.call('HMGET', key, C.device_count, C.device_at, C.device_sequence)
-      state = {
-        device = device,
-        key = key,
-        count = tonumber(stored[1] or '0') or 0,
-        at = tonumber(stored[2] or '-1') or -1,
-        sequence = stored[3] or '',
-      }
-      by_device[device] = state
+    if state.field then
+      -- Another stream or key of the same device.
+      state.others = state.others or {}
+      table.insert(state.others, { field, last })
+    else
+      state.field, state.mark = field, last
       states[#states + 1] = state
     end
     state.count = state.count + fresh
     -- The batch's latest record may itself be a duplicate when arrival times run backwards;
     -- then the device already holds it, and this is false.
-    local at, sequence = tonumber(ARGV[i + 5]), only(ARGV[i + 6], sequences)
+    local at, sequence = groups[i + 7], either(groups[i + 6], last)
     if later(at, sequence, state.at, state.sequence) then
-      state.at, state.sequence, state.message = at, sequence, ARGV[i + 7]
+      state.at, state.sequence, state.message = at, sequence, groups[i + 8]
     end
   end
 end
@@ -104,11 +131,14 @@ end
 -- The rest of what is needed.
 
 local ledger = redis.call('HMGET', C.ledger, C.ledger_at, C.ledger_sequence, C.ledger_bytes)
-local best = { at = tonumber(ledger[1] or '-1') or -1, sequence = ledger[2] or '' }
+local best = { at = digits(ledger[1]), sequence = digits(ledger[2]) }
 local bytes = tonumber(ledger[3] or '0') or 0
 for _, state in ipairs(states) do
   if state.message then
-    bytes = bytes + #state.message - redis.call('HSTRLEN', state.key, C.device_latest)
+    bytes = bytes + #state.message
+    if state.kept then
+      bytes = bytes - redis.call('HSTRLEN', state.key, C.device_latest)
+    end
     if later(state.at, state.sequence, best.at, best.sequence) then
       best = state
     end
@@ -120,27 +150,41 @@ local latest = best.message or redis.call('GET', C.latest) or 'null'
 local epoch = redis.call('GET', C.epoch)
 integer(C.count)
 integer(C.seq)
-redis.call('ZCARD', C.devices)
+local kept = redis.call('ZCARD', C.devices)
 
 -- From here on everything is written.
 
-for _, i in ipairs(marks) do
-  redis.call('SET', ARGV[i], only(ARGV[i + 4], ARGV[i + 3]), 'EX', C.mark_ttl)
-end
-
+local scores = {}
 for _, state in ipairs(states) do
+  state.text = whole(state.count)
   if state.message then
-    redis.call('HSET', state.key, C.device_count, whole(state.count), C.device_latest, state.message,
-      C.device_at, whole(state.at), C.device_sequence, state.sequence)
+    redis.call('HSET', state.key, C.device_count, state.text, C.device_latest, state.message,
+      C.device_at, state.at, C.device_sequence, state.sequence, state.field, state.mark)
   else
-    redis.call('HSET', state.key, C.device_count, whole(state.count))
+    redis.call('HSET', state.key, C.device_count, state.text, state.field, state.mark)
   end
-  redis.call('ZADD', C.devices, whole(state.at), state.device)
+  for _, other in ipairs(state.others or {}) do
+    redis.call('HSET', state.key, other[1], other[2])
+  end
+  scores[#scores + 1] = state.at
+  scores[#scores + 1] = state.device
+end
+-- Redis keeps up to 128 short members as a list and walks it for each: at a hundred devices that was a
+-- third of all time. A member above 64 bytes makes it a tree, and it stays one without that member.
+local first = kept == 0
+if first then
+  redis.call('ZADD', C.devices, '-inf', string.rep(' ', 65))
+end
+-- As many at once as Lua's stack certainly holds.
+for i = 1, #scores, 1000 do
+  kept = kept + redis.call('ZADD', C.devices, unpack(scores, i, math.min(i + 999, #scores)))
+end
+if first then
+  redis.call('ZPOPMIN', C.devices)
 end
 
 if best.message then
   redis.call('SET', C.latest, best.message)
-  redis.call('HSET', C.ledger, C.ledger_at, whole(best.at), C.ledger_sequence, best.sequence)
 end
 
 local count = redis.call('INCRBY', C.count, new)
@@ -152,19 +196,24 @@ end
 
 -- The longest silent devices go, their watermarks stay: a late retry is no news.
 
-local kept = redis.call('ZCARD', C.devices)
 local gone, removed = {}, {}
 while kept > C.max_devices or (bytes > C.max_device_bytes and kept > 0) do
   local device = redis.call('ZPOPMIN', C.devices)[1]
   local key = C.device_prefix .. device
   bytes = bytes - redis.call('HSTRLEN', key, C.device_latest)
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.sub(field, 1, #C.mark_prefix) == C.mark_prefix then
+      redis.call('SET', field, redis.call('HGET', key, field), 'EX', C.mark_ttl)
+    end
+  end
   redis.call('DEL', key)
   kept = kept - 1
   gone[device] = true
   removed[#removed + 1] = cjson.encode(device)
 end
 if kept == 0 then bytes = 0 end
-redis.call('HSET', C.ledger, C.ledger_bytes, whole(bytes))
+redis.call('HSET', C.ledger, C.ledger_at, best.at, C.ledger_sequence, best.sequence,
+  C.ledger_bytes, whole(bytes))
 
 -- Payloads are put together as text and never decoded: a number that a device wrote stays as it wrote it.
 
@@ -176,7 +225,7 @@ for _, state in ipairs(states) do
   if not gone[state.device] then
     local name = cjson.encode(state.device)
     local message = state.message or state.stored
-    local entry = message and '{"device":' .. name .. ',"count":' .. whole(state.count) .. ',"latest":' .. message .. '}'
+    local entry = message and '{"device":' .. name .. ',"count":' .. state.text .. ',"latest":' .. message .. '}'
     if entry and #entry < room then
       sent[#sent + 1] = entry
       room = room - #entry - 1

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use crate::batch::Group;
+use crate::batch::Groups;
 use crate::connection::{ConnectError, Connector};
 use crate::script::{Counted, Limits, Script};
 
@@ -91,7 +91,7 @@ impl Cache {
     /// When the deadline passed first.
     pub async fn count(
         &mut self,
-        groups: Vec<Group>,
+        groups: Groups,
         deadline: Instant,
     ) -> Result<Counted, Unavailable> {
         let command = self.script.command(groups);

@@ -7,41 +7,29 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, de};
+use crate::json::{Malformed, Reader};
 
 /// One record of the event.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Record<'a> {
     /// ARN of the stream.
-    #[serde(rename = "eventSourceARN", borrow, default)]
     pub event_source_arn: Cow<'a, str>,
     /// The record as Kinesis has it.
-    #[serde(borrow)]
     pub kinesis: Kinesis<'a>,
 }
 
 /// A Kinesis record.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct Kinesis<'a> {
     /// Arrival at the stream, in milliseconds since the Unix epoch.
     /// Not guaranteed to grow from record to record.
-    #[serde(
-        rename = "approximateArrivalTimestamp",
-        deserialize_with = "milliseconds"
-    )]
     pub arrival: u64,
     /// The payload in base64.
-    #[serde(borrow)]
     pub data: Cow<'a, str>,
     /// Partition key: the MQTT topic.
-    #[serde(borrow, default)]
     pub partition_key: Cow<'a, str>,
     /// Sequence number, see [`sequence`](crate::sequence).
-    #[serde(borrow, default)]
     pub sequence_number: Cow<'a, str>,
 }
 
@@ -49,80 +37,69 @@ pub struct Kinesis<'a> {
 ///
 /// # Errors
 /// When the text is not such an event; some records may have been handed out by then.
-pub fn each_record<'a>(event: &'a str, take: impl FnMut(Record<'a>)) -> serde_json::Result<()> {
-    let mut json = serde_json::Deserializer::from_str(event);
-    json.deserialize_map(Event(take))?;
-    json.end()
+pub fn each_record<'a>(event: &'a str, mut take: impl FnMut(Record<'a>)) -> Result<(), Malformed> {
+    let mut json = Reader::new(event);
+    let mut found = false;
+    json.object("a Kinesis event with `Records`", |json, field| {
+        if field != "Records" {
+            return json.skip();
+        }
+        if std::mem::replace(&mut found, true) {
+            return Err(json.malformed("a second `Records`"));
+        }
+        json.list("a list of Kinesis records", |json| {
+            take(record(json)?);
+            Ok(())
+        })
+    })?;
+    json.end()?;
+    found
+        .then_some(())
+        .ok_or_else(|| json.malformed("no field `Records`"))
+}
+
+fn record<'a>(json: &mut Reader<'a>) -> Result<Record<'a>, Malformed> {
+    let mut record = Record::default();
+    let mut found = false;
+    json.object("a record", |json, field| {
+        match field {
+            "eventSourceARN" => record.event_source_arn = json.string()?,
+            "kinesis" => {
+                found = true;
+                record.kinesis = kinesis(json)?;
+            }
+            _ => json.skip()?,
+        }
+        Ok(())
+    })?;
+    found
+        .then_some(record)
+        .ok_or_else(|| json.malformed("no field `kinesis`"))
+}
+
+fn kinesis<'a>(json: &mut Reader<'a>) -> Result<Kinesis<'a>, Malformed> {
+    let mut kinesis = Kinesis::default();
+    let (mut arrival, mut data) = (None, None);
+    json.object("a Kinesis record", |json, field| {
+        match field {
+            "approximateArrivalTimestamp" => arrival = Some(milliseconds(json.number()?)),
+            "data" => data = Some(json.string()?),
+            "partitionKey" => kinesis.partition_key = json.string()?,
+            "sequenceNumber" => kinesis.sequence_number = json.string()?,
+            _ => json.skip()?,
+        }
+        Ok(())
+    })?;
+    kinesis.data = data.ok_or_else(|| json.malformed("no field `data`"))?;
+    kinesis.arrival =
+        arrival.ok_or_else(|| json.malformed("no field `approximateArrivalTimestamp`"))?;
+    Ok(kinesis)
 }
 
 /// Lambda writes seconds with a fraction of three digits.
-fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let seconds = f64::deserialize(deserializer)?;
+fn milliseconds(seconds: f64) -> u64 {
     // Far below 2^53, so rounding finds the exact millisecond; `as` turns a negative into zero.
-    Ok((seconds * 1000.0).round() as u64)
-}
-
-#[derive(Deserialize)]
-enum Field {
-    Records,
-    #[serde(other)]
-    Other,
-}
-
-struct Event<F>(F);
-
-impl<'de, F: FnMut(Record<'de>)> Visitor<'de> for Event<F> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a Kinesis event with `Records`")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let mut found = false;
-        while let Some(field) = map.next_key()? {
-            match field {
-                Field::Records if found => return Err(de::Error::duplicate_field("Records")),
-                Field::Records => {
-                    found = true;
-                    map.next_value_seed(Records(&mut self.0))?;
-                }
-                Field::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        if found {
-            Ok(())
-        } else {
-            Err(A::Error::missing_field("Records"))
-        }
-    }
-}
-
-struct Records<'f, F>(&'f mut F);
-
-impl<'de, F: FnMut(Record<'de>)> DeserializeSeed<'de> for Records<'_, F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de, F: FnMut(Record<'de>)> Visitor<'de> for Records<'_, F> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a list of Kinesis records")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut records: A) -> Result<(), A::Error> {
-        while let Some(record) = records.next_element()? {
-            (self.0)(record);
-        }
-        Ok(())
-    }
+    (seconds * 1000.0).round() as u64
 }
 
 #[cfg(test)]
@@ -193,14 +170,20 @@ mod tests {
     #[test]
     fn what_is_no_kinesis_event_is_an_error() {
         for (event, expected) in [
-            ("{}", "missing field `Records`"),
+            ("{}", "no field `Records`"),
             ("[]", "expected a Kinesis event with `Records`"),
+            ("null", "expected a Kinesis event with `Records`"),
             (r#"{"Records":{}}"#, "expected a list of Kinesis records"),
-            (r#"{"Records":[{}]}"#, "missing field `kinesis`"),
-            (r#"{"Records":[]} x"#, "trailing characters"),
+            (r#"{"Records":[{}]}"#, "no field `kinesis`"),
+            (r#"{"Records":[]} x"#, "expected the end"),
+            (r#"{"Records":[],"Records":[]}"#, "a second `Records`"),
             (
                 r#"{"Records":[{"kinesis":{"approximateArrivalTimestamp":1}}]}"#,
-                "missing field `data`",
+                "no field `data`",
+            ),
+            (
+                r#"{"Records":[{"kinesis":{"data":""}}]}"#,
+                "no field `approximateArrivalTimestamp`",
             ),
         ] {
             let error = each_record(event, drop).unwrap_err().to_string();

@@ -7,10 +7,11 @@ use aws_lambda_events::event::streams::KinesisEventResponse;
 use lambda_runtime::{Context, LambdaEvent};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{Level, enabled, error, warn};
 
 use crate::batch::Batch;
 use crate::cache::{Cache, patience};
+use crate::log;
 use crate::metrics::{self, Outcome};
 use crate::script::Counted;
 
@@ -18,16 +19,16 @@ use crate::script::Counted;
 #[derive(Debug)]
 pub struct Function {
     cache: Mutex<Cache>,
-    metrics: fn(&str),
+    write: fn(&str),
 }
 
 impl Function {
-    /// Nothing is connected before the first batch; `metrics` gets a line for every batch, see
-    /// [`metrics::line`].
-    pub fn new(cache: Cache, metrics: fn(&str)) -> Self {
+    /// Nothing is connected before the first batch; `write` gets the lines of every batch, see
+    /// [`log::batch`] and [`metrics::line`].
+    pub fn new(cache: Cache, write: fn(&str)) -> Self {
         Self {
             cache: Mutex::new(cache),
-            metrics,
+            write,
         }
     }
 
@@ -95,24 +96,23 @@ impl Function {
             }
         }
         outcome.milliseconds = batch.started.elapsed().as_micros() as f64 / 1000.0;
-        info!(
-            records = outcome.records,
-            new = outcome.new,
-            duplicates = outcome.duplicates,
-            failed = response.batch_item_failures.len(),
-            devices = outcome.devices,
-            evicted = outcome.evicted,
-            milliseconds = outcome.milliseconds,
-            request_id = context.request_id,
-            "batch",
-        );
+        self.report(&outcome, response.batch_item_failures.len(), &context);
+        Ok(response)
+    }
+
+    /// One line of log and one of metrics, in one piece.
+    fn report(&self, outcome: &Outcome, failed: usize, context: &Context) {
+        let mut lines = String::new();
+        if enabled!(Level::INFO) {
+            lines = log::batch(outcome, failed, &context.request_id);
+        }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_millis() as u64;
         let function = &context.env_config.function_name;
-        (self.metrics)(&metrics::line(&outcome, function, &context.request_id, now));
-        Ok(response)
+        lines += &metrics::line(outcome, function, &context.request_id, now);
+        (self.write)(&lines);
     }
 }
 

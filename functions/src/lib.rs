@@ -25,8 +25,8 @@
 //!
 //! # Layout
 //!
-//! [`intake`] the way in, [`event`] what Lambda sends, [`sequence`] and [`record`] one record, [`batch`] a whole event folded by
-//! device, [`script`] the step in the cache, [`cache`] the kept connection,
+//! [`intake`] the way in, [`event`] what Lambda sends, [`json`] how it is read, [`sequence`] and [`record`] one record, [`batch`] a whole event folded by
+//! device, [`pack`] and [`script`] the step in the cache, [`cache`] the kept connection,
 //! [`connection`] how it is made, [`handler`] one invocation, [`metrics`] and [`log`] what is told of it, [`config`] the environment.
 
 pub mod batch;
@@ -36,8 +36,10 @@ pub mod connection;
 pub mod event;
 pub mod handler;
 pub mod intake;
+pub mod json;
 pub mod log;
 pub mod metrics;
+pub mod pack;
 pub mod record;
 pub mod script;
 pub mod sequence;

@@ -2,7 +2,12 @@
 
 use anyhow::anyhow;
 use contract::environment::AWS_LAMBDA_LOG_LEVEL;
+use serde::Serialize;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+
+use crate::metrics::Outcome;
 
 /// Starts logging at the level of the function's `LoggingConfig`, which Lambda passes in
 /// [`AWS_LAMBDA_LOG_LEVEL`], else at `INFO`.
@@ -19,6 +24,44 @@ pub fn start(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
         .with_max_level(level(variable(AWS_LAMBDA_LOG_LEVEL).as_deref()))
         .try_init()
         .map_err(|error| anyhow!("start logging: {error}"))
+}
+
+/// The line of a batch, its end included, as the subscriber of [`start`] would write it: made here, so
+/// that it and the batch's metrics are written at once.
+pub fn batch(outcome: &Outcome, failed: usize, request_id: &str) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        timestamp: String,
+        level: &'a str,
+        message: &'a str,
+        records: u64,
+        new: u64,
+        duplicates: u64,
+        failed: usize,
+        devices: u64,
+        evicted: u64,
+        milliseconds: f64,
+        request_id: &'a str,
+    }
+    let mut timestamp = String::with_capacity(32);
+    // Fails only where the text does, and memory takes all.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let line = Line {
+        timestamp,
+        level: "INFO",
+        message: "batch",
+        records: outcome.records,
+        new: outcome.new,
+        duplicates: outcome.duplicates,
+        failed,
+        devices: outcome.devices,
+        evicted: outcome.evicted,
+        milliseconds: outcome.milliseconds,
+        request_id,
+    };
+    let mut text = serde_json::to_string(&line).expect("names and numbers always become JSON");
+    text.push('\n');
+    text
 }
 
 /// Lambda's level names; `FATAL` has no counterpart here and becomes the next one.

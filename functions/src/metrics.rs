@@ -4,9 +4,12 @@
 //! CloudWatch makes metrics of it, so the function needs neither a call nor a permission.
 
 use std::io::Write as _;
+use std::sync::LazyLock;
 
 use contract::metrics as names;
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,58 +32,103 @@ pub struct Outcome {
     pub milliseconds: f64,
 }
 
-/// Writes a line to standard output, where Lambda picks it up.
+/// Writes lines to standard output, where Lambda picks them up.
 ///
 /// When that is closed nothing happens: the batch is done, and there is nowhere else to complain.
-pub fn write(line: &str) {
+pub fn write(lines: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout
-        .write_all(line.as_bytes())
+        .write_all(lines.as_bytes())
         .and_then(|()| stdout.flush());
 }
 
 /// The line, its end included. `timestamp` is in milliseconds since the Unix epoch.
 pub fn line(outcome: &Outcome, function: &str, request_id: &str, timestamp: u64) -> String {
-    let metrics = [
-        (names::RECORDS, "Count", json!(outcome.records)),
-        (names::NEW, "Count", json!(outcome.new)),
-        (names::DUPLICATES, "Count", json!(outcome.duplicates)),
-        (names::REJECTED, "Count", json!(outcome.rejected)),
-        (names::DEVICES, "Count", json!(outcome.devices)),
-        (names::EVICTED, "Count", json!(outcome.evicted)),
-        (
-            names::CACHE_UNAVAILABLE,
-            "Count",
-            json!(u8::from(outcome.cache_unavailable)),
-        ),
-        (names::DURATION, "Milliseconds", json!(outcome.milliseconds)),
-    ];
-    let definitions: Vec<Value> = metrics
-        .iter()
-        .map(|(name, unit, _)| json!({"Name": name, "Unit": unit}))
-        .collect();
-    let mut root = Map::new();
-    root.insert(
-        "_aws".to_owned(),
-        json!({
-            "Timestamp": timestamp,
-            "CloudWatchMetrics": [{
-                "Namespace": names::NAMESPACE,
-                "Dimensions": [[names::FUNCTION_NAME]],
-                "Metrics": definitions,
-            }],
-        }),
-    );
-    root.insert(names::FUNCTION_NAME.to_owned(), json!(function));
-    root.insert("requestId".to_owned(), json!(request_id));
-    for (name, _, value) in metrics {
-        root.insert(name.to_owned(), value);
-    }
-    Value::Object(root).to_string() + "\n"
+    let line = Line {
+        outcome,
+        function,
+        request_id,
+        timestamp,
+    };
+    let mut text = serde_json::to_string(&line).expect("names and numbers always become JSON");
+    text.push('\n');
+    text
 }
+
+/// Written name by name: a tree of JSON values costs as much as ten records.
+struct Line<'a> {
+    outcome: &'a Outcome,
+    function: &'a str,
+    request_id: &'a str,
+    timestamp: u64,
+}
+
+const COUNTS: [&str; 7] = [
+    names::RECORDS,
+    names::NEW,
+    names::DUPLICATES,
+    names::REJECTED,
+    names::DEVICES,
+    names::EVICTED,
+    names::CACHE_UNAVAILABLE,
+];
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let outcome = self.outcome;
+        let counts = [
+            outcome.records,
+            outcome.new,
+            outcome.duplicates,
+            outcome.rejected,
+            outcome.devices,
+            outcome.evicted,
+            outcome.cache_unavailable.into(),
+        ];
+        let mut root = serializer.serialize_map(None)?;
+        root.serialize_entry("_aws", &Directive(self.timestamp))?;
+        root.serialize_entry(names::FUNCTION_NAME, self.function)?;
+        root.serialize_entry("requestId", self.request_id)?;
+        for (name, count) in COUNTS.iter().zip(counts) {
+            root.serialize_entry(name, &count)?;
+        }
+        root.serialize_entry(names::DURATION, &outcome.milliseconds)?;
+        root.end()
+    }
+}
+
+/// Which members of the line are metrics.
+struct Directive(u64);
+
+impl Serialize for Directive {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut directive = serializer.serialize_map(None)?;
+        directive.serialize_entry("Timestamp", &self.0)?;
+        directive.serialize_entry("CloudWatchMetrics", &*DEFINITIONS)?;
+        directive.end()
+    }
+}
+
+/// The same for every batch.
+static DEFINITIONS: LazyLock<Box<RawValue>> = LazyLock::new(|| {
+    let definition = |(name, unit)| json!({"Name": name, "Unit": unit});
+    let counts = COUNTS.iter().map(|name| (*name, "Count"));
+    let metrics: Vec<_> = counts
+        .chain([(names::DURATION, "Milliseconds")])
+        .map(definition)
+        .collect();
+    let directive = json!([{
+        "Namespace": names::NAMESPACE,
+        "Dimensions": [[names::FUNCTION_NAME]],
+        "Metrics": metrics,
+    }]);
+    RawValue::from_string(directive.to_string()).expect("JSON written by serde_json is JSON")
+});
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

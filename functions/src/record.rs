@@ -38,18 +38,17 @@ pub enum Rejection {
     TooLarge,
 }
 
-/// Takes a record's three fields: answers the digits of its sequence number, and puts its payload's
-/// bytes in the place of what `payload` held.
+/// Takes a record's three fields: answers the digits of its sequence number, which end it, and appends
+/// its payload's bytes to `payloads`.
 ///
 /// # Errors
-/// See [`Rejection`]; `payload` is then of no use.
+/// See [`Rejection`]; something may have been appended all the same.
 pub fn take<'r>(
     partition_key: &str,
     sequence_number: &'r str,
     data: &str,
-    payload: &mut Vec<u8>,
+    payloads: &mut Vec<u8>,
 ) -> Result<&'r str, Rejection> {
-    payload.clear();
     if partition_key.is_empty() {
         return Err(Rejection::EmptyPartitionKey);
     }
@@ -58,8 +57,9 @@ pub fn take<'r>(
     if data.len() / 4 > MAX_PAYLOAD_BYTES.div_ceil(3) {
         return Err(Rejection::TooLarge);
     }
-    STANDARD.decode_vec(data, payload)?;
-    if payload.len() > MAX_PAYLOAD_BYTES {
+    let before = payloads.len();
+    STANDARD.decode_vec(data, payloads)?;
+    if payloads.len() - before > MAX_PAYLOAD_BYTES {
         return Err(Rejection::TooLarge);
     }
     Ok(digits)
@@ -145,8 +145,10 @@ mod tests {
     use super::*;
 
     fn check_take(key: &str, sequence: &str, data: String, expected: Result<usize, Rejection>) {
-        let mut payload = b"what was there before".to_vec();
-        let taken = take(key, sequence, &data, &mut payload).map(|_| payload.len());
+        let before = b"what was there before";
+        let mut payloads = before.to_vec();
+        let taken =
+            take(key, sequence, &data, &mut payloads).map(|_| payloads.len() - before.len());
         match (&taken, &expected) {
             (Err(Rejection::Base64(_)), Err(Rejection::Base64(_))) => {}
             _ => assert_eq!(taken, expected, "{key} {sequence}"),

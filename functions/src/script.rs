@@ -6,8 +6,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use contract::{redis as names, timing};
 use redis::{Cmd, FromRedisValue, ParsingError, Value};
 
-use crate::batch::Group;
-use crate::record;
+use crate::batch::Groups;
 
 /// How much the cache may hold, and an announcement carry.
 #[derive(Clone, Copy, Debug)]
@@ -47,30 +46,13 @@ impl Script {
     }
 
     /// The command that runs the script on these groups: one, whatever their number.
-    pub fn command(&self, groups: Vec<Group>) -> Cmd {
-        let bytes = groups
-            .iter()
-            .map(|group| group.payload.len() + group.sequences.len() + 512)
-            .sum();
-        let mut command = Cmd::with_capacity(4 + 8 * groups.len(), bytes);
+    pub fn command(&self, groups: Groups) -> Cmd {
+        let Groups { streams, packed } = groups;
+        let mut command = Cmd::with_capacity(5 + streams.len(), packed.len() + 256);
         // No keys are declared: which ones it touches, the script learns as it runs. That is fine
         // without cluster mode, which the template's cache does not use.
-        command.arg("EVALSHA").arg(&self.hash).arg(0).arg(random());
-        let mut message = Vec::new();
-        for group in groups {
-            message.clear();
-            record::write_message(&mut message, group.device(), &group.payload, group.at);
-            let unless_only = |sequence| if group.records == 1 { "" } else { sequence };
-            command
-                .arg(&group.mark_key)
-                .arg(group.device())
-                .arg(group.records)
-                .arg(&group.sequences)
-                .arg(unless_only(group.last()))
-                .arg(group.at)
-                .arg(unless_only(group.latest()))
-                .arg(&message);
-        }
+        command.arg("EVALSHA").arg(&self.hash).arg(0);
+        command.arg(random()).arg(packed).arg(streams);
         command
     }
 
@@ -120,6 +102,7 @@ fn constants(limits: Limits) -> String {
         ("epoch", names::EPOCH),
         ("devices", names::DEVICES),
         ("device_prefix", names::DEVICE_PREFIX),
+        ("mark_prefix", names::MARK_PREFIX),
         ("device_count", names::field::COUNT),
         ("device_latest", names::field::LATEST),
         ("device_at", names::field::AT),

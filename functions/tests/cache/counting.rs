@@ -122,9 +122,12 @@ async fn only_what_is_above_the_watermark_is_new() {
 }
 
 #[tokio::test]
-async fn watermarks_are_kept_per_stream_and_key_and_expire() {
+async fn watermarks_are_kept_per_stream_and_key_with_the_device_and_expire_after_it() {
     let server = Server::start();
-    let function = server.function();
+    let function = server.function_with(Limits {
+        devices: 1,
+        ..Limits::default()
+    });
     let other = Record {
         stream: format!("{STREAM}-2"),
         ..record("d", 1, 2, "other stream")
@@ -137,6 +140,16 @@ async fn watermarks_are_kept_per_stream_and_key_and_expire() {
     invoke(&function, &batch).await;
     assert_eq!(server.state().await.summary(), r#"d=3:"other key""#);
     let mut connection = server.connection().await;
+    for record in &batch {
+        let field = names::mark_key(&record.stream, &record.key);
+        let mark: String = connection
+            .hget(names::device_key("d"), field)
+            .await
+            .unwrap();
+        assert_eq!(mark, record.sequence);
+    }
+    invoke(&function, &[record("e", 6, 4, "another device")]).await;
+    assert_eq!(server.state().await.summary(), r#"e=1:"another device""#);
     let ttl = WATERMARK_TTL.as_secs() as i64;
     for record in &batch {
         let key = names::mark_key(&record.stream, &record.key);
@@ -145,6 +158,11 @@ async fn watermarks_are_kept_per_stream_and_key_and_expire() {
         let left: i64 = connection.ttl(&key).await.unwrap();
         assert!((ttl - 60..=ttl).contains(&left), "{left}");
     }
+    // A device that comes back finds them again.
+    let next = record("d", 6, 5, "back");
+    invoke(&function, &[&batch[..], &[next]].concat()).await;
+    assert_eq!(server.state().await.summary(), r#"d=1:"back""#);
+    assert_eq!(server.state().await.count, 5);
 }
 
 #[tokio::test]
