@@ -1,0 +1,169 @@
+//! Messages a second at QoS 1: this run until its dashboard has counted them, and mosquitto until its
+//! subscriber has them.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use contract::topic;
+use e2e::PATIENCE;
+use e2e::programs::Programs;
+use e2e::publish::publish;
+use e2e::run::{Run, Settings};
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::{edited, fleet, percentile};
+
+const DEVICES: u32 = 32;
+const MESSAGES_EACH: u64 = 2_000;
+const MESSAGES: u64 = MESSAGES_EACH * DEVICES as u64;
+const ROUNDS: usize = 5;
+
+/// More than anybody reaches here: each takes a thousand records a second.
+const SHARDS: u32 = 64;
+
+pub(crate) async fn measure(programs: &Programs) -> anyhow::Result<()> {
+    println!(
+        "\n### {MESSAGES} messages at QoS 1 of {DEVICES} connections, as fast as they are confirmed\n"
+    );
+    println!(
+        "| round | local, confirmed/s | local, counted/s | mosquitto, received/s | counted/received |"
+    );
+    println!("|--:|--:|--:|--:|--:|");
+    let template = edited(programs, SHARDS)?;
+    let mut ratios = Vec::new();
+    for round in 1..=ROUNDS {
+        let run = Run::start(Settings::new(programs).template(&template)).await?;
+        let started = Instant::now();
+        let (_, confirmed) =
+            tokio::try_join!(fleet::watch(&run.dashboard, MESSAGES, |_, _| {}), async {
+                publish_all(&run.mqtt).await?;
+                Ok(per_second(started))
+            })?;
+        let counted = per_second(started);
+        run.stop().await?;
+        let received = mosquitto().await?;
+        ratios.push(counted / received);
+        println!(
+            "| {round} | {confirmed:.0} | {counted:.0} | {received:.0} | {:.2} |",
+            counted / received
+        );
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("\nmedian ratio: {:.2}", percentile(&ratios, 0.5));
+    Ok(())
+}
+
+fn per_second(started: Instant) -> f64 {
+    MESSAGES as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Every device over a connection of its own.
+async fn publish_all(address: &str) -> anyhow::Result<()> {
+    let mut tasks = JoinSet::new();
+    for number in 0..DEVICES {
+        let address = address.to_owned();
+        tasks.spawn(async move {
+            let device = fleet::device(number);
+            let messages = (0..MESSAGES_EACH).map(|n| {
+                let payload = format!(r#"{{"n":{n},"temperature":21.5,"humidity":48}}"#);
+                (topic::of_device(&device), payload.into_bytes())
+            });
+            publish(&address, &device, messages.collect()).await
+        });
+    }
+    tasks.join_all().await.into_iter().collect()
+}
+
+/// Messages a second from mosquitto's publishers to its subscriber.
+async fn mosquitto() -> anyhow::Result<f64> {
+    let broker = Mosquitto::start().await?;
+    let mut options = MqttOptions::new("subscriber", broker.host(), broker.address.port());
+    options.set_inflight(1_000);
+    let (client, mut event_loop) = AsyncClient::new(options, 10);
+    client
+        .subscribe(topic::of_device("+"), QoS::AtLeastOnce)
+        .await?;
+    let (subscribed, ready) = oneshot::channel();
+    let receiving = tokio::spawn(async move {
+        let mut subscribed = Some(subscribed);
+        let mut received = 0;
+        while received < MESSAGES {
+            match timeout(PATIENCE, event_loop.poll()).await?? {
+                Event::Incoming(Packet::SubAck(_)) => {
+                    let _ = subscribed.take().map(|it| it.send(()));
+                }
+                Event::Incoming(Packet::Publish(_)) => received += 1,
+                _ => {}
+            }
+        }
+        anyhow::Ok(())
+    });
+    timeout(PATIENCE, ready)
+        .await
+        .context("mosquitto is silent")??;
+    let started = Instant::now();
+    let address = broker.address.to_string();
+    publish_all(&address).await?;
+    receiving.await??;
+    Ok(per_second(started))
+}
+
+/// A broker that neither drops nor holds back. Ends with the value.
+struct Mosquitto {
+    process: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Mosquitto {
+    async fn start() -> anyhow::Result<Mosquitto> {
+        let folder = tempfile::tempdir()?;
+        let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        let file = folder.path().join("mosquitto.conf");
+        let settings = format!(
+            "listener {} {}\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n\
+             set_tcp_nodelay true\nlog_type error\n",
+            address.port(),
+            address.ip()
+        );
+        fs::write(&file, settings)?;
+        let process = Command::new("mosquitto")
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .spawn()
+            .context("mosquitto does not start: install Debian's package `mosquitto`")?;
+        let started = Mosquitto {
+            process,
+            address,
+            _folder: folder,
+        };
+        let listening = async {
+            while TcpStream::connect(address).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, listening)
+            .await
+            .context("mosquitto does not listen")?;
+        Ok(started)
+    }
+
+    fn host(&self) -> String {
+        self.address.ip().to_string()
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
