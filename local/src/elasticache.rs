@@ -7,17 +7,23 @@
 //!
 //! # Differs from AWS
 //! - One server, whatever the number of nodes and replicas; reader and primary are the same.
-//! - Its version is the one that is installed, and everyone may sign in.
+//! - Its version is the one that is installed. Without `UserGroupIds` everyone may come in.
 //! - Its certificate is signed by a development authority, which programs trust by `SSL_CERT_FILE`.
 //! - The server itself can be reached without TLS from this machine, for tools.
+//!
+//! Layout: [`sign_in`] is who may come in.
+
+pub mod sign_in;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::io::copy_bidirectional;
+use contract::timing::CACHE_CONNECTION_LIFETIME;
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -25,7 +31,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use self::sign_in::{Door, Guard};
 use crate::process::{Program, describe, lines};
+use crate::sessions::Sessions;
 use crate::tls::Authority;
 
 /// A server is ready within so long, or never.
@@ -47,6 +55,8 @@ pub struct Config {
     pub url: Option<String>,
     /// `TransitEncryptionEnabled`
     pub tls: bool,
+    /// Who may come in; nobody is asked when it is empty.
+    pub guard: Option<Guard>,
     /// Working directory of a server.
     pub folder: PathBuf,
 }
@@ -61,20 +71,35 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Starts a cache and waits until it answers.
+    /// Starts a cache and waits until it answers. `sessions` are those of the programs that may sign in.
     ///
     /// # Errors
     /// There is no server, it does not start, or the given one cannot be reached.
-    pub async fn start(config: Config, authority: &Authority) -> anyhow::Result<Cache> {
+    pub async fn start(
+        config: Config,
+        authority: &Authority,
+        sessions: &Arc<Sessions>,
+    ) -> anyhow::Result<Cache> {
         let id = config.logical_id.clone();
+        let door = config
+            .guard
+            .clone()
+            .map(|guard| Arc::new(Door::new(guard, Arc::clone(sessions), config.url.is_none())));
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
         let server = match &config.url {
-            Some(url) => given(url)
-                .await
-                .with_context(|| format!("{id}: use --redis {url}"))?,
+            Some(url) => {
+                let server = given(url).await;
+                let server = server.with_context(|| format!("{id}: use --redis {url}"))?;
+                if door.is_some() {
+                    tracing::warn!(
+                        "{id}: programs sign in at its front; the server of --redis is not ours, so the users' access strings are not applied there"
+                    );
+                }
+                server
+            }
             None => {
-                let started = start_server(&config).await;
+                let started = start_server(&config, door.as_deref()).await;
                 let (address, program) =
                     started.with_context(|| format!("{id}: start a cache server"))?;
                 tasks.spawn(watch(program, id, shutdown.clone()));
@@ -92,6 +117,7 @@ impl Cache {
                 listener,
                 TlsAcceptor::from(settings),
                 server,
+                door,
                 shutdown.clone(),
             ));
         }
@@ -188,7 +214,10 @@ async fn given(url: &str) -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
-async fn start_server(config: &Config) -> anyhow::Result<(SocketAddr, Program)> {
+async fn start_server(
+    config: &Config,
+    door: Option<&Door>,
+) -> anyhow::Result<(SocketAddr, Program)> {
     let binary = find_server()?;
     std::fs::create_dir_all(&config.folder)
         .with_context(|| format!("make the folder {}", config.folder.display()))?;
@@ -202,7 +231,12 @@ async fn start_server(config: &Config) -> anyhow::Result<(SocketAddr, Program)> 
             .port();
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
         match try_server(&binary, config, address).await {
-            Ok(program) => return Ok((address, program)),
+            Ok(program) => {
+                if let Some(door) = door {
+                    door.furnish(address).await?;
+                }
+                return Ok((address, program));
+            }
             Err(error) => last = Some(error),
         }
     }
@@ -308,6 +342,7 @@ async fn serve_tls(
     listener: TcpListener,
     acceptor: TlsAcceptor,
     server: SocketAddr,
+    door: Option<Arc<Door>>,
     shutdown: CancellationToken,
 ) {
     loop {
@@ -324,11 +359,11 @@ async fn serve_tls(
                 continue;
             }
         };
-        let (acceptor, shutdown) = (acceptor.clone(), shutdown.clone());
+        let (acceptor, door, shutdown) = (acceptor.clone(), door.clone(), shutdown.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                result = relay(client, &acceptor, server) => if let Err(error) = result {
+                result = relay(client, &acceptor, server, door.as_deref()) => if let Err(error) = result {
                     tracing::debug!("connection to the cache: {error:#}");
                 }
             }
@@ -340,13 +375,31 @@ async fn relay(
     client: TcpStream,
     acceptor: &TlsAcceptor,
     server: SocketAddr,
+    door: Option<&Door>,
 ) -> anyhow::Result<()> {
     client.set_nodelay(true)?;
     let mut client = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(client)).await??;
+    let admitted = match door {
+        None => None,
+        Some(door) => match door.admit(&mut client).await? {
+            None => return Ok(()),
+            admitted => admitted,
+        },
+    };
     let mut server = TcpStream::connect(server)
         .await
         .context("the cache server cannot be reached")?;
     server.set_nodelay(true)?;
-    copy_bidirectional(&mut client, &mut server).await?;
+    let Some(admitted) = admitted else {
+        copy_bidirectional(&mut client, &mut server).await?;
+        return Ok(());
+    };
+    server.write_all(&admitted.to_server).await?;
+    let copying = copy_bidirectional(&mut client, &mut server);
+    // However busy it is, a connection that was signed in with IAM ends some day.
+    match timeout(CACHE_CONNECTION_LIFETIME, copying).await {
+        Ok(copied) => drop(copied?),
+        Err(_) => client.shutdown().await?,
+    }
     Ok(())
 }

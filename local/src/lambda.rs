@@ -10,7 +10,8 @@
 //! - The process is not frozen between invocations, and runs as the user who runs us, with the whole
 //!   file system in sight. Its working directory is its own, and `LAMBDA_TASK_ROOT` names it.
 //! - `LD_LIBRARY_PATH` is not set: Amazon Linux's folders would be the wrong ones elsewhere.
-//! - `AWS_ACCESS_KEY_ID` and its companions are no credentials of anybody.
+//! - `AWS_ACCESS_KEY_ID` and its companions are credentials that this run made up: nobody but its cache
+//!   takes them.
 //! - Memory is measured and reported, and use beyond the limit is logged, but nobody is killed for it.
 //! - A streamed response is taken as a whole; the account's concurrency is 1,000 for each function.
 //!
@@ -29,6 +30,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use sign_in::Credentials;
 use tokio::sync::{Semaphore, TryAcquireError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -73,6 +75,8 @@ pub struct Config {
     pub log_level: Option<String>,
     /// `ReservedConcurrentExecutions`
     pub reserved_concurrency: Option<u32>,
+    /// Credentials of its role; none are made up otherwise.
+    pub credentials: Option<Credentials>,
     /// What the program shall trust as `SSL_CERT_FILE`; the only variable that AWS does not set.
     pub ca_file: Option<PathBuf>,
     /// Folder for working directories.

@@ -25,6 +25,7 @@ use crate::elasticache::Cache;
 use crate::event_source_mapping::Mapping;
 use crate::events::{Event, Reporter};
 use crate::firehose::DeliveryStream;
+use crate::imds::{Instance, Metadata};
 use crate::iot::{Action, RuleConfig, RuleEngine};
 use crate::kinesis::Stream;
 use crate::lambda::{Function, Invoke};
@@ -34,6 +35,7 @@ use crate::plan::{
     ActionPlan, DeliveryStreamPlan, Plan, Target, environment, environment_properties,
 };
 use crate::s3::Store;
+use crate::sessions::Sessions;
 use crate::status::Status;
 use crate::tls::Authority;
 use addresses::Addresses;
@@ -66,6 +68,8 @@ pub struct Pipeline {
     /// Holds the address at which caches are that cannot be reached.
     _addresses: Addresses,
     caches: BTreeMap<String, Cache>,
+    /// The instances' metadata services, as long as the environments run.
+    _metadata: Vec<Metadata>,
     environments: Vec<Environment>,
     functions: BTreeMap<String, Function>,
     mappings: Vec<Mapping>,
@@ -128,6 +132,7 @@ impl Pipeline {
         let logs = Logs::new(data.join("logs"));
         let authority = Authority::open(&data.join("tls"))?;
         let store = Store::new(data.join("s3")).context("cannot use the folder of the buckets")?;
+        let sessions = Arc::new(Sessions::default());
         let hops = Hops::new(&plan, &status);
         hops.warn_of_denials();
         let stops = Stops::default();
@@ -139,13 +144,15 @@ impl Pipeline {
             status: &status,
             logs: &logs,
             hops: &hops,
+            sessions: &sessions,
             stops: &stops,
         };
 
         let caches = starter.caches(&authority).await?;
         let addresses = Addresses::find(&plan, &caches, &starter.reporter).await?;
+        let metadata = starter.metadata().await?;
         let environments = starter
-            .environments(&bundles, &addresses, &authority)
+            .environments(&bundles, &addresses, &authority, &metadata)
             .await?;
         let functions = starter.functions(&binaries, &addresses, &authority)?;
         let streams: BTreeMap<String, Arc<Stream>> = plan
@@ -165,6 +172,7 @@ impl Pipeline {
             streams,
             _addresses: addresses,
             caches,
+            _metadata: metadata,
             environments,
             functions,
             mappings,
@@ -275,6 +283,7 @@ struct Starter<'a> {
     status: &'a Arc<Status>,
     logs: &'a Logs,
     hops: &'a Hops<'a>,
+    sessions: &'a Arc<Sessions>,
     stops: &'a Stops,
 }
 
@@ -296,11 +305,23 @@ impl Starter<'_> {
             } else {
                 "without TLS"
             };
-            let cache = Cache::start(config, authority).await?;
+            let cache = Cache::start(config, authority, self.sessions).await?;
             self.started(&logical_id, format!("cache at {} {tls}", cache.endpoint()));
             caches.insert(logical_id, cache);
         }
         Ok(caches)
+    }
+
+    /// One for each environment, in the plan's order.
+    async fn metadata(&self) -> anyhow::Result<Vec<Metadata>> {
+        let mut services = Vec::new();
+        for config in &self.plan.environments {
+            let (authorizer, role) = self.hops.sign_in(&config.logical_id);
+            let role = role.map(|role| (role.to_owned(), self.sessions.open(authorizer)));
+            let region = self.plan.resolved.context.region.clone();
+            services.push(Metadata::start(Instance { region, role }).await?);
+        }
+        Ok(services)
     }
 
     async fn environments(
@@ -308,6 +329,7 @@ impl Starter<'_> {
         bundles: &HashMap<String, PathBuf>,
         addresses: &Addresses,
         authority: &Authority,
+        metadata: &[Metadata],
     ) -> anyhow::Result<Vec<Environment>> {
         let mut environments = Vec::new();
         for (index, config) in self.plan.environments.iter().enumerate() {
@@ -317,6 +339,12 @@ impl Starter<'_> {
             if let Some(resource) = view.resource(&logical_id) {
                 config.environment =
                     environment_properties(resource).map_err(|it| anyhow!("{it}"))?;
+            }
+            if let Some(metadata) = metadata.get(index) {
+                let name = contract::environment::AWS_EC2_METADATA_SERVICE_ENDPOINT;
+                config
+                    .environment
+                    .insert(name.to_owned(), metadata.endpoint());
             }
             config.bundle = bundles.get(&logical_id).cloned().unwrap_or_default();
             config.address = self.options.dashboard;
@@ -351,6 +379,8 @@ impl Starter<'_> {
             config.bootstrap = binaries.get(&logical_id).cloned().unwrap_or_default();
             config.folder = self.data.join("functions").join(&logical_id);
             config.ca_file = Some(authority.ca_file().to_owned());
+            let (sign_in, _) = self.hops.sign_in(&logical_id);
+            config.credentials = Some(self.sessions.open(sign_in));
             let authorizer = self.hops.authorizer(&logical_id, "");
             let status = Arc::clone(self.status);
             let stop = self.stops.functions.clone();

@@ -45,6 +45,8 @@ const EMULATED: &[&str] = &[
     "AWS::ElasticBeanstalk::Environment",
     "AWS::ElastiCache::ParameterGroup",
     "AWS::ElastiCache::ReplicationGroup",
+    "AWS::ElastiCache::User",
+    "AWS::ElastiCache::UserGroup",
     "AWS::IoT::TopicRule",
     "AWS::Kinesis::Stream",
     "AWS::KinesisFirehose::DeliveryStream",

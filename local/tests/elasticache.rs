@@ -1,6 +1,7 @@
 //! Caches: a real server, with and without TLS in front.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use local::elasticache::{Blackhole, Cache, Config};
@@ -18,9 +19,10 @@ async fn start(folder: &Path, tls: bool, url: Option<String>) -> anyhow::Result<
         maxmemory_policy: Some("volatile-lru".to_owned()),
         url,
         tls,
+        guard: None,
         folder: folder.join("cache"),
     };
-    Cache::start(config, &authority).await
+    Cache::start(config, &authority, &Arc::default()).await
 }
 
 #[tokio::test]

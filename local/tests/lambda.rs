@@ -77,6 +77,7 @@ fn function(folder: &Path, change: impl FnOnce(&mut Config)) -> (Function, Cance
         log_format: LogFormat::Text,
         log_level: None,
         reserved_concurrency: None,
+        credentials: None,
         ca_file: None,
         folder: folder.join("function"),
     };

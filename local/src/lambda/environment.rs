@@ -262,6 +262,14 @@ fn command(config: &Config, runtime_api: SocketAddr, stream_name: &str) -> Comma
         .unwrap_or_else(|_| config.folder.join("task"));
     let bootstrap =
         std::path::absolute(&config.bootstrap).unwrap_or_else(|_| config.bootstrap.clone());
+    let (key, secret, session) = match &config.credentials {
+        Some(it) => (
+            it.access_key_id.as_str(),
+            it.secret_access_key(),
+            it.session_token().unwrap_or_default(),
+        ),
+        None => ("ASIALOCALLOCALLOCAL0", "local", "local"),
+    };
     let mut command = Command::new(bootstrap);
     command
         .current_dir(&task)
@@ -271,9 +279,9 @@ fn command(config: &Config, runtime_api: SocketAddr, stream_name: &str) -> Comma
             ("LANG", "en_US.UTF-8"),
             ("PATH", "/usr/local/bin:/usr/bin/:/bin:/opt/bin"),
             ("TZ", ":UTC"),
-            ("AWS_ACCESS_KEY_ID", "ASIALOCALLOCALLOCAL0"),
-            ("AWS_SECRET_ACCESS_KEY", "local"),
-            ("AWS_SESSION_TOKEN", "local"),
+            ("AWS_ACCESS_KEY_ID", key),
+            ("AWS_SECRET_ACCESS_KEY", secret),
+            ("AWS_SESSION_TOKEN", session),
             ("AWS_REGION", &config.region),
             ("AWS_DEFAULT_REGION", &config.region),
             ("AWS_LAMBDA_FUNCTION_NAME", &config.name),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cfn::integration::Caller;
 use futures_util::future::BoxFuture;
 
 use crate::firehose::{DeliveryStream, PutRecordError};
@@ -12,6 +13,9 @@ use crate::iot::{Sink, SinkError};
 use crate::logs::{LogStream, Logs};
 use crate::plan::Plan;
 use crate::status::Status;
+
+/// What signing in to a cache is called.
+const CONNECT: &str = "elasticache:Connect";
 
 /// Permissions of the hops of a plan.
 pub(super) struct Hops<'a> {
@@ -41,7 +45,9 @@ impl<'a> Hops<'a> {
             .collect();
         let mut told = BTreeSet::new();
         for call in &plan.calls {
-            if !call.required || !hops.contains(&*call.from) {
+            // Of what instances do, signing in to the cache is all that happens here.
+            let hop = hops.contains(&*call.from) || call.action == CONNECT;
+            if !call.required || !hop {
                 continue;
             }
             if let Err(denial) = call.decide(&plan.policies, &call.from)
@@ -61,6 +67,21 @@ impl<'a> Hops<'a> {
         let calls = self.plan.calls_of(logical_id, path);
         let policies = Arc::clone(&self.plan.policies);
         Authorizer::of(logical_id, calls, policies, Arc::clone(self.status))
+    }
+
+    /// Decides whether a program may sign in to caches, and with which role it asks; nothing when its
+    /// settings lead to no cache with sign-in.
+    pub(super) fn sign_in(&self, logical_id: &str) -> (Authorizer, Option<&'a str>) {
+        let mut calls = self.plan.calls_of(logical_id, "");
+        calls.retain(|call| call.action == CONNECT);
+        let role = calls.iter().find_map(|call| match &call.caller {
+            Caller::Role { role, .. } => self.plan.resolved.resource(role),
+            Caller::Service(_) => None,
+        });
+        let policies = Arc::clone(&self.plan.policies);
+        let status = Arc::clone(self.status);
+        let authorizer = Authorizer::of(logical_id, calls, policies, status);
+        (authorizer, role.map(|role| role.name.as_str()))
     }
 
     /// All that a setting needs, decided now.

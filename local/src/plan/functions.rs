@@ -146,6 +146,7 @@ fn config(resolved: &Resolved, resource: &ResolvedResource) -> Result<Config, Pr
                 })
             })
             .transpose()?,
+        credentials: None,
         ca_file: None,
         folder: PathBuf::new(),
     })
