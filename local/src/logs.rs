@@ -8,6 +8,8 @@
 //! - Nothing expires: `RetentionInDays` is not applied.
 //! - Streams of one name are continued over restarts.
 
+mod terminal;
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use tracing::Level;
 
 use crate::status::now_ms;
 
@@ -104,7 +107,14 @@ impl LogStream {
 
     /// Adds an event that people watching the run want to see.
     pub fn put(&self, message: &str) {
-        tracing::info!(target: "logs", group = self.inner.group, "{message}");
+        let group = &self.inner.group;
+        let (level, text) = terminal::line(message);
+        match level {
+            Level::ERROR => tracing::error!(target: "logs", group, "{text}"),
+            Level::WARN => tracing::warn!(target: "logs", group, "{text}"),
+            Level::INFO => tracing::info!(target: "logs", group, "{text}"),
+            _ => tracing::debug!(target: "logs", group, "{text}"),
+        }
         self.write(message);
     }
 
