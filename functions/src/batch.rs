@@ -1,12 +1,13 @@
 //! A whole event, folded by stream and partition key while it is read.
 //!
 //! Per key the script needs all sequence numbers, to count those above the watermark, but of the
-//! payloads only the latest. What is folded stays where the event has it, and leaves as one piece of
-//! bytes: see [`Groups`].
+//! payloads only the latest. What is kept is copied together, so that the event, two thirds of which is
+//! of no use, can go before the command for the cache is made.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Instant;
 
 use contract::topic;
@@ -36,15 +37,6 @@ pub struct Batch {
     pub repeated: usize,
 }
 
-/// The records that can be taken, by stream and partition key, as the script wants to have them.
-#[derive(Debug, Default)]
-pub struct Groups {
-    /// ARNs of the streams, which groups name by their place.
-    pub streams: Vec<String>,
-    /// MessagePack: a list of [`WIDTH`] values a group, `batch.lua` says which.
-    pub packed: Vec<u8>,
-}
-
 /// A record that cannot be taken.
 #[derive(Debug)]
 pub struct Rejected {
@@ -56,30 +48,27 @@ pub struct Rejected {
     pub reason: Rejection,
 }
 
-/// Values of a group in [`Groups::packed`].
-pub const WIDTH: usize = 9;
-
-/// Where in the script's arguments the first stream stands: Lua counts from one, and two come before.
-const FIRST_STREAM: usize = 3;
-
 impl Batch {
     /// Folds an event.
     ///
     /// # Errors
     /// When the text is no Kinesis event.
     pub fn parse(event: &str) -> Result<Self, Malformed> {
-        let started = Instant::now();
-        let mut fold = Fold::default();
+        let mut fold = Fold {
+            batch: Self {
+                started: Instant::now(),
+                records: 0,
+                first: None,
+                groups: Groups::default(),
+                rejected: Vec::new(),
+                repeated: 0,
+            },
+            places: HashMap::new(),
+        };
         event::each_record(event, |record| fold.add(record))?;
-        let (groups, repeated) = fold.pack();
-        Ok(Self {
-            started,
-            records: fold.records,
-            first: fold.first,
-            groups,
-            rejected: fold.rejected,
-            repeated,
-        })
+        let mut batch = fold.batch;
+        batch.repeated = batch.groups.sort();
+        Ok(batch)
     }
 }
 
@@ -93,250 +82,293 @@ impl<'de> Deserialize<'de> for Batch {
     }
 }
 
-impl Groups {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.packed.is_empty()
-    }
-}
-
-/// What is known of an event so far. Nothing is allocated for each record: it is a number's place in
-/// `numbers`, and the payload of a key's latest record a place in `payloads`.
-#[derive(Default)]
 struct Fold<'a> {
-    records: usize,
-    first: Option<String>,
-    rejected: Vec<Rejected>,
-    streams: Vec<Cow<'a, str>>,
-    groups: Vec<Group<'a>>,
+    batch: Batch,
+    /// The groups' places by stream and key.
     places: HashMap<(usize, Cow<'a, str>), usize>,
-    numbers: Vec<Number<'a>>,
-    payloads: Vec<u8>,
-}
-
-/// The records of one stream and partition key.
-struct Group<'a> {
-    stream: usize,
-    key: Cow<'a, str>,
-    records: u32,
-    /// Arrival of the latest record, in milliseconds since the Unix epoch.
-    at: u64,
-    payload: Place,
-    /// Places in [`Fold::numbers`]: of the first record, of the last one that came, of the highest
-    /// number, and of the latest record's.
-    first: u32,
-    end: u32,
-    highest: u32,
-    latest: u32,
-    unordered: bool,
-}
-
-/// Where in [`Fold::payloads`] a payload is, and how many bytes fit there.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    start: usize,
-    length: u32,
-    room: u32,
-}
-
-/// A sequence number's digits, and the place of the next one of the same group.
-struct Number<'a> {
-    digits: Cow<'a, str>,
-    next: u32,
 }
 
 impl<'a> Fold<'a> {
     fn add(&mut self, record: Record<'a>) {
+        let batch = &mut self.batch;
         let kinesis = record.kinesis;
-        self.records += 1;
-        if self.first.is_none() {
-            self.first = Some(kinesis.sequence_number.to_string());
+        batch.records += 1;
+        if batch.first.is_none() {
+            batch.first = Some(kinesis.sequence_number.to_string());
         }
-        let start = self.payloads.len();
+        let groups = &mut batch.groups;
+        let start = groups.payloads.len();
         let taken = record::take(
             &kinesis.partition_key,
             &kinesis.sequence_number,
             &kinesis.data,
-            &mut self.payloads,
+            &mut groups.payloads,
         );
         let digits = match taken {
-            Ok(digits) => digits.len(),
+            Ok(digits) => digits,
             Err(reason) => {
-                self.payloads.truncate(start);
-                self.rejected.push(Rejected {
+                groups.payloads.truncate(start);
+                batch.rejected.push(Rejected {
+                    sequence_number: kinesis.sequence_number.to_string(),
                     device: topic::device(&kinesis.partition_key).to_owned(),
-                    sequence_number: kinesis.sequence_number.into_owned(),
                     reason,
                 });
                 return;
             }
         };
-        let place = self.place(record.event_source_arn, kinesis.partition_key);
-        self.count(
-            place,
-            kinesis.sequence_number,
-            digits,
-            kinesis.arrival,
-            start,
-        );
-    }
-
-    /// Place of the group of a stream and key.
-    fn place(&mut self, stream: Cow<'a, str>, key: Cow<'a, str>) -> usize {
-        // One as a rule, so looking at each is quickest.
-        let stream = match self.streams.iter().position(|known| *known == stream) {
-            Some(place) => place,
-            None => {
-                self.streams.push(stream);
-                self.streams.len() - 1
-            }
-        };
-        let groups = &mut self.groups;
-        *self
+        let stream = groups.stream(&record.event_source_arn);
+        let place = *self
             .places
-            .entry((stream, key))
-            .or_insert_with_key(|(stream, key)| {
-                groups.push(Group {
-                    stream: *stream,
-                    key: key.clone(),
-                    records: 0,
-                    at: 0,
-                    payload: Place::default(),
-                    first: 0,
-                    end: 0,
-                    highest: 0,
-                    latest: 0,
-                    unordered: false,
-                });
-                groups.len() - 1
-            })
+            .entry((stream, kinesis.partition_key))
+            .or_insert_with_key(|(stream, key)| groups.open(*stream, key));
+        groups.add(place, digits, kinesis.arrival, start);
+    }
+}
+
+/// The records that can be taken, by stream and partition key.
+///
+/// Nothing is allocated for each record, nor for each group: there may be ten thousand of either.
+/// Places and lengths have 32 bits, which is a thousand times what an event can have.
+#[derive(Debug, Default)]
+pub struct Groups {
+    /// ARNs of the streams; groups name them by their place.
+    pub streams: Vec<String>,
+    groups: Vec<Group>,
+    /// All records' sequence numbers; a group's are chained.
+    numbers: Vec<Number>,
+    /// Partition keys, and digits of sequence numbers.
+    text: String,
+    /// Payloads of the groups' latest records, and what could not be used again of earlier ones.
+    payloads: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Group {
+    stream: u32,
+    key: Span,
+    records: u32,
+    /// Places of the first and the last number, in the order they came.
+    ends: (u32, u32),
+    /// Place of the highest number.
+    highest: u32,
+    /// Place of the latest record's number.
+    latest: u32,
+    /// Arrival of the latest record, in milliseconds since the Unix epoch.
+    at: u64,
+    payload: Span,
+    /// Bytes that fit where the payload is.
+    room: u32,
+    unordered: bool,
+}
+
+#[derive(Debug)]
+struct Number {
+    digits: Span,
+    /// Place of the same group's next one; its own, if there is none.
+    next: u32,
+}
+
+/// Where something stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: u32,
+    length: u32,
+}
+
+impl Span {
+    fn new(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32,
+            length: (end - start) as u32,
+        }
     }
 
-    /// Adds a record to a group. The number's last `digits` bytes count; the payload stands at the end
-    /// of `payloads`, from `start`.
-    fn count(&mut self, group: usize, number: Cow<'a, str>, digits: usize, at: u64, start: usize) {
-        let group = &mut self.groups[group];
-        // An event has some megabytes, so these never come near their ends.
+    fn range(self) -> Range<usize> {
+        self.start as usize..(self.start + self.length) as usize
+    }
+}
+
+impl Groups {
+    /// Values of a group in what is packed.
+    pub const WIDTH: usize = 9;
+
+    /// Where in the script's arguments the first stream stands: Lua counts from one, and two come
+    /// before it.
+    pub const FIRST_STREAM: usize = 3;
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Place of a stream. There is one as a rule, so looking at each is quickest.
+    fn stream(&mut self, arn: &str) -> usize {
+        let known = self.streams.iter().position(|stream| stream == arn);
+        known.unwrap_or_else(|| {
+            self.streams.push(arn.to_owned());
+            self.streams.len() - 1
+        })
+    }
+
+    fn keep(&mut self, text: &str) -> Span {
+        let start = self.text.len();
+        self.text.push_str(text);
+        Span::new(start, self.text.len())
+    }
+
+    /// A new group's place.
+    fn open(&mut self, stream: usize, key: &str) -> usize {
+        let key = self.keep(key);
+        self.groups.push(Group {
+            stream: stream as u32,
+            key,
+            records: 0,
+            ends: (0, 0),
+            highest: 0,
+            latest: 0,
+            at: 0,
+            payload: Span::default(),
+            room: 0,
+            unordered: false,
+        });
+        self.groups.len() - 1
+    }
+
+    /// Adds a record to a group. `digits` are of [`sequence::digits`]; the payload is what stands in
+    /// `payloads` from `start` on.
+    fn add(&mut self, group: usize, digits: &str, at: u64, start: usize) {
         let place = self.numbers.len() as u32;
-        let digits = match number {
-            Cow::Borrowed(number) => Cow::Borrowed(&number[number.len() - digits..]),
-            Cow::Owned(number) => Cow::Owned(number[number.len() - digits..].to_owned()),
+        let number = Number {
+            digits: self.keep(digits),
+            next: place,
         };
-        let compare = |other: u32| sequence::compare(&digits, &self.numbers[other as usize].digits);
+        self.numbers.push(number);
+        let (numbers, text) = (&mut self.numbers, &self.text);
+        let compare = |numbers: &[Number], other: u32| {
+            let other = &text[numbers[other as usize].digits.range()];
+            sequence::compare(digits, other)
+        };
+        let group = &mut self.groups[group];
         let is_first = group.records == 0;
-        let is_latest =
-            is_first || at.cmp(&group.at).then_with(|| compare(group.latest)) == Ordering::Greater;
-        if is_first || compare(group.highest) == Ordering::Greater {
+        let is_latest = is_first
+            || at
+                .cmp(&group.at)
+                .then_with(|| compare(numbers, group.latest))
+                == Ordering::Greater;
+        if is_first {
+            group.ends.0 = place;
             group.highest = place;
         } else {
-            group.unordered = true;
+            numbers[group.ends.1 as usize].next = place;
+            if compare(numbers, group.highest) == Ordering::Greater {
+                group.highest = place;
+            } else {
+                group.unordered = true;
+            }
         }
-        if is_first {
-            group.first = place;
-        } else {
-            self.numbers[group.end as usize].next = place;
-        }
-        group.end = place;
+        group.ends.1 = place;
         group.records += 1;
-        self.numbers.push(Number {
-            digits,
-            next: place,
-        });
         if is_latest {
             group.at = at;
             group.latest = place;
-            keep(&mut self.payloads, &mut group.payload, start);
+            group.replace_payload(&mut self.payloads, start);
         } else {
             self.payloads.truncate(start);
         }
     }
 
-    /// The groups as the script wants them, and how many records came again.
-    fn pack(&self) -> (Groups, usize) {
-        if self.groups.is_empty() {
-            return (Groups::default(), 0);
-        }
-        let numbers: usize = self
-            .numbers
-            .iter()
-            .map(|number| number.digits.len() + 1)
-            .sum();
-        let keys: usize = self.groups.iter().map(|group| group.key.len() * 2).sum();
-        let bytes = numbers + keys + self.payloads.len() + 96 * self.groups.len();
-        let mut packer = Packer::list(WIDTH * self.groups.len(), bytes);
-        let mut repeated = 0;
-        for group in &self.groups {
-            repeated += self.pack_group(group, &mut packer);
-        }
-        let groups = Groups {
-            streams: self
-                .streams
-                .iter()
-                .map(|stream| stream.to_string())
-                .collect(),
-            packed: packer.bytes,
-        };
-        (groups, repeated)
+    /// A group's numbers in their order.
+    fn numbers(&self, group: &Group) -> impl Iterator<Item = u32> {
+        let mut place = group.ends.0;
+        (0..group.records).map(move |_| {
+            let this = place;
+            place = self.numbers[place as usize].next;
+            this
+        })
     }
 
-    fn pack_group(&self, group: &Group, packer: &mut Packer) -> usize {
-        let mut digits = self.digits(group);
-        // Kinesis delivers a key's records in order and once; whoever does not is put right here.
-        if group.unordered {
-            digits.sort_unstable_by(|a, b| sequence::compare(a, b));
-            digits.dedup();
+    fn digits(&self, number: u32) -> &str {
+        &self.text[self.numbers[number as usize].digits.range()]
+    }
+
+    /// Kinesis delivers a key's records in order and once; whoever does not is put right here.
+    /// Answers how many records came again.
+    fn sort(&mut self) -> usize {
+        let mut repeated = 0;
+        for place in 0..self.groups.len() {
+            let group = &self.groups[place];
+            if !group.unordered {
+                continue;
+            }
+            let mut order: Vec<u32> = self.numbers(group).collect();
+            order.sort_unstable_by(|a, b| sequence::compare(self.digits(*a), self.digits(*b)));
+            order.dedup_by(|a, b| self.digits(*a) == self.digits(*b));
+            for pair in order.windows(2) {
+                self.numbers[pair[0] as usize].next = pair[1];
+            }
+            let group = &mut self.groups[place];
+            repeated += group.records as usize - order.len();
+            group.records = order.len() as u32;
+            if let [first, .., last] | [first @ last] = order[..] {
+                group.ends = (first, last);
+            }
+            group.unordered = false;
         }
-        let number = |place: u32| &*self.numbers[place as usize].digits;
-        let (highest, latest) = (number(group.highest), number(group.latest));
-        let device = topic::device(&group.key);
-        packer.number(FIRST_STREAM + group.stream);
-        packer.text(group.key.as_bytes());
+        repeated
+    }
+
+    /// The groups as the script wants them, see `batch.lua`.
+    pub fn pack(&self) -> Vec<u8> {
+        let groups = self.groups.len();
+        let room = self.text.len() + self.payloads.len() + (self.text.len() / 2) + 96 * groups;
+        let mut packer = Packer::list(Self::WIDTH * groups, room);
+        for group in &self.groups {
+            self.pack_group(group, &mut packer);
+        }
+        packer.bytes
+    }
+
+    fn pack_group(&self, group: &Group, packer: &mut Packer) {
+        let key = &self.text[group.key.range()];
+        let device = topic::device(key);
+        packer.number(Self::FIRST_STREAM + group.stream as usize);
+        packer.text(key.as_bytes());
         packer.number(device.len());
-        packer.number(digits.len());
+        packer.number(group.records as usize);
         packer.written(|bytes| {
-            for (place, digits) in digits.iter().enumerate() {
+            for (place, number) in self.numbers(group).enumerate() {
                 if place > 0 {
                     bytes.push(b' ');
                 }
-                bytes.extend_from_slice(digits.as_bytes());
+                bytes.extend_from_slice(self.digits(number).as_bytes());
             }
         });
         // What can be told from the value before stays empty: there may be ten thousand of them.
-        packer.text(if digits.len() == 1 { "" } else { highest }.as_bytes());
+        let (highest, latest) = (self.digits(group.highest), self.digits(group.latest));
+        packer.text(if group.records == 1 { "" } else { highest }.as_bytes());
         packer.text(if latest == highest { "" } else { latest }.as_bytes());
         packer.text(group.at.to_string().as_bytes());
         packer.written(|bytes| {
-            let Place { start, length, .. } = group.payload;
-            let payload = &self.payloads[start..start + length as usize];
+            let payload = &self.payloads[group.payload.range()];
             record::write_message(bytes, device, payload, group.at);
         });
-        group.records as usize - digits.len()
-    }
-
-    /// A group's sequence numbers in the order they came.
-    fn digits(&self, group: &Group) -> Vec<&str> {
-        let mut place = group.first as usize;
-        let mut digits = Vec::with_capacity(group.records as usize);
-        for _ in 0..group.records {
-            digits.push(&*self.numbers[place].digits);
-            place = self.numbers[place].next as usize;
-        }
-        digits
     }
 }
 
-/// Makes the payload at the end of `payloads`, from `start`, that of `place`: where the one before was,
-/// if it fits there, so that what a device sent before it is no burden.
-fn keep(payloads: &mut Vec<u8>, place: &mut Place, start: usize) {
-    let length = payloads.len() - start;
-    if length <= place.room as usize {
-        payloads.copy_within(start.., place.start);
-        payloads.truncate(start);
-    } else {
-        place.start = start;
-        place.room = length as u32;
+impl Group {
+    /// Takes what stands in `payloads` from `start` on: where the payload before it was, if it fits
+    /// there, so that what a device sent before is no burden.
+    fn replace_payload(&mut self, payloads: &mut Vec<u8>, start: usize) {
+        let end = payloads.len();
+        if end - start <= self.room as usize {
+            payloads.copy_within(start.., self.payload.start as usize);
+            payloads.truncate(start);
+            self.payload.length = (end - start) as u32;
+        } else {
+            self.payload = Span::new(start, end);
+            self.room = self.payload.length;
+        }
     }
-    place.length = length as u32;
 }
 
 #[cfg(test)]
@@ -391,7 +423,7 @@ mod tests {
 
     /// `stream key device records [sequences] highest latest arrival payload` of every group.
     fn groups(batch: &Batch) -> Vec<String> {
-        let list = unpack(&batch.groups.packed);
+        let list = unpack(&batch.groups.pack());
         let group = |group: &[String]| {
             let [
                 stream,
@@ -408,7 +440,7 @@ mod tests {
                 panic!("{group:?}")
             };
             let stream: usize = stream.parse().unwrap();
-            let stream = &batch.groups.streams[stream - FIRST_STREAM];
+            let stream = &batch.groups.streams[stream - Groups::FIRST_STREAM];
             let device = &key[key.len() - device.parse::<usize>().unwrap()..];
             let message: contract::message::Message = serde_json::from_str(message).unwrap();
             assert_eq!(
@@ -424,7 +456,7 @@ mod tests {
                 "{stream} {key} {device} {records} [{sequences}] {highest} {latest} {at} {payload}"
             )
         };
-        list.chunks(WIDTH).map(group).collect()
+        list.chunks(Groups::WIDTH).map(group).collect()
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn each_record<'a>(event: &'a str, mut take: impl FnMut(Record<'a>)) -> Resu
     json.end()?;
     found
         .then_some(())
-        .ok_or_else(|| json.malformed("no field `Records`"))
+        .ok_or_else(|| json.malformed("missing field `Records`"))
 }
 
 fn record<'a>(json: &mut Reader<'a>) -> Result<Record<'a>, Malformed> {
@@ -74,7 +74,7 @@ fn record<'a>(json: &mut Reader<'a>) -> Result<Record<'a>, Malformed> {
     })?;
     found
         .then_some(record)
-        .ok_or_else(|| json.malformed("no field `kinesis`"))
+        .ok_or_else(|| json.malformed("missing field `kinesis`"))
 }
 
 fn kinesis<'a>(json: &mut Reader<'a>) -> Result<Kinesis<'a>, Malformed> {
@@ -90,9 +90,9 @@ fn kinesis<'a>(json: &mut Reader<'a>) -> Result<Kinesis<'a>, Malformed> {
         }
         Ok(())
     })?;
-    kinesis.data = data.ok_or_else(|| json.malformed("no field `data`"))?;
+    kinesis.data = data.ok_or_else(|| json.malformed("missing field `data`"))?;
     kinesis.arrival =
-        arrival.ok_or_else(|| json.malformed("no field `approximateArrivalTimestamp`"))?;
+        arrival.ok_or_else(|| json.malformed("missing field `approximateArrivalTimestamp`"))?;
     Ok(kinesis)
 }
 
@@ -170,20 +170,20 @@ mod tests {
     #[test]
     fn what_is_no_kinesis_event_is_an_error() {
         for (event, expected) in [
-            ("{}", "no field `Records`"),
+            ("{}", "missing field `Records`"),
             ("[]", "expected a Kinesis event with `Records`"),
             ("null", "expected a Kinesis event with `Records`"),
             (r#"{"Records":{}}"#, "expected a list of Kinesis records"),
-            (r#"{"Records":[{}]}"#, "no field `kinesis`"),
+            (r#"{"Records":[{}]}"#, "missing field `kinesis`"),
             (r#"{"Records":[]} x"#, "expected the end"),
             (r#"{"Records":[],"Records":[]}"#, "a second `Records`"),
             (
                 r#"{"Records":[{"kinesis":{"approximateArrivalTimestamp":1}}]}"#,
-                "no field `data`",
+                "missing field `data`",
             ),
             (
                 r#"{"Records":[{"kinesis":{"data":""}}]}"#,
-                "no field `approximateArrivalTimestamp`",
+                "missing field `approximateArrivalTimestamp`",
             ),
         ] {
             let error = each_record(event, drop).unwrap_err().to_string();

@@ -47,7 +47,8 @@ impl Script {
 
     /// The command that runs the script on these groups: one, whatever their number.
     pub fn command(&self, groups: Groups) -> Cmd {
-        let Groups { streams, packed } = groups;
+        let packed = groups.pack();
+        let streams = groups.streams;
         let mut command = Cmd::with_capacity(5 + streams.len(), packed.len() + 256);
         // No keys are declared: which ones it touches, the script learns as it runs. That is fine
         // without cluster mode, which the template's cache does not use.

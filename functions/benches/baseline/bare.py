@@ -1,16 +1,15 @@
 """The same as bare.mjs in Python: one MULTI per batch, without a client, replies counted but not read."""
 
 import base64
-import http.client
-import json
 import os
 import socket
 from urllib.parse import urlparse
 
+from runtime import run
+
 url = urlparse(os.environ["REDIS_URL"])
 redis = socket.create_connection((url.hostname, url.port))
 redis.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
 
 
 def command(*parts):
@@ -44,11 +43,4 @@ def handle(event):
     return {"batchItemFailures": []}
 
 
-BASE = "/2018-06-01/runtime/invocation"
-while True:
-    api.request("GET", BASE + "/next")
-    response = api.getresponse()
-    request_id = response.getheader("Lambda-Runtime-Aws-Request-Id")
-    answer = handle(json.loads(response.read()))
-    api.request("POST", f"{BASE}/{request_id}/response", json.dumps(answer))
-    api.getresponse().read()
+run(handle)

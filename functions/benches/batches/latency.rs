@@ -16,7 +16,9 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// In front of `server`; requests are held back for `delay`, answers are not.
+    /// In front of `server`; requests are held back for `delay`, answers are not. What comes first on a
+    /// connection is held back once more, for the round trip that connecting takes on a real network and
+    /// not to a proxy on the same machine.
     /// It runs until this program ends.
     pub(crate) fn start(server: SocketAddr, delay: Duration) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -56,8 +58,9 @@ fn join(
     let (counter, asked) = (Arc::clone(round_trips), Arc::clone(&answered));
     std::thread::spawn(move || {
         let mut buffer = vec![0; 1 << 16];
+        let mut connecting = delay;
         while let Ok(length @ 1..) = client.read(&mut buffer) {
-            let due = Instant::now() + delay;
+            let due = Instant::now() + delay + std::mem::take(&mut connecting);
             if asked.swap(false, Ordering::Relaxed) {
                 counter.fetch_add(1, Ordering::Relaxed);
             }

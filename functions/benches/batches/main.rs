@@ -2,7 +2,8 @@
 //! write first, all driven over the Lambda Runtime API in interleaved rounds of one run.
 //!
 //! Prints the tables of `docs/PERFORMANCE.md`. Needs redis-server; node and python3 take part where they
-//! are installed. `-- 5` makes five rounds instead of ten.
+//! are installed. `-- 5` makes five rounds instead of ten; `-- 100x10 1000x10` measures these cases only,
+//! batches of 100 and 1,000 records of 10 devices.
 
 mod baseline;
 mod contestant;
@@ -36,24 +37,31 @@ struct Design {
 
 fn main() -> Result<()> {
     let mut rounds = 10;
+    let mut cases = Vec::new();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "original" => return baseline::original().map_err(|error| anyhow::anyhow!(error)),
             "plain" => return baseline::plain().map_err(|error| anyhow::anyhow!(error)),
             // Cargo's own.
             "--bench" => {}
-            number => {
-                rounds = number
-                    .parse()
-                    .with_context(|| format!("expected a number of rounds, got {number}"))?;
-            }
+            argument => match argument.split_once('x') {
+                Some((records, devices)) => cases.push((records.parse()?, devices.parse()?)),
+                None => {
+                    rounds = argument
+                        .parse()
+                        .with_context(|| format!("expected a number of rounds, got {argument}"))?;
+                }
+            },
         }
     }
     ensure!(rounds > 0, "expected at least one round");
+    if cases.is_empty() {
+        cases.extend(BATCHES);
+    }
     let designs = designs()?;
     machine()?;
     for delayed in [false, true] {
-        throughput(&designs, delayed, rounds)?;
+        throughput(&designs, &cases, delayed, rounds)?;
     }
     memory(&designs)?;
     println!("load average at the end: {}", load()?);
@@ -89,8 +97,13 @@ fn designs() -> Result<Vec<Design>> {
     for (name, program, script) in [
         ("plain handler, Node", "node", "plain.mjs"),
         ("no Redis client, Node", "node", "bare.mjs"),
+        ("plain handler, Python", "python3", "plain.py"),
         ("no Redis client, Python", "python3", "bare.py"),
     ] {
+        if script == "plain.py" && !runs(program, &["-c", "import redis"]) {
+            println!("{name}: left out, because python3 does not find redis; pip install redis");
+            continue;
+        }
         match version(program) {
             Some(_) => designs.push(Design {
                 name,
@@ -100,6 +113,11 @@ fn designs() -> Result<Vec<Design>> {
         }
     }
     Ok(designs)
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    let output = Command::new(program).args(arguments).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 fn version(program: &str) -> Option<String> {
@@ -211,13 +229,13 @@ struct Sample {
     round_trips: u64,
 }
 
-fn throughput(designs: &[Design], delayed: bool, rounds: u32) -> Result<()> {
+fn throughput(designs: &[Design], cases: &[(u64, u64)], delayed: bool, rounds: u32) -> Result<()> {
     let delay = if delayed { Some(calibrate()?) } else { None };
     let mut entries = Vec::new();
     for design in designs {
         entries.push(Entry::start(design, delay)?);
     }
-    for (size, devices) in BATCHES {
+    for &(size, devices) in cases {
         let latency = match delayed {
             false => "no latency added",
             true => "0.5 ms added to each round trip",
