@@ -9,7 +9,7 @@ use e2e::programs::Programs;
 use e2e::run::{Run, Settings};
 
 use crate::fleet::{self, Pace};
-use crate::{edited, percentile};
+use crate::{percentile, without_window};
 
 const PACE: Pace = Pace {
     devices: 20,
@@ -30,7 +30,7 @@ pub(crate) async fn measure(programs: &Programs) -> anyhow::Result<()> {
     );
     println!("|--:|--:|--:|");
     // Two shards: one takes a thousand records a second and not one more.
-    let template = edited(programs, 2)?;
+    let template = without_window(programs, 2)?;
     for round in 1..=ROUNDS {
         let settings = Settings::new(programs).template(&template);
         let run = Run::start(settings).await?;

@@ -56,14 +56,20 @@ fn load() -> anyhow::Result<String> {
     Ok(load.split(' ').take(3).collect::<Vec<_>>().join(" "))
 }
 
-/// The template of stage `dev` without its batch window, and with so many shards.
-fn edited(programs: &Programs, shards: u32) -> anyhow::Result<Json> {
+/// The template of stage `dev` with so many shards.
+fn with_shards(programs: &Programs, shards: u32) -> anyhow::Result<Json> {
     let mut edited = template::load(programs)?;
-    for (_, mapping) in template::resources_of(&mut edited, "AWS::Lambda::EventSourceMapping") {
-        mapping["MaximumBatchingWindowInSeconds"] = json!(0);
-    }
     for (_, stream) in template::resources_of(&mut edited, "AWS::Kinesis::Stream") {
         stream["ShardCount"] = json!(shards);
+    }
+    Ok(edited)
+}
+
+/// The same without its batch window.
+fn without_window(programs: &Programs, shards: u32) -> anyhow::Result<Json> {
+    let mut edited = with_shards(programs, shards)?;
+    for (_, mapping) in template::resources_of(&mut edited, "AWS::Lambda::EventSourceMapping") {
+        mapping["MaximumBatchingWindowInSeconds"] = json!(0);
     }
     Ok(edited)
 }

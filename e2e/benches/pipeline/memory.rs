@@ -6,8 +6,8 @@ use anyhow::Context;
 use e2e::programs::Programs;
 use e2e::run::{Run, Settings};
 
-use crate::edited;
 use crate::fleet::{self, Pace};
+use crate::without_window;
 
 /// How often memory is looked at.
 const EVERY: Duration = Duration::from_secs(30);
@@ -22,7 +22,7 @@ pub(crate) async fn measure(programs: &Programs, minutes: u64) -> anyhow::Result
         "\n### Resident memory, {} messages a second, {minutes} minutes\n",
         pace.rate
     );
-    let template = edited(programs, 2)?;
+    let template = without_window(programs, 2)?;
     let run = Run::start(Settings::new(programs).template(&template)).await?;
     let processes = run.processes()?;
     let names: Vec<String> = processes.iter().map(|it| name(*it)).collect();

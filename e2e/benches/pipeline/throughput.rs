@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::{edited, fleet, percentile};
+use crate::{fleet, percentile, with_shards};
 
 const DEVICES: u32 = 32;
 const MESSAGES_EACH: u64 = 2_000;
@@ -36,7 +36,7 @@ pub(crate) async fn measure(programs: &Programs) -> anyhow::Result<()> {
         "| round | local, confirmed/s | local, counted/s | mosquitto, received/s | counted/received |"
     );
     println!("|--:|--:|--:|--:|--:|");
-    let template = edited(programs, SHARDS)?;
+    let template = with_shards(programs, SHARDS)?;
     let mut ratios = Vec::new();
     for round in 1..=ROUNDS {
         let run = Run::start(Settings::new(programs).template(&template)).await?;
