@@ -8,7 +8,8 @@
 //!   and [`resources`], which is generated from the registry schemas in `schemas/` and `overlays/`;
 //! - checking: [`check`] with [`shape`] and [`problem`];
 //! - reading: [`document`], [`resolve`], [`arn`];
-//! - judging what was read: [`evaluate`], [`integration`], [`network`], [`access`], [`diff`](mod@diff).
+//! - judging what was read: [`evaluate`], [`integration`], [`network`], [`access`], [`diff`](mod@diff);
+//! - expecting: [`typical`].
 
 pub mod grant;
 pub mod intrinsic;
@@ -32,6 +33,8 @@ pub mod evaluate;
 pub mod integration;
 pub mod network;
 pub mod resolve;
+
+pub mod typical;
 
 pub use policy::Statement;
 pub use problem::{Problem, Problems};

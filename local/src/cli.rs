@@ -6,13 +6,34 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// Runs an emitted CloudFormation template on one machine until Ctrl-C.
+use crate::cloud::fault::Fault;
+use crate::cloud::pace::Pace;
+
+/// Runs an emitted CloudFormation template on one machine until Ctrl-C, or is the cloud that one is
+/// deployed to.
 #[derive(Debug, Parser)]
 #[command(name = "local", version)]
 pub struct Arguments {
     /// The template, in JSON
-    #[arg(long, value_name = "FILE")]
-    pub template: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "cloud")]
+    pub template: Option<PathBuf>,
+    /// Answer the AWS APIs here instead, and run what is deployed; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        conflicts_with_all = ["template", "function", "bundle", "parameter", "stack_name"]
+    )]
+    pub cloud: Option<SocketAddr>,
+    /// What shall fail or be slow in the cloud, such as `cfn:Cache=CREATE_FAILED:no capacity@once`,
+    /// `cfn:throttle@20%`, `cfn:token-expired@10s` or `s3:slow@500ms`; may be repeated
+    #[arg(long, value_name = "SERVICE:WHAT", requires = "cloud")]
+    pub fault: Vec<Fault>,
+    /// How long the cloud takes for a resource
+    #[arg(long, value_enum, default_value_t, requires = "cloud")]
+    pub pace: Pace,
+    /// Start no programs in the cloud: only the APIs answer
+    #[arg(long, requires = "cloud")]
+    pub no_run: bool,
     /// The function's binary; with several functions in the template, LOGICALID=FILE for each
     #[arg(long, value_name = "[LOGICALID=]FILE", value_parser = for_resource)]
     pub function: Vec<ForResource>,
@@ -108,6 +129,25 @@ mod tests {
         assert_eq!(parameter("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
         assert!(parameter("A").is_err());
         assert!(parameter("=b").is_err());
+    }
+
+    #[test]
+    fn cloud_stands_alone() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        let cloud = parse("local --cloud 127.0.0.1:0 --fault s3:slow --pace real").unwrap();
+        assert_eq!(cloud.pace, Pace::Real);
+        assert_eq!(cloud.fault.len(), 1);
+        assert!(parse("local --template t.json").is_ok());
+        for line in [
+            "local",
+            "local --cloud 127.0.0.1:0 --template t.json",
+            "local --cloud 127.0.0.1:0 --stack-name s",
+            "local --template t.json --no-run",
+            "local --template t.json --fault s3:slow",
+            "local --cloud 127.0.0.1:0 --fault s3:broken",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 
     #[test]

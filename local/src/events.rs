@@ -48,6 +48,13 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         redis: Option<String>,
     },
+    /// The cloud answers.
+    CloudReady {
+        /// Where, for `AWS_ENDPOINT_URL`.
+        endpoint: String,
+        /// Folder of the cloud's data.
+        data: PathBuf,
+    },
     /// The end has begun.
     Stopping,
     /// The end.
@@ -125,6 +132,9 @@ fn text(event: &Event) -> String {
             lines.push(format!("Try        {}", publish_line(mqtt)));
             lines.push("Stop with Ctrl-C".to_owned());
             lines.join("\n")
+        }
+        Event::CloudReady { endpoint, .. } => {
+            format!("cloud ready at {endpoint}  (AWS_ENDPOINT_URL={endpoint})")
         }
         Event::Stopping => "stopping; Ctrl-C again kills at once".to_owned(),
         Event::Stopped { summary } => format!("stopped: {summary}"),

@@ -9,9 +9,11 @@
 //!
 //! Layout, along a message's way: [`mqtt`] → [`iot`] → [`kinesis`] → the function and the web UI;
 //! [`iam`] decides about every hop; [`status`] counts.
+//! [`cloud`] puts AWS's own APIs in front of all that.
 
 pub mod beanstalk;
 pub mod cli;
+pub mod cloud;
 pub mod elasticache;
 pub mod event_source_mapping;
 pub mod events;

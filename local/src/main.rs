@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,6 +10,8 @@ use anyhow::{Context, anyhow};
 use cfn::document::Document;
 use clap::Parser;
 use local::cli::Arguments;
+use local::cloud::fault::Faults;
+use local::cloud::{Cloud, Settings};
 use local::events::{Event, Reporter};
 use local::pipeline::{Options, Pipeline};
 use local::plan::Plan;
@@ -53,7 +56,14 @@ fn log() {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let mut signals = Signals::new().context("listen for signals")?;
+    let signals = Signals::new().context("listen for signals")?;
+    match arguments.cloud {
+        Some(address) => run_cloud(address, arguments, signals).await,
+        None => run_template(arguments, signals).await,
+    }
+}
+
+async fn run_template(arguments: Arguments, mut signals: Signals) -> anyhow::Result<()> {
     let reporter = Reporter::new(arguments.json);
     let plan = plan(&arguments)?;
     let _data = lock(&arguments.data)?;
@@ -87,14 +97,54 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     reporter.tell(&Event::Stopping);
     tokio::select! {
         biased;
-        () = signals.next() => {
-            // Our programs end by themselves when we do.
-            eprintln!("killed");
-            std::process::exit(KILLED);
-        }
+        () = signals.next() => killed(),
         summary = pipeline.stop() => reporter.tell(&Event::Stopped { summary }),
     }
     failure.map_or(Ok(()), Err)
+}
+
+async fn run_cloud(
+    address: SocketAddr,
+    arguments: Arguments,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    let reporter = Reporter::new(arguments.json);
+    let data = arguments.data.join("cloud");
+    let _data = lock(&data)?;
+    let mut cloud = Cloud::start(address, |endpoint| Settings {
+        data: data.clone(),
+        endpoint,
+        mqtt: arguments.mqtt,
+        dashboard: arguments.dashboard,
+        redis: arguments.redis,
+        faults: Faults::new(arguments.fault),
+        pace: arguments.pace,
+        run: !arguments.no_run,
+        reporter,
+    })
+    .await?;
+    let endpoint = format!("http://{}", cloud.address());
+    reporter.tell(&Event::CloudReady { endpoint, data });
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        failure = cloud.failed() => Some(failure),
+    };
+    reporter.tell(&Event::Stopping);
+    tokio::select! {
+        biased;
+        () = signals.next() => killed(),
+        () = cloud.stop() => {
+            let summary = "stacks, buckets and operations under way are kept in the data folder".to_owned();
+            reporter.tell(&Event::Stopped { summary });
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Our programs end by themselves when we do.
+fn killed() -> ! {
+    eprintln!("killed");
+    std::process::exit(KILLED);
 }
 
 /// Takes the data folder for this run alone: two would mix their checkpoints and archives.
@@ -116,8 +166,9 @@ fn lock(data: &Path) -> anyhow::Result<File> {
 }
 
 fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
-    let path = arguments.template.display();
-    let text = std::fs::read_to_string(&arguments.template)
+    let file = arguments.template.as_deref().unwrap_or(Path::new(""));
+    let path = file.display();
+    let text = std::fs::read_to_string(file)
         .with_context(|| format!("cannot read the template {path}"))?;
     let document = Document::parse(&text)
         .map_err(|error| anyhow!("{path} is no CloudFormation template in JSON: {error}"))?;

@@ -1,39 +1,11 @@
-//! How long AWS usually takes for a resource, and which chain of resources decides the end.
-//!
-//! The numbers are averages of public measurements, in seconds; they are shown as "usually", and
-//! nothing else depends on them.
+//! Which chain of resources decides when a stack is done, by the times of [`cfn::typical`]; they are
+//! shown as "usually", and nothing else depends on them.
 
 use std::collections::BTreeMap;
 
 use cfn::document::Document;
+pub(crate) use cfn::typical::seconds;
 use serde_json::Value as Json;
-
-/// Type, seconds to create.
-const SECONDS: &[(&str, u32)] = &[
-    ("AWS::EC2::InternetGateway", 17),
-    ("AWS::EC2::NatGateway", 106),
-    ("AWS::EC2::VPC", 15),
-    ("AWS::ElastiCache::ReplicationGroup", 712),
-    ("AWS::ElasticBeanstalk::Environment", 252),
-    ("AWS::IAM::InstanceProfile", 126),
-    ("AWS::IAM::Role", 18),
-    ("AWS::Kinesis::Stream", 14),
-    ("AWS::KinesisFirehose::DeliveryStream", 77),
-    ("AWS::Lambda::EventSourceMapping", 10),
-    ("AWS::Lambda::Function", 25),
-    ("AWS::S3::Bucket", 30),
-];
-
-/// What most other resources take.
-const OTHER: u32 = 3;
-
-/// Seconds that a resource of the type usually takes to be created.
-pub(crate) fn seconds(r#type: &str) -> u32 {
-    SECONDS
-        .iter()
-        .find(|(known, _)| *known == r#type)
-        .map_or(OTHER, |(_, seconds)| *seconds)
-}
 
 /// The chain of resources, each needing the one before, that takes longest; and its seconds.
 pub(crate) fn longest_chain(document: &Document) -> (Vec<String>, u32) {

@@ -1,0 +1,105 @@
+//! A cloud to rehearse on: the AWS APIs that a deployment uses, answered on one machine.
+//!
+//! A deployment with `AWS_ENDPOINT_URL` set to this address creates, changes and deletes stacks as
+//! on AWS; the stack that holds a pipeline is run from the artifacts that were uploaded.
+//!
+//! Layout: [`server`] takes requests and finds their service; [`call`], [`form`] and [`xml`] are
+//! what services read and write; [`account`] is what they share; [`fault`] and [`pace`] decide what
+//! fails and what takes its time; [`cloudformation`] and its neighbours are the services.
+//!
+//! # Differs from AWS
+//! - Signatures are not verified: any access key does. The account is `000000000000`.
+//! - Services that are not here answer 501 and say so; so do operations that are not.
+//! - Every region is there, and all of them share one set of bucket names.
+
+pub mod account;
+pub mod call;
+pub mod fault;
+pub mod form;
+pub mod pace;
+mod server;
+pub mod xml;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use account::{Account, Settings};
+pub use call::{Call, Failure, Protocol, Service};
+
+/// All services; each is in a module of its own.
+fn services(_account: &Arc<Account>) -> anyhow::Result<Vec<Arc<dyn Service>>> {
+    Ok(vec![])
+}
+
+/// A running cloud. Dropped, it ends with everything that runs in it.
+#[derive(Debug)]
+pub struct Cloud {
+    address: SocketAddr,
+    account: Arc<Account>,
+    stop: CancellationToken,
+    server: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Cloud {
+    /// Starts the services, and goes on with what an earlier run was doing in the same folder.
+    ///
+    /// # Errors
+    /// The address is taken, or the data folder cannot be used.
+    pub async fn start(
+        address: SocketAddr,
+        settings: impl FnOnce(String) -> Settings,
+    ) -> anyhow::Result<Cloud> {
+        let listener = server::listen(address).await?;
+        let address = listener.local_addr().context("read the cloud's address")?;
+        let settings = settings(format!("http://{address}"));
+        let data = settings.data.display().to_string();
+        let account =
+            Account::new(settings).with_context(|| format!("cannot use the data folder {data}"))?;
+        let services = services(&account)?;
+        account.introduce(&services);
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(server::serve(
+            listener,
+            Arc::clone(&account),
+            services,
+            stop.clone(),
+        ));
+        Ok(Cloud {
+            address,
+            account,
+            stop,
+            server,
+        })
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What its services share.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Returns when the server has ended by itself, with the reason. Cancel safe.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        match (&mut self.server).await {
+            Ok(Ok(())) => anyhow::anyhow!("the cloud's server has ended"),
+            Ok(Err(error)) => error,
+            Err(error) => anyhow::anyhow!("the cloud's server has ended: {error}"),
+        }
+    }
+
+    /// Ends the server; then every pipeline, in order.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        // A client that keeps its connection open keeps nobody waiting.
+        self.server.abort();
+        let _ = self.server.await;
+    }
+}
