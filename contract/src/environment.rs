@@ -26,10 +26,10 @@ pub const CACHE_USER: &str = "CACHE_USER";
 pub const CACHE_NAME: &str = "CACHE_NAME";
 
 /// What the function reads and the template must set.
-pub const FUNCTION: &[&str] = &[REDIS_URL];
+pub const FUNCTION: &[&str] = &[REDIS_URL, CACHE_USER, CACHE_NAME];
 
 /// What the web UI reads and the template must set.
-pub const WEBUI: &[&str] = &[REDIS_URL, PORT, INTERFACE];
+pub const WEBUI: &[&str] = &[REDIS_URL, CACHE_USER, CACHE_NAME, PORT, INTERFACE];
 
 /// What the function reads and Lambda sets:
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>.

@@ -43,6 +43,8 @@ pub struct Dashboard {
 pub fn define(template: &mut Template, props: &Props<'_>) -> Dashboard {
     let service_role = service_role(template);
     let instance_role = instance_role(template);
+    let cache = props.cache;
+    cache.grant(template, cache.webui_user, instance_role);
     let instance_profile = template.define(
         "WebInstanceProfile",
         iam::InstanceProfile::new([instance_role.reference()]),
@@ -443,6 +445,16 @@ fn option_settings(
             "aws:elasticbeanstalk:application:environment",
             variable::REDIS_URL,
             props.cache.url(),
+        ),
+        option(
+            "aws:elasticbeanstalk:application:environment",
+            variable::CACHE_USER,
+            props.cache.webui_user.reference(),
+        ),
+        option(
+            "aws:elasticbeanstalk:application:environment",
+            variable::CACHE_NAME,
+            props.cache.replication_group.reference(),
         ),
         option(
             "aws:elasticbeanstalk:application:environment",

@@ -69,6 +69,8 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
     props.stream.grant_read(template, role);
     failures.grant_failures(template, role);
     log_group.grant_write(template, role);
+    let cache = props.cache;
+    cache.grant(template, cache.function_user, role);
     grant_network_interfaces(template, role);
 
     let function = template.define(
@@ -85,9 +87,20 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
             environment: Some(
                 function::Environment {
                     variables: Some(
-                        [(environment::REDIS_URL.to_owned(), props.cache.url())]
-                            .into_iter()
-                            .collect(),
+                        [
+                            (environment::REDIS_URL, cache.url()),
+                            (
+                                environment::CACHE_USER,
+                                cache.function_user.reference().into(),
+                            ),
+                            (
+                                environment::CACHE_NAME,
+                                cache.replication_group.reference().into(),
+                            ),
+                        ]
+                        .into_iter()
+                        .map(|(name, value)| (name.to_owned(), value))
+                        .collect(),
                     ),
                 }
                 .into(),
