@@ -176,6 +176,39 @@ async fn what_it_may_do_is_enough_and_connections_are_renewed_unnoticed() {
 }
 
 #[tokio::test]
+async fn connections_that_cannot_be_renewed_go_on() {
+    let cache = Cache::start().await;
+    admit(&cache, &access::WEBUI.to_string()).await;
+    let mut config = config(&cache, &Instance::default().start().await);
+    config.cache.renewal = Duration::from_millis(300);
+    let mut writer = Writer::new("first");
+    writer.write(&cache, "hall", 1, true).await;
+    let server = serve(config).await;
+    ready(&server).await;
+    // Whoever is in stays in, and nobody else gets in any more.
+    admit(&cache, "resetpass >another").await;
+    until("somebody is refused", async || {
+        let client = cache.client();
+        let mut admin = client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("a connection");
+        let log: Vec<redis::Value> = redis::cmd("ACL")
+            .arg("LOG")
+            .query_async(&mut admin)
+            .await
+            .expect("a log");
+        !log.is_empty()
+    })
+    .await;
+    let mut client = server.connect().await;
+    writer.write(&cache, "hall", 2, true).await;
+    let frame = frame_where(&mut client, |frame| frame.count == 2).await;
+    assert_eq!(frame.unreachable_since, None);
+    assert!(server.get("/readyz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
 async fn credentials_about_to_expire_are_asked_for_anew() {
     let cache = Cache::start().await;
     admit(&cache, &access::WEBUI.to_string()).await;
