@@ -38,6 +38,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use hub::Hub;
+
 pub use cache::Cache;
 pub use config::{CAPS, Caps, Config};
 pub use server::{App, app};
@@ -61,11 +63,9 @@ pub async fn run(
         .context("read the listener's address")?;
     let app = App::new(config.caps, shutdown.clone());
     let hub = Arc::clone(app.hub());
-    let follower = tokio::spawn(follower::follow(config.cache, Arc::clone(&hub)));
-    let publisher = tokio::spawn({
-        let hub = Arc::clone(&hub);
-        async move { hub.publish_forever().await }
-    });
+    let following = CancellationToken::new();
+    let _until_dropped = following.clone().drop_guard();
+    keep_up(config.cache, Arc::clone(&hub), following.clone())?;
     let attendants: Vec<_> = (0..hub.audience.parts())
         .map(|part| tokio::spawn(audience::attend(Arc::clone(&hub), part)))
         .collect();
@@ -80,8 +80,7 @@ pub async fn run(
         ended = &mut serving => Some(ended),
         () = shutdown.cancelled() => None,
     };
-    follower.abort();
-    publisher.abort();
+    following.cancel();
     hub.audience.dismiss();
     let drained = timeout(DRAIN, async {
         app.sockets_closed().await;
@@ -98,5 +97,28 @@ pub async fn run(
         attendant.abort();
     }
     info!("stopped");
+    Ok(())
+}
+
+/// Follows the cache and publishes, until cancelled, on a thread of its own: an announcement that wakes
+/// one thread for reading and another for the rest costs several times as much.
+fn keep_up(cache: Cache, hub: Arc<Hub>, until: CancellationToken) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the follower's runtime")?;
+    let work = async move {
+        let both = async {
+            tokio::join!(
+                follower::follow(cache, Arc::clone(&hub)),
+                hub.publish_forever()
+            )
+        };
+        until.run_until_cancelled(both).await;
+    };
+    std::thread::Builder::new()
+        .name("follower".to_owned())
+        .spawn(move || runtime.block_on(work))
+        .context("start the follower's thread")?;
     Ok(())
 }

@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 fn main() -> ExitCode {
     match start() {
@@ -30,11 +32,35 @@ fn start() -> anyhow::Result<()> {
         .with_span_list(false)
         .with_max_level(tracing::Level::INFO)
         .init();
+    raise_descriptor_limit();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start the runtime")?
         .block_on(serve(config))
+}
+
+/// Every browser is a descriptor, and the usual limit of 1,024 is far below what this server takes.
+fn raise_descriptor_limit() {
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: before.maximum,
+        maximum: before.maximum,
+    };
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised.current,
+        Err(_) => before.current,
+    };
+    // Other files and connections need some as well.
+    let needed = webui::CAPS.total as u64 + 100;
+    match limit {
+        Some(descriptors) if descriptors < needed => warn!(
+            descriptors,
+            needed, "fewer browsers than this server takes; raise the hard limit of open files"
+        ),
+        Some(descriptors) => info!(descriptors, "limit of open files"),
+        None => info!("no limit of open files"),
+    }
 }
 
 async fn serve(config: webui::Config) -> anyhow::Result<()> {
