@@ -3,8 +3,9 @@
 //! "Create a signed AWS API request" of the IAM user guide:
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 //!
-//! By hand, because it is this small: AWS's own crate brings a second implementation of SHA-256 and a
-//! good part of the SDK's runtime into programs that have ring already.
+//! By hand, because it is this small: it adds 13 KB to the function. AWS's own crate (`aws-sigv4` 1.6, with
+//! the least features that compile) adds 186 KB and 29 packages, a second SHA-256 and the SDK's runtime
+//! interfaces among them, and gives the same signature with the parameters in another order.
 
 use std::fmt::Write as _;
 
