@@ -43,7 +43,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a cache needs to know of its `AWS::ElastiCache::ReplicationGroup` and the command line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Logical ID in the template.
     pub logical_id: String,

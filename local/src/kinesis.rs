@@ -36,7 +36,7 @@ pub const ON_DEMAND_SHARDS: u32 = 4;
 pub const MAX_SHARD_MEMORY: usize = 256 * 1024 * 1024;
 
 /// What a stream needs to know of its `AWS::Kinesis::Stream`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Logical ID in the template.
     pub logical_id: String,

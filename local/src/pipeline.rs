@@ -15,13 +15,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::beanstalk::Environment;
 use crate::cli::{ForResource, path_for};
-use crate::elasticache::Cache;
+use crate::elasticache::{self, Cache};
 use crate::event_source_mapping::Mapping;
 use crate::events::{Event, Reporter};
 use crate::firehose::DeliveryStream;
@@ -58,6 +59,43 @@ pub struct Options {
     pub data: PathBuf,
 }
 
+/// What a run may share with others; nothing by default.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// The buckets; else folders of its own.
+    pub store: Option<Arc<Store>>,
+    /// Who lets the parts start.
+    pub gate: Option<Arc<dyn Gate>>,
+    /// What a run of the same stack before this one has left.
+    pub kept: Kept,
+}
+
+/// Lets parts start one by one, and is told when they run.
+pub trait Gate: std::fmt::Debug + Send + Sync {
+    /// Returns when the part may start.
+    fn wait<'a>(&'a self, logical_id: &'a str) -> BoxFuture<'a, ()>;
+
+    /// The part runs.
+    fn started(&self, logical_id: &str);
+}
+
+/// Parts that outlive the run that started them, with their data. Dropped, they end.
+#[derive(Debug, Default)]
+pub struct Kept {
+    caches: BTreeMap<String, (elasticache::Config, Cache)>,
+    streams: BTreeMap<String, Arc<Stream>>,
+    sessions: Arc<Sessions>,
+}
+
+impl Kept {
+    /// Ends them after all.
+    pub async fn stop(self) {
+        for (_, cache) in self.caches.into_values() {
+            cache.stop().await;
+        }
+    }
+}
+
 /// A running plan. Dropped, all its programs are killed.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -67,14 +105,19 @@ pub struct Pipeline {
     streams: BTreeMap<String, Arc<Stream>>,
     /// Holds the address at which caches are that cannot be reached.
     _addresses: Addresses,
-    caches: BTreeMap<String, Cache>,
+    caches: BTreeMap<String, (elasticache::Config, Cache)>,
+    sessions: Arc<Sessions>,
+    logs: Logs,
+    rules: Arc<RuleEngine>,
     /// The instances' metadata services, as long as the environments run.
     _metadata: Vec<Metadata>,
-    environments: Vec<Environment>,
+    environments: BTreeMap<String, Environment>,
+    first_environment: Option<String>,
     functions: BTreeMap<String, Function>,
     mappings: Vec<Mapping>,
     delivery_streams: BTreeMap<String, DeliveryStream>,
-    broker: JoinHandle<()>,
+    broker: Arc<mqtt::Broker>,
+    serving: JoinHandle<()>,
     stops: Stops,
 }
 
@@ -106,6 +149,21 @@ impl Pipeline {
         options: Options,
         reporter: Reporter,
     ) -> anyhow::Result<Pipeline> {
+        Pipeline::start_in(plan, options, reporter, Surroundings::default()).await
+    }
+
+    /// Starts everything among others. Caches and streams that an earlier run has left go on with
+    /// their data, if the plan asks for the same.
+    ///
+    /// # Errors
+    /// The first part that does not start; what had started is killed.
+    pub async fn start_in(
+        plan: Plan,
+        options: Options,
+        reporter: Reporter,
+        surroundings: Surroundings,
+    ) -> anyhow::Result<Pipeline> {
+        let Surroundings { store, gate, kept } = surroundings;
         // Before any program starts: what would be in the way.
         let listener = listen(options.mqtt).await?;
         let mqtt = listener.local_addr().context("read the broker's address")?;
@@ -131,8 +189,11 @@ impl Pipeline {
         let status = Status::new();
         let logs = Logs::new(data.join("logs"));
         let authority = Authority::open(&data.join("tls"))?;
-        let store = Store::new(data.join("s3")).context("cannot use the folder of the buckets")?;
-        let sessions = Arc::new(Sessions::default());
+        let store = match store {
+            Some(store) => store,
+            None => Store::new(data.join("s3")).context("cannot use the folder of the buckets")?,
+        };
+        let sessions = kept.sessions;
         let hops = Hops::new(&plan, &status);
         hops.warn_of_denials();
         let stops = Stops::default();
@@ -146,25 +207,25 @@ impl Pipeline {
             hops: &hops,
             sessions: &sessions,
             stops: &stops,
+            gate: gate.as_deref(),
         };
 
-        let caches = starter.caches(&authority).await?;
+        let caches = starter.caches(&authority, kept.caches).await?;
         let addresses = Addresses::find(&plan, &caches, &starter.reporter).await?;
         let metadata = starter.metadata().await?;
         let environments = starter
             .environments(&bundles, &addresses, &authority, &metadata)
             .await?;
-        let functions = starter.functions(&binaries, &addresses, &authority)?;
-        let streams: BTreeMap<String, Arc<Stream>> = plan
-            .streams
-            .iter()
-            .map(|config| (config.logical_id.clone(), Stream::new(config.clone())))
-            .collect();
-        let mappings = starter.mappings(&streams, &functions, &store)?;
-        let delivery_streams = starter.delivery_streams(&store)?;
-        let rules = starter.rules(&streams, &delivery_streams)?;
-        let broker = mqtt::Broker::new(rules, Arc::clone(&status));
-        let broker = tokio::spawn(mqtt::serve(listener, broker, stops.broker.clone()));
+        let functions = starter.functions(&binaries, &addresses, &authority).await?;
+        let streams = starter.streams(kept.streams).await;
+        let mappings = starter.mappings(&streams, &functions, &store).await?;
+        let delivery_streams = starter.delivery_streams(&store).await?;
+        let rules = starter.rules(&streams, &delivery_streams).await?;
+        let broker = mqtt::Broker::new(Arc::clone(&rules), Arc::clone(&status));
+        let serving = mqtt::serve(listener, Arc::clone(&broker), stops.broker.clone());
+        let serving = tokio::spawn(serving);
+        let first_environment = plan.environments.first();
+        let first_environment = first_environment.map(|it| it.logical_id.clone());
         Ok(Pipeline {
             status,
             data,
@@ -172,12 +233,17 @@ impl Pipeline {
             streams,
             _addresses: addresses,
             caches,
+            sessions,
+            logs,
+            rules,
             _metadata: metadata,
             environments,
+            first_environment,
             functions,
             mappings,
             delivery_streams,
             broker,
+            serving,
             stops,
         })
     }
@@ -186,17 +252,63 @@ impl Pipeline {
     pub fn ready(&self) -> Event {
         Event::Ready {
             mqtt: self.mqtt.to_string(),
-            dashboard: self
-                .environments
-                .first()
-                .map(|it| format!("http://{}/", it.address())),
+            dashboard: self.dashboard().map(|address| format!("http://{address}/")),
             data: self.data.clone(),
             redis: self
                 .caches
                 .values()
                 .next()
-                .map(|cache| cache.url().to_owned()),
+                .map(|(_, cache)| cache.url().to_owned()),
         }
+    }
+
+    /// Where the broker listens.
+    pub fn mqtt(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    /// Where the first environment's web UI listens; `None` in a plan without environments.
+    pub fn dashboard(&self) -> Option<SocketAddr> {
+        let first = self.first_environment.as_ref()?;
+        Some(self.environments.get(first)?.address())
+    }
+
+    /// The broker.
+    pub fn broker(&self) -> &Arc<mqtt::Broker> {
+        &self.broker
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Arc<RuleEngine> {
+        &self.rules
+    }
+
+    /// The event source mappings, in the plan's order.
+    pub fn mappings(&self) -> &[Mapping] {
+        &self.mappings
+    }
+
+    /// The functions by logical ID.
+    pub fn functions(&self) -> &BTreeMap<String, Function> {
+        &self.functions
+    }
+
+    /// The environments by logical ID.
+    pub fn environments(&self) -> &BTreeMap<String, Environment> {
+        &self.environments
+    }
+
+    /// Addresses of the caches as programs find them, by logical ID.
+    pub fn caches(&self) -> BTreeMap<String, SocketAddr> {
+        let caches = self.caches.iter();
+        caches
+            .map(|(id, (_, cache))| (id.clone(), cache.endpoint()))
+            .collect()
+    }
+
+    /// The logs.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
     }
 
     /// The counters.
@@ -206,17 +318,24 @@ impl Pipeline {
 
     /// Returns when something has ended that cannot be started again, with the reason. Cancel safe.
     pub async fn failed(&mut self) -> anyhow::Error {
-        match (&mut self.broker).await {
+        match (&mut self.serving).await {
             Ok(()) => anyhow!("the broker has ended"),
             Err(error) => anyhow!("the broker has ended: {error}"),
         }
     }
 
     /// Stops everything in order and waits for it. Returns the counters in words.
-    pub async fn stop(mut self) -> String {
+    pub async fn stop(self) -> String {
+        let (kept, summary) = self.stop_keeping().await;
+        kept.stop().await;
+        summary
+    }
+
+    /// Stops everything but what holds data that the next run of the same stack goes on with.
+    pub async fn stop_keeping(mut self) -> (Kept, String) {
         self.stops.broker.cancel();
-        if !self.broker.is_finished() {
-            let _ = (&mut self.broker).await;
+        if !self.serving.is_finished() {
+            let _ = (&mut self.serving).await;
         }
         self.stops.delivery_streams.cancel();
         for delivery_stream in self.delivery_streams.values() {
@@ -228,18 +347,20 @@ impl Pipeline {
         }
         self.stops.functions.cancel();
         self.functions.clear();
-        for environment in self.environments {
+        for environment in self.environments.into_values() {
             environment.stop().await;
-        }
-        for cache in self.caches.into_values() {
-            cache.stop().await;
         }
         let mut summary = self.status.to_string();
         for (logical_id, stream) in &self.streams {
             let counts: Vec<String> = stream.counts().iter().map(u64::to_string).collect();
             summary.push_str(&format!("; {logical_id}: {} by shard", counts.join(" + ")));
         }
-        summary
+        let kept = Kept {
+            caches: self.caches,
+            streams: self.streams,
+            sessions: self.sessions,
+        };
+        (kept, summary)
     }
 }
 
@@ -285,19 +406,65 @@ struct Starter<'a> {
     hops: &'a Hops<'a>,
     sessions: &'a Arc<Sessions>,
     stops: &'a Stops,
+    gate: Option<&'a dyn Gate>,
 }
 
 impl Starter<'_> {
+    /// Returns when a part may start.
+    async fn may_start(&self, logical_id: &str) {
+        if let Some(gate) = self.gate {
+            gate.wait(logical_id).await;
+        }
+    }
+
     fn started(&self, logical_id: &str, what: impl Into<String>) {
+        if let Some(gate) = self.gate {
+            gate.started(logical_id);
+        }
         let (logical_id, what) = (logical_id.to_owned(), what.into());
         self.reporter.tell(&Event::Started { logical_id, what });
     }
 
-    async fn caches(&self, authority: &Authority) -> anyhow::Result<BTreeMap<String, Cache>> {
+    async fn streams(
+        &self,
+        mut kept: BTreeMap<String, Arc<Stream>>,
+    ) -> BTreeMap<String, Arc<Stream>> {
+        let mut streams = BTreeMap::new();
+        for config in &self.plan.streams {
+            let logical_id = &config.logical_id;
+            self.may_start(logical_id).await;
+            let kept = kept.remove(logical_id);
+            let stream = kept
+                .filter(|it| it.config() == config)
+                .unwrap_or_else(|| Stream::new(config.clone()));
+            if let Some(gate) = self.gate {
+                gate.started(logical_id);
+            }
+            streams.insert(logical_id.clone(), stream);
+        }
+        streams
+    }
+
+    async fn caches(
+        &self,
+        authority: &Authority,
+        mut kept: BTreeMap<String, (elasticache::Config, Cache)>,
+    ) -> anyhow::Result<BTreeMap<String, (elasticache::Config, Cache)>> {
         let mut caches = BTreeMap::new();
-        for config in &self.plan.caches {
-            let mut config = config.clone();
+        for planned in &self.plan.caches {
+            let mut config = planned.clone();
             let logical_id = config.logical_id.clone();
+            self.may_start(&logical_id).await;
+            if let Some((old, cache)) = kept.remove(&logical_id) {
+                if old == *planned {
+                    if let Some(gate) = self.gate {
+                        gate.started(&logical_id);
+                    }
+                    caches.insert(logical_id, (old, cache));
+                    continue;
+                }
+                cache.stop().await;
+            }
             config.url = self.options.redis.clone();
             config.folder = self.data.join("cache").join(&logical_id);
             let tls = if config.tls {
@@ -307,7 +474,7 @@ impl Starter<'_> {
             };
             let cache = Cache::start(config, authority, self.sessions).await?;
             self.started(&logical_id, format!("cache at {} {tls}", cache.endpoint()));
-            caches.insert(logical_id, cache);
+            caches.insert(logical_id, (planned.clone(), cache));
         }
         Ok(caches)
     }
@@ -330,11 +497,12 @@ impl Starter<'_> {
         addresses: &Addresses,
         authority: &Authority,
         metadata: &[Metadata],
-    ) -> anyhow::Result<Vec<Environment>> {
-        let mut environments = Vec::new();
+    ) -> anyhow::Result<BTreeMap<String, Environment>> {
+        let mut environments = BTreeMap::new();
         for (index, config) in self.plan.environments.iter().enumerate() {
             let mut config = config.clone();
             let logical_id = config.logical_id.clone();
+            self.may_start(&logical_id).await;
             let view = addresses.view(self.plan, &logical_id)?;
             if let Some(resource) = view.resource(&logical_id) {
                 config.environment =
@@ -357,12 +525,12 @@ impl Starter<'_> {
                 &logical_id,
                 format!("web UI at http://{}/", environment.address()),
             );
-            environments.push(environment);
+            environments.insert(logical_id, environment);
         }
         Ok(environments)
     }
 
-    fn functions(
+    async fn functions(
         &self,
         binaries: &HashMap<String, PathBuf>,
         addresses: &Addresses,
@@ -372,6 +540,7 @@ impl Starter<'_> {
         for config in &self.plan.functions {
             let mut config = config.clone();
             let logical_id = config.logical_id.clone();
+            self.may_start(&logical_id).await;
             let view = addresses.view(self.plan, &logical_id)?;
             if let Some(resource) = view.resource(&logical_id) {
                 config.environment = environment(resource).map_err(|it| anyhow!("{it}"))?;
@@ -391,7 +560,7 @@ impl Starter<'_> {
         Ok(functions)
     }
 
-    fn mappings(
+    async fn mappings(
         &self,
         streams: &BTreeMap<String, Arc<Stream>>,
         functions: &BTreeMap<String, Function>,
@@ -406,6 +575,7 @@ impl Starter<'_> {
             ) else {
                 continue;
             };
+            self.may_start(logical_id).await;
             let function: Arc<dyn Invoke> = Arc::new(function.clone());
             let started = Mapping::start(
                 mapping.config.clone(),
@@ -430,13 +600,14 @@ impl Starter<'_> {
         Ok(mappings)
     }
 
-    fn delivery_streams(
+    async fn delivery_streams(
         &self,
         store: &Arc<Store>,
     ) -> anyhow::Result<BTreeMap<String, DeliveryStream>> {
         let mut delivery_streams = BTreeMap::new();
         for DeliveryStreamPlan { config, log } in &self.plan.delivery_streams {
             let logical_id = &config.logical_id;
+            self.may_start(logical_id).await;
             let delivery_stream = DeliveryStream::start(
                 config.clone(),
                 Arc::clone(store),
@@ -459,7 +630,7 @@ impl Starter<'_> {
         Ok(delivery_streams)
     }
 
-    fn rules(
+    async fn rules(
         &self,
         streams: &BTreeMap<String, Arc<Stream>>,
         delivery_streams: &BTreeMap<String, DeliveryStream>,
@@ -500,6 +671,9 @@ impl Starter<'_> {
                 }
             })
         };
+        for rule in &self.plan.rules {
+            self.may_start(&rule.logical_id).await;
+        }
         let rules = self.plan.rules.iter().map(|rule| RuleConfig {
             logical_id: rule.logical_id.clone(),
             name: rule.name.clone(),

@@ -151,6 +151,14 @@ impl Plan {
         let mut context = Context::new(ACCOUNT_ID, region, stack_name);
         context.parameters = parameters;
         context.missing_parameters = MissingParameters::Placeholder;
+        Plan::of(document, context)
+    }
+
+    /// Plans a template for a caller who knows all that it depends on.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it or not understood, by logical ID.
+    pub fn of(document: Document, context: Context) -> Result<Plan, Unplannable> {
         let resolved = resolve(&document, &context).map_err(Unplannable)?;
 
         let mut problems = Vec::new();

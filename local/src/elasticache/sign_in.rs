@@ -36,7 +36,7 @@ const MAX_WORDS: usize = 10;
 const MAX_WORD: usize = 16_384;
 
 /// Who may sign in to a cache, from its `UserGroupIds`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
     /// ID of the replication group, which tokens name.
     pub cache: String,
@@ -49,7 +49,7 @@ pub struct Guard {
 }
 
 /// An `AWS::ElastiCache::User`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// Logical ID in the template.
     pub logical_id: String,

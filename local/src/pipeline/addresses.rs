@@ -8,7 +8,7 @@ use cfn::network::{self, Endpoint, Protocol};
 use cfn::resolve::{Resolved, ResolvedResource};
 use serde_json::Value as Json;
 
-use crate::elasticache::{Blackhole, Cache};
+use crate::elasticache::{Blackhole, Cache, Config};
 use crate::events::{Event, Reporter};
 use crate::plan::Plan;
 
@@ -26,7 +26,7 @@ impl Addresses {
     /// the caches that it names, and tells when they do not.
     pub(super) async fn find(
         plan: &Plan,
-        caches: &BTreeMap<String, Cache>,
+        caches: &BTreeMap<String, (Config, Cache)>,
         reporter: &Reporter,
     ) -> anyhow::Result<Addresses> {
         let blackhole = Blackhole::open()
@@ -42,7 +42,7 @@ impl Addresses {
         for consumer in consumers {
             let mut addresses = BTreeMap::new();
             for config in &plan.caches {
-                let Some(cache) = caches.get(&config.logical_id) else {
+                let Some((_, cache)) = caches.get(&config.logical_id) else {
                     continue;
                 };
                 let mut address = cache.endpoint();
