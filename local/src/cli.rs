@@ -52,6 +52,9 @@ pub struct Arguments {
     /// Address for the dashboard; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub dashboard: SocketAddr,
+    /// Address that tells as JSON how the run is doing; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", conflicts_with = "cloud")]
+    pub control: Option<SocketAddr>,
     /// Use this running Redis or Valkey instead of starting one
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,

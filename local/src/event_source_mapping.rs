@@ -80,8 +80,8 @@ pub struct Config {
     pub enabled: bool,
 }
 
-/// A running mapping.
-#[derive(Debug)]
+/// A running mapping; clones are the same.
+#[derive(Clone, Debug)]
 pub struct Mapping {
     shared: Arc<Shared>,
     lanes: TaskTracker,
@@ -192,6 +192,11 @@ impl Mapping {
         }
         lanes.close();
         Ok(Mapping { shared, lanes })
+    }
+
+    /// Its logical ID.
+    pub fn logical_id(&self) -> &str {
+        &self.shared.config.logical_id
     }
 
     /// `Enabled` or `Disabled`.

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use indexmap::IndexMap;
 use serde::Serialize;
 
+use crate::terminal::above_the_line;
+
 /// Something worth telling.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -42,6 +44,9 @@ pub enum Event {
         /// Address of the dashboard, if the template has one.
         #[serde(skip_serializing_if = "Option::is_none")]
         dashboard: Option<String>,
+        /// Address of the control port, if there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        control: Option<String>,
         /// Folder of the run's data.
         data: PathBuf,
         /// URL of the cache for tools, if the template has one.
@@ -105,8 +110,10 @@ impl Reporter {
             text(event)
         };
         if !text.is_empty() {
-            let mut stdout = io::stdout().lock();
-            let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+            above_the_line(|| {
+                let mut stdout = io::stdout().lock();
+                let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+            });
         }
     }
 }
@@ -121,11 +128,13 @@ fn text(event: &Event) -> String {
         Event::Ready {
             mqtt,
             dashboard,
+            control,
             data,
             redis,
         } => {
             let mut lines = vec![String::new(), format!("MQTT       {mqtt}")];
             lines.extend(dashboard.as_ref().map(|url| format!("Dashboard  {url}")));
+            lines.extend(control.as_ref().map(|url| format!("Control    {url}")));
             lines.extend(redis.as_ref().map(|url| format!("Cache      {url}")));
             lines.push(format!("Data       {}", data.display()));
             lines.push(String::new());
@@ -163,6 +172,7 @@ mod tests {
         let ready = Event::Ready {
             mqtt: "127.0.0.1:41234".to_owned(),
             dashboard: Some("http://127.0.0.1:8080/".to_owned()),
+            control: None,
             data: "target/local".into(),
             redis: None,
         };

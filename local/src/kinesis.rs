@@ -259,6 +259,12 @@ impl Stream {
         self.shards.iter().map(Shard::count).collect()
     }
 
+    /// Records of each shard that the slowest reader has not done with, in the order of
+    /// [`shards`](Self::shards); `None` for a shard that nobody reads.
+    pub fn waiting(&self) -> Vec<Option<u64>> {
+        self.shards.iter().map(Shard::waiting).collect()
+    }
+
     /// Returns when the shard holds a record after the given number, at once if it does already.
     /// Cancel safe.
     pub async fn changed(&self, shard_id: ShardId, after: SequenceNumber) {

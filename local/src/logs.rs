@@ -107,7 +107,8 @@ impl LogStream {
 
     /// Adds an event that people watching the run want to see.
     pub fn put(&self, message: &str) {
-        let group = &self.inner.group;
+        // Its last part says enough: the rest is the environment's name and a path.
+        let group = self.inner.group.rsplit('/').next();
         let (level, text) = terminal::line(message);
         match level {
             Level::ERROR => tracing::error!(target: "logs", group, "{text}"),

@@ -12,9 +12,11 @@ use clap::Parser;
 use local::cli::Arguments;
 use local::cloud::fault::Faults;
 use local::cloud::{Cloud, Settings};
+use local::control::Control;
 use local::events::{Event, Reporter};
 use local::pipeline::{Options, Pipeline};
 use local::plan::Plan;
+use local::terminal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -49,7 +51,7 @@ fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| terminal::Log)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
@@ -89,10 +91,16 @@ async fn run_template(arguments: Arguments, mut signals: Signals) -> anyhow::Res
         // Whatever had started ends with the future that was starting it.
         return Ok(());
     };
-    reporter.tell(&pipeline.ready());
+    let overview = pipeline.overview();
+    let control = match arguments.control {
+        Some(address) => Some(Control::start(address, overview.clone()).await?),
+        None => None,
+    };
+    reporter.tell(&pipeline.ready(control.as_ref().map(Control::address)));
     let failure = tokio::select! {
         () = signals.next() => None,
         failure = pipeline.failed() => Some(failure),
+        () = terminal::keep_up_to_date(overview), if !arguments.json => None,
     };
     reporter.tell(&Event::Stopping);
     tokio::select! {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::beanstalk::Environment;
 use crate::cli::{ForResource, path_for};
+use crate::control;
 use crate::elasticache::{self, Cache};
 use crate::event_source_mapping::Mapping;
 use crate::events::{Event, Reporter};
@@ -32,6 +33,7 @@ use crate::kinesis::Stream;
 use crate::lambda::{Function, Invoke};
 use crate::logs::Logs;
 use crate::mqtt;
+use crate::overview::Overview;
 use crate::plan::{
     ActionPlan, DeliveryStreamPlan, Plan, Target, environment, environment_properties,
 };
@@ -248,11 +250,14 @@ impl Pipeline {
         })
     }
 
-    /// What to tell whoever started the run.
-    pub fn ready(&self) -> Event {
+    /// What to tell whoever started the run; `control` is the address of its control port.
+    pub fn ready(&self, control: Option<SocketAddr>) -> Event {
         Event::Ready {
             mqtt: self.mqtt.to_string(),
-            dashboard: self.dashboard().map(|address| format!("http://{address}/")),
+            dashboard: self
+                .dashboard()
+                .map(|address| format!("http://{address}/")),
+            control: control.map(|it| format!("http://{it}{}", control::PIPELINE)),
             data: self.data.clone(),
             redis: self
                 .caches
@@ -309,6 +314,18 @@ impl Pipeline {
     /// The logs.
     pub fn logs(&self) -> &Logs {
         &self.logs
+    }
+
+    /// How it is doing, for as long as it runs.
+    pub fn overview(&self) -> Overview {
+        let mappings = self.mappings.iter();
+        Overview {
+            status: Arc::clone(&self.status),
+            streams: self.streams.clone(),
+            mappings: mappings
+                .map(|mapping| (mapping.logical_id().to_owned(), mapping.clone()))
+                .collect(),
+        }
     }
 
     /// The counters.

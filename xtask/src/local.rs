@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
     /// Address for the dashboard; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     dashboard: String,
+    /// Address that tells as JSON how the run is doing; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    control: String,
     /// Use this running Redis or Valkey instead of starting one
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
@@ -47,6 +50,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         template,
         mqtt,
         dashboard,
+        control,
         redis,
         data,
         json,
@@ -83,6 +87,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     }
     pass("--mqtt", mqtt.into());
     pass("--dashboard", dashboard.into());
+    pass("--control", control.into());
     pass("--data", data.into());
     if let Some(redis) = redis {
         pass("--redis", redis.into());

@@ -158,6 +158,14 @@ impl Shard {
         self.lock().count
     }
 
+    /// Records that the slowest reader has not done with; `None`: nobody reads.
+    pub(super) fn waiting(&self) -> Option<u64> {
+        let state = self.lock();
+        let done = state.checkpoints.values().min().copied()?;
+        let first = state.start(Position::AfterSequenceNumber(done));
+        Some((state.records.len() - first) as u64)
+    }
+
     pub(super) async fn changed(&self, after: SequenceNumber) {
         // The sender lives as long as `self`, so waiting cannot fail.
         let _ = self
