@@ -254,9 +254,7 @@ impl Pipeline {
     pub fn ready(&self, control: Option<SocketAddr>) -> Event {
         Event::Ready {
             mqtt: self.mqtt.to_string(),
-            dashboard: self
-                .dashboard()
-                .map(|address| format!("http://{address}/")),
+            dashboard: self.dashboard().map(|address| format!("http://{address}/")),
             control: control.map(|it| format!("http://{it}{}", control::PIPELINE)),
             data: self.data.clone(),
             redis: self
