@@ -22,6 +22,9 @@
 
 local WIDTH = 9
 
+-- Found at once, where globals are looked for by name.
+local redis, string = redis, string
+
 -- Sequence numbers have up to 129 digits, no Lua number holds them.
 -- They come without leading zeros, so the longer is the greater; arrivals are compared alike.
 local function above(a, b)
@@ -53,10 +56,6 @@ local function integer(key)
   return number
 end
 
-local function digits(text)
-  return text and string.find(text, '^%d+$') and text or ''
-end
-
 -- What is new, by the watermarks.
 
 local groups = cmsgpack.unpack(ARGV[2])
@@ -78,13 +77,19 @@ for i = 1, #groups, WIDTH do
   else
     local key = C.device_prefix .. device
     local stored = redis.call('HMGET', key, C.device_count, C.device_at, C.device_sequence, field)
+    -- With all fields that it will ever have: a table that grows is made anew.
     state = {
       device = device,
       key = key,
       count = tonumber(stored[1] or '0') or 0,
-      at = digits(stored[2]),
-      sequence = digits(stored[3]),
-      kept = stored[2],
+      at = stored[2] or '',
+      sequence = stored[3] or '',
+      is_new = not stored[2],
+      message = false,
+      field = false,
+      mark = false,
+      others = false,
+      text = '',
     }
     by_device[device] = state
     mark = stored[4]
@@ -96,7 +101,7 @@ for i = 1, #groups, WIDTH do
   local fresh = records
   if mark and not above(last, mark) then
     fresh = 0
-  elseif mark and not above(string.match(sequences, '^%d+'), mark) then
+  elseif mark and records > 1 and not above(string.match(sequences, '^%d+'), mark) then
     fresh = 0
     for sequence in string.gmatch(sequences, '%d+') do
       if above(sequence, mark) then fresh = fresh + 1 end
@@ -131,18 +136,21 @@ end
 -- The rest of what is needed.
 
 local ledger = redis.call('HMGET', C.ledger, C.ledger_at, C.ledger_sequence, C.ledger_bytes)
-local best = { at = digits(ledger[1]), sequence = digits(ledger[2]) }
+local best = { at = ledger[1] or '', sequence = ledger[2] or '' }
 local bytes = tonumber(ledger[3] or '0') or 0
 for _, state in ipairs(states) do
   if state.message then
     bytes = bytes + #state.message
-    if state.kept then
+    if not state.is_new then
       bytes = bytes - redis.call('HSTRLEN', state.key, C.device_latest)
     end
     if later(state.at, state.sequence, best.at, best.sequence) then
       best = state
     end
   else
+    if not tonumber(state.at) then
+      error({ err = 'ERR ' .. state.key .. ' holds an arrival that is no number' })
+    end
     state.stored = redis.call('HGET', state.key, C.device_latest)
   end
 end
@@ -163,8 +171,10 @@ for _, state in ipairs(states) do
   else
     redis.call('HSET', state.key, C.device_count, state.text, state.field, state.mark)
   end
-  for _, other in ipairs(state.others or {}) do
-    redis.call('HSET', state.key, other[1], other[2])
+  if state.others then
+    for _, other in ipairs(state.others) do
+      redis.call('HSET', state.key, other[1], other[2])
+    end
   end
   scores[#scores + 1] = state.at
   scores[#scores + 1] = state.device
