@@ -24,7 +24,7 @@ pub(crate) const WINDOW: Duration = Duration::from_millis(50);
 
 /// For so long at a time announcements are left lying within the window, and read together then.
 /// Waking up for each of a thousand a second costs more than all that is done with them.
-const GULP: Duration = Duration::from_millis(9);
+const GULP: Duration = Duration::from_millis(24);
 
 /// Time to read what lies there: the least that a timer knows.
 const SWALLOW: Duration = Duration::from_millis(1);
