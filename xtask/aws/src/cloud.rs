@@ -27,6 +27,11 @@ pub(crate) struct Cloud {
     pub(crate) cfn: aws_sdk_cloudformation::Client,
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) beanstalk: aws_sdk_elasticbeanstalk::Client,
+    pub(crate) lambda: aws_sdk_lambda::Client,
+    pub(crate) logs: aws_sdk_cloudwatchlogs::Client,
+    pub(crate) quotas: aws_sdk_servicequotas::Client,
+    /// How everything is called: for clients that are made when they are needed.
+    pub(crate) config: SdkConfig,
     sts: aws_sdk_sts::Client,
     pub(crate) region: String,
     /// Where S3 is, when that is not Amazon's own address.
@@ -72,7 +77,11 @@ impl Cloud {
             cfn: aws_sdk_cloudformation::Client::new(&config),
             s3: aws_sdk_s3::Client::from_conf(s3),
             beanstalk: aws_sdk_elasticbeanstalk::Client::new(&config),
+            lambda: aws_sdk_lambda::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            quotas: aws_sdk_servicequotas::Client::new(&config),
             sts: first_client(&config),
+            config,
             region,
             s3_endpoint,
             poll,
