@@ -9,7 +9,7 @@ use contract::timing;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisError, ServerErrorKind};
 use thiserror::Error;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, warn};
 
 use crate::batch::Groups;
@@ -103,15 +103,14 @@ impl Cache {
         loop {
             unavailable.attempts += 1;
             let kept = self.connection_is_kept();
-            let failure = match timeout_at(deadline, self.attempt(&command)).await {
-                Ok(Ok(counted)) => return Ok(counted),
-                Ok(Err(failure)) => failure,
-                Err(_) => {
-                    self.connection = None;
-                    return Err(unavailable);
-                }
+            let failure = match self.attempt(&command, deadline).await {
+                Ok(counted) => return Ok(counted),
+                Err(failure) => failure,
             };
             self.connection = None;
+            if Instant::now() >= deadline {
+                return Err(unavailable);
+            }
             unavailable.last = failure.to_string();
             if kept {
                 // Most likely it did not outlive the freeze, which says nothing about the cache.
@@ -136,22 +135,23 @@ impl Cache {
         self.connection.is_some()
     }
 
-    async fn attempt(&mut self, command: &Cmd) -> Result<Counted, Failure> {
+    /// Never takes longer than until the deadline.
+    async fn attempt(&mut self, command: &Cmd, deadline: Instant) -> Result<Counted, Failure> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => {
-                let connection = connect(&self.connector).await?;
+                let connection = connect(&self.connector, deadline).await?;
                 self.connected = SystemTime::now();
                 none.insert(connection)
             }
         };
-        let counted = match send(connection, command).await {
+        let counted = match send(connection, command, deadline).await {
             Err(Failure::Redis(error))
                 if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) =>
             {
                 // A new server, or one that was restarted or told to forget.
-                send::<String>(connection, &self.script.load()).await?;
-                send(connection, command).await?
+                send::<String>(connection, &self.script.load(), deadline).await?;
+                send(connection, command, deadline).await?
             }
             answer => answer?,
         };
@@ -178,12 +178,16 @@ fn is_over(connected: SystemTime, used: SystemTime, now: SystemTime) -> bool {
     longer_ago(used, IDLE_TIMEOUT) || longer_ago(connected, timing::CACHE_CONNECTION_RENEWAL)
 }
 
-async fn connect(connector: &Connector) -> Result<MultiplexedConnection, Failure> {
+async fn connect(
+    connector: &Connector,
+    deadline: Instant,
+) -> Result<MultiplexedConnection, Failure> {
     // Timeouts are ours: the client's own are too short for a large batch.
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None);
-    Ok(timeout(CONNECT_TIMEOUT, connector.connect(&config))
+    let end = deadline.min(Instant::now() + CONNECT_TIMEOUT);
+    Ok(timeout_at(end, connector.connect(&config))
         .await
         .map_err(|_| Failure::NoConnection)??)
 }
@@ -191,8 +195,11 @@ async fn connect(connector: &Connector) -> Result<MultiplexedConnection, Failure
 async fn send<T: redis::FromRedisValue>(
     connection: &mut MultiplexedConnection,
     command: &Cmd,
+    deadline: Instant,
 ) -> Result<T, Failure> {
-    Ok(timeout(RESPONSE_TIMEOUT, command.query_async(connection))
+    // One timer for both limits: each that is set wakes the thread once.
+    let end = deadline.min(Instant::now() + RESPONSE_TIMEOUT);
+    Ok(timeout_at(end, command.query_async(connection))
         .await
         .map_err(|_| Failure::Answer)??)
 }

@@ -90,7 +90,9 @@ fn json(payload: &str) -> Option<&RawValue> {
         return None;
     }
     let json = serde_json::from_str::<&RawValue>(payload).ok()?;
-    (depth(json.get()) <= MAX_JSON_DEPTH).then_some(json)
+    // Every level takes two bytes, so most need no second look.
+    let is_flat = payload.len() <= 2 * MAX_JSON_DEPTH || depth(json.get()) <= MAX_JSON_DEPTH;
+    is_flat.then_some(json)
 }
 
 /// Nesting of valid JSON.
