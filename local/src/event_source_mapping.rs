@@ -15,25 +15,26 @@
 //!   attempts if `BisectBatchOnFunctionError` is set; AWS only says that bisecting consumes no retries.
 //! - A partial response with a sequence number that is not of the batch, or of another shape than
 //!   documented, counts as a failure of the whole batch; AWS does not say.
-//! - Tumbling windows and filter criteria are not emulated.
-//! - When the run ends, records that no batch has taken yet end with it: the stream is in memory.
-//!   The archive has them; the live count does not.
-//! - On-failure destinations are S3 buckets.
+//! - Tumbling windows are not emulated; on-failure destinations are S3 buckets.
+//! - When the run ends, windows are over at once, and some seconds are given to process what is there;
+//!   the rest waits in the stream for the next run.
 //!
-//! Layout: `lane` does the work, `batch` makes events, `response` reads answers, `destination` makes
-//! invocation records, `checkpoint` remembers.
+//! Layout: `lane` does the work, `filter` says which records it wants, `batch` makes events, `response`
+//! reads answers, `destination` makes invocation records, `checkpoint` remembers.
 
 mod batch;
 mod checkpoint;
 mod destination;
+pub mod filter;
 mod lane;
 mod response;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,7 +44,11 @@ use crate::lambda::Invoke;
 use crate::s3::{Store, bucket_of_arn};
 use crate::status::Status;
 use checkpoint::Checkpoints;
+use filter::Pattern;
 use lane::Lane;
+
+/// What is there may be processed for so long after the shutdown has begun.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a mapping needs to know of its `AWS::Lambda::EventSourceMapping` and the function.
 #[derive(Clone, Debug)]
@@ -76,6 +81,8 @@ pub struct Config {
     pub starting_position: Position,
     /// ARN of the bucket of `DestinationConfig.OnFailure`.
     pub on_failure_bucket: Option<String>,
+    /// `FilterCriteria`: records that none of them matches are passed over; none: all are wanted.
+    pub filters: Vec<Pattern>,
     /// `Enabled`
     pub enabled: bool,
 }
@@ -99,6 +106,7 @@ pub(crate) struct Shared {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) shutdown: CancellationToken,
     last_result: Mutex<String>,
+    deadline: OnceLock<Instant>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -110,6 +118,11 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
+    /// When everything must have ended; the first call after the shutdown sets it.
+    pub(crate) fn deadline(&self) -> Instant {
+        *self.deadline.get_or_init(|| Instant::now() + GRACE)
+    }
+
     /// Says what became of the last batch, in the words of `LastProcessingResult`; logs a change.
     pub(crate) fn set_result(&self, result: &str) {
         let mut last = self
@@ -162,6 +175,7 @@ impl Mapping {
         let lanes = TaskTracker::new();
         let shared = Arc::new(Shared {
             last_result: Mutex::new("No records processed".to_owned()),
+            deadline: OnceLock::new(),
             config,
             stream,
             function,

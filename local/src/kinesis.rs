@@ -5,35 +5,48 @@
 //! reader gets records strictly by them.
 //! (Amazon Kinesis API Reference, `PutRecord`, `GetRecords`; Developer Guide, "Quotas and limits".)
 //!
+//! Records are kept in the data folder, so that a restart goes on with them; `segments` says how.
+//!
 //! # Differs from AWS
-//! - Records live in memory only; a restart begins with empty shards. Sequence numbers start from the
-//!   clock, so that they stay above those of every earlier run.
+//! - When the number of shards changes, the kept records move to the new shards with their sequence
+//!   numbers; AWS leaves them in the old ones and closes these.
+//! - Sequence numbers of a fresh data folder start from the clock, so that they are above those of any
+//!   earlier one.
 //! - The write limit of a shard is a bucket that holds one second's worth, filled continuously.
 //! - An on-demand stream has four shards and is not scaled; nothing is resharded.
-//! - A shard keeps at most [`MAX_SHARD_MEMORY`] bytes. Above it records go that every registered
+//! - A shard keeps at most [`MAX_SHARD_DISK`] bytes. Above it records go that every registered
 //!   consumer has done with; while there is none of these, a put is throttled, never dropped.
 
 mod hash;
 mod limit;
+mod segments;
 mod sequence;
 mod shard;
+mod storage;
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 pub use sequence::SequenceNumber;
-use shard::Shard;
 pub use shard::ShardId;
+use shard::{Refusal, Shard};
 
 /// Shards of a new on-demand stream: 4 MB/s of writes, see "Choose the right mode" in the
 /// Kinesis Developer Guide.
 pub const ON_DEMAND_SHARDS: u32 = 4;
 
-/// Bytes of records that a shard keeps in memory at most.
+/// Bytes of records that a shard keeps in its files at most.
+pub const MAX_SHARD_DISK: u64 = 1024 * 1024 * 1024;
+
+/// Bytes of records that a shard without files keeps at most.
 pub const MAX_SHARD_MEMORY: usize = 256 * 1024 * 1024;
+
+/// Bytes of records that a shard with files has in memory too.
+const SHARD_CACHE: usize = 16 * 1024 * 1024;
 
 /// What a stream needs to know of its `AWS::Kinesis::Stream`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +75,22 @@ pub enum Mode {
     },
     /// `ON_DEMAND`
     OnDemand,
+}
+
+impl Mode {
+    /// Shards of such a stream.
+    pub fn shard_count(self) -> u32 {
+        match self {
+            Mode::Provisioned { shard_count } => shard_count.max(1),
+            // Each has the same limits; there are just enough of them.
+            Mode::OnDemand => ON_DEMAND_SHARDS,
+        }
+    }
+}
+
+/// First and last hash key of a shard among so many.
+pub(crate) fn hash_key_range(index: u32, count: u32) -> (u128, u128) {
+    hash::range(index, count)
 }
 
 /// A record of a shard.
@@ -122,12 +151,17 @@ pub enum PutRecordError {
     /// `InvalidArgumentException`; no attempt can succeed.
     #[error("{0} (Service: Kinesis, Status Code: 400, Error Code: InvalidArgumentException)")]
     InvalidArgument(String),
+    /// `InternalFailureException`: the data folder takes nothing; worth another attempt.
+    #[error(
+        "the data folder takes no record: {0} (Service: Kinesis, Status Code: 500, Error Code: InternalFailureException)"
+    )]
+    InternalFailure(String),
 }
 
 impl PutRecordError {
     /// Whether the same record may be taken later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, PutRecordError::ProvisionedThroughputExceeded { .. })
+        !matches!(self, PutRecordError::InvalidArgument(_))
     }
 }
 
@@ -141,23 +175,34 @@ pub struct Stream {
     config: Config,
     shards: Vec<Shard>,
     consumers: AtomicUsize,
+    throttled: AtomicBool,
 }
 
 impl Stream {
-    /// A stream with empty shards.
+    /// A stream with empty shards, in memory alone.
     pub fn new(config: Config) -> Arc<Stream> {
-        // On-demand shards have the same limits; there are just enough of them.
-        let count = match config.mode {
-            Mode::Provisioned { shard_count } => shard_count.max(1),
-            Mode::OnDemand => ON_DEMAND_SHARDS,
-        };
+        let count = config.mode.shard_count();
         let shards = (0..count)
             .map(|index| Shard::new(ShardId::new(index), hash::range(index, count)))
             .collect();
+        Stream::of(config, shards)
+    }
+
+    /// A stream whose records are kept in a folder of its own, with those of an earlier run.
+    ///
+    /// # Errors
+    /// The folder cannot be used; the error names it.
+    pub fn open(config: Config, folder: &Path) -> anyhow::Result<Arc<Stream>> {
+        let shards = storage::open(&config, folder)?;
+        Ok(Stream::of(config, shards))
+    }
+
+    fn of(config: Config, shards: Vec<Shard>) -> Arc<Stream> {
         Arc::new(Stream {
             config,
             shards,
             consumers: AtomicUsize::new(0),
+            throttled: AtomicBool::new(false),
         })
     }
 
@@ -197,16 +242,27 @@ impl Stream {
             None => hash::of_partition_key(partition_key),
         };
         let shard = &self.shards[hash::shard_of(hash, self.shards.len())];
-        shard
-            .put(partition_key, data, self.config.retention)
-            .map(|sequence_number| PutRecordOutput {
+        let put = if self.throttled.load(Ordering::Relaxed) {
+            Err(Refusal::Busy)
+        } else {
+            shard.put(partition_key, data, self.config.retention)
+        };
+        match put {
+            Ok(sequence_number) => Ok(PutRecordOutput {
                 shard_id: shard.id(),
                 sequence_number,
-            })
-            .ok_or_else(|| PutRecordError::ProvisionedThroughputExceeded {
+            }),
+            Err(Refusal::Busy) => Err(PutRecordError::ProvisionedThroughputExceeded {
                 shard_id: shard.id(),
                 stream: self.config.name.clone(),
-            })
+            }),
+            Err(Refusal::Disk(error)) => Err(PutRecordError::InternalFailure(error.to_string())),
+        }
+    }
+
+    /// Refuses every record as if its shard were busy, until told otherwise.
+    pub fn throttle(&self, throttled: bool) {
+        self.throttled.store(throttled, Ordering::Relaxed);
     }
 
     fn check(&self, partition_key: &str, data: &[u8]) -> Result<(), PutRecordError> {
@@ -274,14 +330,29 @@ impl Stream {
         }
     }
 
-    /// Makes a reader known. Without a restart nobody reads a record again that every registered
-    /// reader has done with, so such a record may leave the memory before its retention ends.
+    /// Lets no new record of a shard have a number up to this one, wherever the clock may be: a reader
+    /// has seen it, and would never look at such a record.
+    pub fn begin_after(&self, shard_id: ShardId, number: SequenceNumber) {
+        if let Some(shard) = self.shard(shard_id) {
+            shard.begin_after(number);
+        }
+    }
+
+    /// Makes a reader known. What every registered reader has done with may go before its retention
+    /// ends when there is no room.
     pub fn register(&self) -> ConsumerId {
         let consumer = ConsumerId(self.consumers.fetch_add(1, Ordering::Relaxed));
         for shard in &self.shards {
             shard.register(consumer);
         }
         consumer
+    }
+
+    /// Forgets a reader.
+    pub fn unregister(&self, consumer: ConsumerId) {
+        for shard in &self.shards {
+            shard.unregister(consumer);
+        }
     }
 
     /// Says that a reader has done with all records of a shard up to and including this number.
@@ -449,5 +520,128 @@ mod tests {
         std::thread::sleep(Duration::from_millis(3));
         assert_eq!(stream.read(shard, Position::TrimHorizon, 10, 10).len(), 0);
         assert_eq!(stream.newest(shard), None);
+    }
+
+    fn kept(folder: &Path, shard_count: u32) -> Arc<Stream> {
+        let config = stream(Mode::Provisioned { shard_count }).config().clone();
+        Stream::open(config, folder).unwrap()
+    }
+
+    fn all(stream: &Stream) -> Vec<Vec<Arc<Record>>> {
+        let read = |shard| stream.read(shard, Position::TrimHorizon, 1_000, usize::MAX);
+        stream.shards().into_iter().map(read).collect()
+    }
+
+    #[tokio::test]
+    async fn restart_goes_on_with_the_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let stream = kept(folder.path(), 1);
+        let first = put(&stream, "a", "1").await.sequence_number;
+        let second = put(&stream, "a", "2").await.sequence_number;
+        drop(stream);
+
+        let stream = kept(folder.path(), 1);
+        let shard = stream.shards()[0];
+        let records = stream.read(shard, Position::TrimHorizon, 10, 1_000);
+        assert_eq!(data(&records), ["1", "2"]);
+        assert_eq!(records[0].sequence_number, first);
+        assert_eq!(stream.counts(), [0]);
+        stream.changed(shard, first).await;
+        let consumer = stream.register();
+        assert_eq!(stream.waiting(), [Some(2)]);
+        stream.checkpoint(consumer, shard, first);
+        assert_eq!(stream.waiting(), [Some(1)]);
+        assert!(put(&stream, "a", "3").await.sequence_number > second);
+    }
+
+    #[tokio::test]
+    async fn every_position_reaches_back_to_what_only_the_files_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let stream = kept(folder.path(), 1);
+        let shard = stream.shards()[0];
+        let consumer = stream.register();
+        let mut numbers = Vec::new();
+        for text in ["1", "2", "3"] {
+            numbers.push(put(&stream, "a", text).await.sequence_number);
+        }
+        // Done with, and so no longer in memory.
+        stream.checkpoint(consumer, shard, numbers[1]);
+        let read = |position| stream.read(shard, position, 10, 1_000);
+        assert_eq!(data(&read(Position::TrimHorizon)), ["1", "2", "3"]);
+        let after = Position::AfterSequenceNumber(numbers[0]);
+        assert_eq!(data(&read(after)), ["2", "3"]);
+        assert_eq!(data(&read(Position::AtTimestamp(0))), ["1", "2", "3"]);
+        assert_eq!(data(&read(Position::AtTimestamp(u64::MAX))), [""; 0]);
+        let horizon = stream.cursor(shard, Position::TrimHorizon);
+        assert_eq!(horizon, numbers[0].before());
+        assert_eq!(stream.cursor(shard, Position::Latest), numbers[2]);
+    }
+
+    #[tokio::test]
+    async fn changed_number_of_shards_keeps_every_record_and_its_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let stream = kept(folder.path(), 3);
+        for number in 0..60 {
+            put(
+                &stream,
+                &format!("key{}", number % 7),
+                &format!("{number:02}"),
+            )
+            .await;
+        }
+        drop(stream);
+        for shard_count in [2, 5, 1, 4] {
+            let stream = kept(folder.path(), shard_count);
+            let shards = all(&stream);
+            assert_eq!(shards.len(), shard_count as usize);
+            assert_eq!(shards.iter().map(Vec::len).sum::<usize>(), 60);
+            for (shard, records) in stream.shards().into_iter().zip(&shards) {
+                let (first, last) = stream.hash_key_range(shard).unwrap();
+                for key in 0..7 {
+                    let key = format!("key{key}");
+                    let of_key: Vec<_> = records
+                        .iter()
+                        .filter(|it| *it.partition_key == *key)
+                        .map(|it| it.data.clone())
+                        .collect();
+                    let here = (first..=last).contains(&hash::of_partition_key(&key));
+                    assert_eq!(of_key.is_empty(), !here, "{key}");
+                    assert!(of_key.is_sorted());
+                }
+                let grows =
+                    |pair: &[Arc<Record>]| pair[0].sequence_number < pair[1].sequence_number;
+                assert!(records.windows(2).all(grows));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn another_stream_of_the_same_logical_id_begins_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        put(&kept(folder.path(), 1), "a", "1").await;
+        let mut config = stream(Mode::OnDemand).config().clone();
+        config.arn.push_str("-other");
+        let other = Stream::open(config, folder.path()).unwrap();
+        assert!(all(&other).iter().all(Vec::is_empty));
+    }
+
+    #[tokio::test]
+    async fn clock_that_steps_back_puts_nothing_before_what_was_read() {
+        let stream = stream(Mode::Provisioned { shard_count: 1 });
+        let shard = stream.shards()[0];
+        let future =
+            SequenceNumber::next(crate::status::now_ms() + 3_600_000, SequenceNumber::ZERO, 0);
+        stream.begin_after(shard, future);
+        assert!(put(&stream, "a", "1").await.sequence_number > future);
+    }
+
+    #[tokio::test]
+    async fn throttled_stream_refuses_for_a_while() {
+        let stream = stream(Mode::Provisioned { shard_count: 1 });
+        stream.throttle(true);
+        let refused = stream.put_record("a", None, Bytes::new()).await;
+        assert!(refused.unwrap_err().is_transient());
+        stream.throttle(false);
+        put(&stream, "a", "1").await;
     }
 }

@@ -219,7 +219,7 @@ impl Pipeline {
             .environments(&bundles, &addresses, &authority, &metadata)
             .await?;
         let functions = starter.functions(&binaries, &addresses, &authority).await?;
-        let streams = starter.streams(kept.streams).await;
+        let streams = starter.streams(kept.streams).await?;
         let mappings = starter.mappings(&streams, &functions, &store).await?;
         let delivery_streams = starter.delivery_streams(&store).await?;
         let rules = starter.rules(&streams, &delivery_streams).await?;
@@ -369,6 +369,10 @@ impl Pipeline {
         for (logical_id, stream) in &self.streams {
             let counts: Vec<String> = stream.counts().iter().map(u64::to_string).collect();
             summary.push_str(&format!("; {logical_id}: {} by shard", counts.join(" + ")));
+            let waiting: u64 = stream.waiting().into_iter().flatten().sum();
+            if waiting > 0 {
+                summary.push_str(&format!(", {waiting} wait for the next run"));
+            }
         }
         let kept = Kept {
             caches: self.caches,
@@ -443,21 +447,25 @@ impl Starter<'_> {
     async fn streams(
         &self,
         mut kept: BTreeMap<String, Arc<Stream>>,
-    ) -> BTreeMap<String, Arc<Stream>> {
+    ) -> anyhow::Result<BTreeMap<String, Arc<Stream>>> {
         let mut streams = BTreeMap::new();
         for config in &self.plan.streams {
             let logical_id = &config.logical_id;
             self.may_start(logical_id).await;
             let kept = kept.remove(logical_id);
-            let stream = kept
-                .filter(|it| it.config() == config)
-                .unwrap_or_else(|| Stream::new(config.clone()));
+            let stream = match kept.filter(|it| it.config() == config) {
+                Some(stream) => stream,
+                None => {
+                    let folder = self.data.join("kinesis").join(logical_id);
+                    Stream::open(config.clone(), &folder)?
+                }
+            };
             if let Some(gate) = self.gate {
                 gate.started(logical_id);
             }
             streams.insert(logical_id.clone(), stream);
         }
-        streams
+        Ok(streams)
     }
 
     async fn caches(

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::destination::{Condition, LastInvocation, invocation_record, object_key};
+use super::filter::Pattern;
 use super::response::{Verdict, verdict};
 use super::{Shared, batch};
 use crate::kinesis::{Position, Record, SequenceNumber, ShardId};
@@ -18,9 +19,6 @@ use crate::status::now_ms;
 
 /// First and last waiting time between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
-
-/// What a batch in work may still take after the shutdown has begun.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Records and bytes of one read: those of `GetRecords` (Kinesis API Reference).
 const READ: (usize, usize) = (10_000, 10 * 1024 * 1024);
@@ -51,6 +49,8 @@ impl Lane {
         let kept = shared.checkpoints.kept(shard);
         let seen =
             kept.unwrap_or_else(|| shared.stream.cursor(shard, shared.config.starting_position));
+        // From now on it is known, also if the run ends before the first batch does.
+        shared.checkpoints.set(shard, index, count, seen);
         Lane {
             shared,
             shard,
@@ -62,39 +62,47 @@ impl Lane {
     }
 
     pub(super) async fn run(mut self) {
-        let shutdown = self.shared.shutdown.clone();
-        loop {
-            let batch = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return,
-                batch = self.gather() => batch,
-            };
+        while let Some(batch) = self.gather().await {
             if self.process(batch).await.is_err() {
                 return;
             }
+            self.pass_over();
         }
     }
 
-    /// Waits until a batch is complete or its window is over.
-    async fn gather(&mut self) -> Vec<Arc<Record>> {
+    /// Waits until a batch is complete or its window is over. After the shutdown has begun, windows are
+    /// over at once; nothing when then no record is left, or no time.
+    async fn gather(&mut self) -> Option<Vec<Arc<Record>>> {
         let mut window: Option<Instant> = None;
+        let shared = self.shared.clone();
         loop {
-            self.allowed_to_read().await;
+            tokio::select! {
+                biased;
+                () = self.allowed_to_read() => {}
+                () = shared.shutdown.cancelled() => return None,
+            }
             self.read();
-            let shared = self.shared.clone();
             let (count, is_full) = batch::cut(&shared.config, shared.stream.arn(), &self.pending);
+            let ending = shared.shutdown.is_cancelled();
+            if ending && (count == 0 || shared.deadline() <= Instant::now()) {
+                return None;
+            }
             let until = (count > 0)
                 .then(|| *window.get_or_insert_with(|| Instant::now() + shared.config.window));
-            if is_full || until.is_some_and(|until| until <= Instant::now()) {
-                return self.pending.drain(..count).collect();
+            if is_full || ending || until.is_some_and(|until| until <= Instant::now()) {
+                return Some(self.pending.drain(..count).collect());
             }
             let changed = shared.stream.changed(self.shard, self.seen);
-            match until {
-                None => changed.await,
-                Some(until) => tokio::select! {
-                    () = changed => {}
-                    () = sleep_until(until) => {}
-                },
+            let over = async {
+                match until {
+                    None => std::future::pending().await,
+                    Some(until) => sleep_until(until).await,
+                }
+            };
+            tokio::select! {
+                () = shared.shutdown.cancelled() => {}
+                () = changed => {}
+                () = over => {}
             }
         }
     }
@@ -115,13 +123,19 @@ impl Lane {
             self.pending.extend(
                 records
                     .into_iter()
-                    .filter(|record| lane_of(&record.partition_key, count) == index),
+                    .filter(|record| lane_of(&record.partition_key, count) == index)
+                    .filter(|record| wanted(&config.filters, record)),
             );
-            if self.pending.is_empty() {
-                self.shared
-                    .checkpoints
-                    .set(self.shard, self.index, self.count, self.seen);
-            }
+            self.pass_over();
+        }
+    }
+
+    /// When nothing is left to do, also what other lanes or nobody wants is done with.
+    fn pass_over(&self) {
+        if self.pending.is_empty() {
+            self.shared
+                .checkpoints
+                .set(self.shard, self.index, self.count, self.seen);
         }
     }
 
@@ -156,7 +170,7 @@ impl Lane {
             last: LastInvocation::default(),
         }];
         while let Some(mut task) = tasks.pop() {
-            self.discard_old(&mut task).await;
+            self.discard_old(&mut task).await?;
             if task.records.is_empty() {
                 continue;
             }
@@ -216,7 +230,7 @@ impl Lane {
                 .is_some_and(|most| task.attempts > most)
             {
                 self.discard(&task.records, &task.last, Condition::RetryAttemptsExhausted)
-                    .await;
+                    .await?;
                 continue;
             }
             tasks.push(task);
@@ -228,7 +242,7 @@ impl Lane {
     async fn invoke(&self, event: Bytes) -> Result<crate::lambda::Invocation, Stopping> {
         let given_up = async {
             self.shared.shutdown.cancelled().await;
-            sleep(GRACE).await;
+            sleep_until(self.shared.deadline()).await;
         };
         tokio::select! {
             biased;
@@ -261,9 +275,9 @@ impl Lane {
     }
 
     /// Gives up the records at the beginning that are older than `MaximumRecordAgeInSeconds`.
-    async fn discard_old(&self, task: &mut Task) {
+    async fn discard_old(&self, task: &mut Task) -> Result<(), Stopping> {
         let Some(age) = self.shared.config.maximum_record_age else {
-            return;
+            return Ok(());
         };
         let oldest = now_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let old = task
@@ -274,20 +288,23 @@ impl Lane {
         if old > 0 {
             let rest = task.records.split_off(old);
             self.discard(&task.records, &task.last, Condition::RecordAgeExceeded)
-                .await;
+                .await?;
             task.records = rest;
         }
+        Ok(())
     }
 
     /// Gives up records: they go to the destination if there is one, and the shard goes on.
-    async fn discard(&self, records: &[Arc<Record>], last: &LastInvocation, condition: Condition) {
+    /// When the run ends before the destination has them, the next one begins with them.
+    async fn discard(
+        &self,
+        records: &[Arc<Record>],
+        last: &LastInvocation,
+        condition: Condition,
+    ) -> Result<(), Stopping> {
         let Shared { config, stream, .. } = &*self.shared;
-        self.shared
-            .status
-            .records_discarded
-            .add(records.len() as u64);
         let (Some(from), Some(to)) = (records.first(), records.last()) else {
-            return;
+            return Ok(());
         };
         let what = format!(
             "{}: gave up {} records of {} ({}), sequence numbers {} to {}",
@@ -314,7 +331,7 @@ impl Lane {
                     last,
                 );
                 let key = object_key(config, self.shard, Timestamp::now());
-                match self.deliver(bucket, &key, body).await {
+                match self.deliver(bucket, &key, body).await? {
                     Ok(()) => tracing::warn!("{what}; they are in s3://{bucket}/{key}"),
                     Err(error) => tracing::error!(
                         "{what}; they are lost, because the on-failure destination refused them: {error}"
@@ -322,10 +339,21 @@ impl Lane {
                 }
             }
         }
+        self.shared
+            .status
+            .records_discarded
+            .add(records.len() as u64);
         self.pass(records);
+        Ok(())
     }
 
-    async fn deliver(&self, bucket: &str, key: &str, body: Vec<u8>) -> Result<(), String> {
+    /// Writes an object, however long the bucket takes; the inner error is the role's.
+    async fn deliver(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: Vec<u8>,
+    ) -> Result<Result<(), String>, Stopping> {
         let arn = self
             .shared
             .config
@@ -333,10 +361,12 @@ impl Lane {
             .as_deref()
             .unwrap_or_default();
         let authorizer = &self.shared.authorizer;
-        authorizer
+        if let Err(denied) = authorizer
             .authorize("s3:ListBucket", arn)
             .and_then(|()| authorizer.authorize("s3:PutObject", &format!("{arn}/{key}")))
-            .map_err(|denied| denied.to_string())?;
+        {
+            return Ok(Err(denied.to_string()));
+        }
         let body = Bytes::from(body);
         let mut backoff = BACKOFF.0;
         loop {
@@ -346,13 +376,18 @@ impl Lane {
                 .put_object(bucket, key, body.clone())
                 .await
             {
-                Ok(_) => return Ok(()),
-                Err(error) => error.to_string(),
+                Ok(_) => return Ok(Ok(())),
+                Err(error) => error,
             };
             tracing::error!("cannot write an invocation record, trying again: {error}");
-            self.wait(&mut backoff).await.map_err(|Stopping| error)?;
+            self.wait(&mut backoff).await?;
         }
     }
+}
+
+/// Whether one of the patterns matches, or there is none.
+fn wanted(filters: &[Pattern], record: &Record) -> bool {
+    filters.is_empty() || filters.iter().any(|pattern| pattern.matches(record))
 }
 
 /// The lane of a partition key; the same in every run of a binary, and no more is needed.

@@ -33,6 +33,7 @@ pub(super) fn config() -> Config {
         report_batch_item_failures: true,
         starting_position: Position::TrimHorizon,
         on_failure_bucket: Some(BUCKET.to_owned()),
+        filters: Vec::new(),
         enabled: true,
     }
 }
@@ -198,9 +199,12 @@ impl Run {
         self.batches.recv().await.unwrap()
     }
 
-    async fn stop(&mut self) {
+    /// Stops the mapping; says how many records it leaves in each shard.
+    async fn stop(&mut self) -> Vec<Option<u64>> {
         self.shutdown.cancel();
-        self.mapping.take().unwrap().finished().await;
+        let mapping = self.mapping.take().unwrap();
+        mapping.finished().await;
+        self.stream.waiting()
     }
 
     /// Invocation records, in no order.
@@ -500,4 +504,110 @@ async fn settings_out_of_range_are_named() {
         error.unwrap_err().to_string(),
         "Mapping: BatchSize is 0, expected 1 to 10000"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_the_window_and_what_is_there_is_processed() {
+    let mut run = Run::new(1, &[], None);
+    run.start(
+        Config {
+            window: Duration::from_secs(300),
+            batch_size: 2,
+            ..config()
+        },
+        |_| true,
+    );
+    run.put(&["a"]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(run.batches.try_recv().is_err());
+    run.put(&["b", "c"]).await;
+    assert_eq!(run.stop().await, [Some(0)]);
+    assert_eq!(run.batch().await, ["a", "b"]);
+    assert_eq!(run.batch().await, ["c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_succeed_before_the_end_waits_for_the_next_run() {
+    let mut run = Run::new(1, &[Answer::Error; 3], None);
+    run.start(
+        Config {
+            maximum_retry_attempts: None,
+            ..config()
+        },
+        |_| true,
+    );
+    run.put(&["a", "b"]).await;
+    assert_eq!(run.batch().await, ["a", "b"]);
+    assert_eq!(run.stop().await, [Some(2)]);
+
+    while run.batches.try_recv().is_ok() {}
+    run.function.answers.lock().unwrap().clear();
+    run.start(config(), |_| true);
+    assert_eq!(run.batch().await, ["a", "b"]);
+    assert_eq!(run.stop().await, [Some(0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_reached_no_destination_at_the_end_are_not_passed() {
+    let mut run = Run::new(1, &[Answer::Error; 3], None);
+    // A file where the bucket's folder would be.
+    std::fs::create_dir_all(run.folder.path().join("s3")).unwrap();
+    std::fs::write(run.folder.path().join("s3/failures"), "").unwrap();
+    run.start(
+        Config {
+            maximum_retry_attempts: Some(0),
+            ..config()
+        },
+        |_| true,
+    );
+    run.put(&["a"]).await;
+    assert_eq!(run.batch().await, ["a"]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(run.stop().await, [Some(1)]);
+    assert_eq!(run.status.records_discarded.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_no_pattern_matches_are_passed_over() {
+    let mut run = Run::new(1, &[], None);
+    let pattern = |text: &str| Pattern::parse(text).unwrap();
+    run.start(
+        Config {
+            filters: vec![
+                pattern(r#"{"partitionKey":["a"]}"#),
+                pattern(r#"{"data":["c"]}"#),
+            ],
+            ..config()
+        },
+        |_| true,
+    );
+    run.put(&["a", "b", "c", "d"]).await;
+    assert_eq!(run.batch().await, ["a", "c"]);
+    assert_eq!(run.stop().await, [Some(0)]);
+    assert!(run.batches.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_mappings_of_a_stream_each_get_every_record() {
+    let mut first = Run::new(1, &[], None);
+    let mut second = Run::new(1, &[], None);
+    second.stream = first.stream.clone();
+    first.put(&["a"]).await;
+    first.start(config(), |_| true);
+    second.start(
+        Config {
+            starting_position: Position::Latest,
+            ..config()
+        },
+        |_| true,
+    );
+    first.put(&["b"]).await;
+    let mut seen = first.batch().await;
+    while seen.len() < 2 {
+        seen.extend(first.batch().await);
+    }
+    assert_eq!(seen, ["a", "b"]);
+    assert_eq!(second.batch().await, ["b"]);
+    first.stop().await;
+    second.stop().await;
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 use cfn::Value;
 use cfn::resolve::{Problem, Resolved, ResolvedResource};
 use cfn::resources::lambda as resource;
+use serde_json::Value as Json;
 
 use super::properties;
 use crate::event_source_mapping::Config;
+use crate::event_source_mapping::filter::{MAX_FILTERS, Pattern};
 use crate::kinesis::Position;
 
 /// `BatchSize` when absent.
@@ -42,17 +44,12 @@ fn mapping(resolved: &Resolved, resource: &ResolvedResource) -> Result<MappingPl
     let problem = |path: &str, message: String| {
         Problem::at(&resource.logical_id, format!("Properties.{path}"), message)
     };
-    for setting in ["FilterCriteria", "TumblingWindowInSeconds"] {
-        let set = resource
-            .property(&format!("/{setting}"))
-            .is_some_and(|it| *it != 0);
-        if set {
-            return Err(problem(
-                setting,
-                "is not emulated: remove it to run here".to_owned(),
-            ));
-        }
+    let tumbling = resource.property("/TumblingWindowInSeconds");
+    if tumbling.is_some_and(|it| *it != 0) {
+        let message = "tumbling windows are not emulated: remove it to run here".to_owned();
+        return Err(problem("TumblingWindowInSeconds", message));
     }
+    let filters = filters(resource)?;
     let source = resource.text("/EventSourceArn").unwrap_or_default();
     let stream = resolved
         .find("AWS::Kinesis::Stream", &source)
@@ -145,6 +142,7 @@ fn mapping(resolved: &Resolved, resource: &ResolvedResource) -> Result<MappingPl
             .as_ref()
             .is_some_and(|types| types.literals().next().is_some()),
         starting_position,
+        filters,
         on_failure_bucket: resource.text("/DestinationConfig/OnFailure/Destination"),
         enabled: flag(&mapping.enabled).unwrap_or(true),
     };
@@ -153,4 +151,32 @@ fn mapping(resolved: &Resolved, resource: &ResolvedResource) -> Result<MappingPl
         stream: stream.logical_id.clone(),
         function: function.logical_id.clone(),
     })
+}
+
+fn filters(resource: &ResolvedResource) -> Result<Vec<Pattern>, Problem> {
+    let problem = |path: String, message: String| {
+        Problem::at(
+            &resource.logical_id,
+            format!("Properties.FilterCriteria.Filters{path}"),
+            message,
+        )
+    };
+    let filters = resource.property("/FilterCriteria/Filters");
+    let filters = filters
+        .and_then(Json::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    if filters.len() > MAX_FILTERS {
+        let message = format!(
+            "got {} filters, expected at most {MAX_FILTERS}",
+            filters.len()
+        );
+        return Err(problem(String::new(), message));
+    }
+    let pattern = |(index, filter): (usize, &Json)| {
+        let path = format!(".{index}.Pattern");
+        let text = filter.get("Pattern").and_then(Json::as_str);
+        let text = text.ok_or_else(|| problem(path.clone(), "is missing".to_owned()))?;
+        Pattern::parse(text).map_err(|error| problem(path, error.to_string()))
+    };
+    filters.iter().enumerate().map(pattern).collect()
 }
