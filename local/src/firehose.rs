@@ -13,11 +13,12 @@
 //! - Snappy, format conversion, dynamic partitioning and processors other than `AppendDelimiterToRecord`
 //!   are not emulated, so nothing is ever written below `ErrorOutputPrefix`; it is only checked.
 //!
-//! Layout: `buffer` collects, `prefix` names, `compression` packs, `delivery` writes and tries again.
+//! Layout: `buffer` collects, `journal` keeps what is collected from being lost by a crash, `prefix` names, `compression` packs, `delivery` writes and tries again.
 
 mod buffer;
 mod compression;
 mod delivery;
+mod journal;
 mod prefix;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ use crate::status::{Status, now_ms};
 use buffer::{Buffer, Chunk};
 use compression::Compression;
 use delivery::Delivery;
+use journal::Journal;
 use prefix::Prefix;
 
 /// Bytes of a record at most.
@@ -140,16 +142,24 @@ impl DeliveryStream {
             authorizer,
             log,
             status.clone(),
-            folder,
+            folder.clone(),
         )
         .with_context(|| config.logical_id.clone())?;
+        let recovered = journal::recover(&folder)
+            .with_context(|| format!("{}: recover what was buffered", config.logical_id))?;
+        if recovered > 0 {
+            tracing::info!(
+                "{}: the last run ended before it delivered {recovered} records; they are delivered now",
+                config.logical_id
+            );
+        }
         let limit = usize::try_from(config.size_in_mbs)
             .unwrap_or(usize::MAX)
             .saturating_mul(1024 * 1024);
         let interval = config.interval;
         let inner = Arc::new(Inner {
             config,
-            buffer: Mutex::new(Some(Buffer::new(limit, interval))),
+            buffer: Mutex::new(Some(Buffer::new(limit, interval, Journal::new(folder)))),
             opened: Notify::new(),
             queue: tokio::sync::Mutex::new(queue),
             status,
@@ -223,13 +233,12 @@ impl Inner {
         };
         // Held until a full chunk is in the queue: who comes later waits, and chunks keep their order.
         let queue = self.queue.lock().await;
-        let (full, is_first) = {
+        let (full, put, is_first) = {
             let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
             let buffer = buffer.as_mut().ok_or_else(closed)?;
-            let full = buffer.put(data, delimiter, now_ms());
-            (full, buffer.records() == 1)
+            let (full, put) = buffer.put(data, delimiter, now_ms());
+            (full, put, buffer.records() == 1)
         };
-        self.status.archive_records.increment();
         if is_first {
             self.opened.notify_one();
         }
@@ -237,6 +246,11 @@ impl Inner {
             // The delivery takes everything until the queue is closed, and it is closed by the shutdown alone.
             let _ = queue.send(chunk).await;
         }
+        put.map_err(|error| {
+            let message = format!("the data folder takes no record: {error}");
+            PutRecordError::ServiceUnavailable(message)
+        })?;
+        self.status.archive_records.increment();
         Ok(())
     }
 

@@ -1,8 +1,12 @@
 //! Records on their way into one object.
 
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use super::journal::Journal;
 
 /// The contents of an object to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,10 +16,13 @@ pub(super) struct Chunk {
     pub(super) records: usize,
     /// Arrival of the oldest record, in milliseconds since the Unix epoch.
     pub(super) oldest: u64,
+    /// The file that holds it until it is delivered.
+    pub(super) journal: Option<PathBuf>,
 }
 
 #[derive(Debug)]
 pub(super) struct Buffer {
+    journal: Journal,
     limit: usize,
     interval: Duration,
     data: Vec<u8>,
@@ -25,8 +32,9 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    pub(super) fn new(limit: usize, interval: Duration) -> Buffer {
+    pub(super) fn new(limit: usize, interval: Duration, journal: Journal) -> Buffer {
         Buffer {
+            journal,
             limit,
             interval,
             data: Vec::new(),
@@ -36,12 +44,20 @@ impl Buffer {
         }
     }
 
-    /// Adds a record; returns what is to be delivered now.
-    pub(super) fn put(&mut self, data: &[u8], delimiter: &[u8], arrival: u64) -> Vec<Chunk> {
+    /// Adds a record, if it can be written down; returns what is to be delivered now in any case.
+    pub(super) fn put(
+        &mut self,
+        data: &[u8],
+        delimiter: &[u8],
+        arrival: u64,
+    ) -> (Vec<Chunk>, io::Result<()>) {
         let size = data.len() + delimiter.len();
         let mut full = Vec::new();
         if self.data.len() + size > self.limit {
             full.extend(self.take());
+        }
+        if let Err(error) = self.journal.append(data, delimiter, arrival) {
+            return (full, Err(error));
         }
         if self.records == 0 {
             self.oldest = arrival;
@@ -53,7 +69,7 @@ impl Buffer {
         if self.data.len() >= self.limit {
             full.extend(self.take());
         }
-        full
+        (full, Ok(()))
     }
 
     /// Records in it.
@@ -80,6 +96,7 @@ impl Buffer {
             data: std::mem::take(&mut self.data),
             records,
             oldest: self.oldest,
+            journal: self.journal.close(),
         })
     }
 }
@@ -88,9 +105,49 @@ impl Buffer {
 mod tests {
     use super::*;
 
+    struct Open {
+        buffer: Buffer,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Open {
+        fn new(limit: usize) -> Open {
+            let folder = tempfile::tempdir().unwrap();
+            let journal = Journal::new(folder.path().to_owned());
+            Open {
+                buffer: Buffer::new(limit, Duration::from_secs(60), journal),
+                _folder: folder,
+            }
+        }
+
+        fn put(&mut self, data: &[u8], delimiter: &[u8], arrival: u64) -> Vec<Chunk> {
+            let (full, put) = self.buffer.put(data, delimiter, arrival);
+            put.unwrap();
+            full.into_iter().map(without_file).collect()
+        }
+
+        fn take_if_due(&mut self) -> Option<Chunk> {
+            self.buffer.take_if_due().map(without_file)
+        }
+
+        fn take(&mut self) -> Option<Chunk> {
+            self.buffer.take().map(without_file)
+        }
+
+        fn due(&self) -> Option<Instant> {
+            self.buffer.due()
+        }
+    }
+
+    /// Its name is random.
+    fn without_file(mut chunk: Chunk) -> Chunk {
+        assert!(chunk.journal.take().unwrap().is_file());
+        chunk
+    }
+
     #[tokio::test(start_paused = true)]
     async fn chunk_ends_by_size_or_by_time_whichever_is_first() {
-        let mut buffer = Buffer::new(10, Duration::from_secs(60));
+        let mut buffer = Open::new(10);
         assert!(buffer.put(b"1234", b"\n", 1).is_empty());
         assert_eq!(buffer.take_if_due(), None);
         // The third would take it to 12 bytes.
@@ -101,7 +158,8 @@ mod tests {
             [Chunk {
                 data: b"1234\n123\n".to_vec(),
                 records: 2,
-                oldest: 1
+                oldest: 1,
+                journal: None,
             }]
         );
         tokio::time::advance(Duration::from_secs(59)).await;
@@ -111,6 +169,7 @@ mod tests {
             data: b"12\n".to_vec(),
             records: 1,
             oldest: 3,
+            journal: None,
         };
         assert_eq!(buffer.take_if_due(), Some(due));
         assert_eq!(buffer.take_if_due(), None);
@@ -118,7 +177,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn record_that_fills_the_buffer_goes_at_once() {
-        let mut buffer = Buffer::new(4, Duration::from_secs(60));
+        let mut buffer = Open::new(4);
         assert_eq!(buffer.put(b"1234", b"", 1).len(), 1);
         assert!(buffer.put(b"1", b"", 1).is_empty());
         assert_eq!(buffer.put(b"12345", b"", 1).len(), 2);
@@ -127,14 +186,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn empty_records_count_as_records() {
-        let mut buffer = Buffer::new(4, Duration::from_secs(60));
+        let mut buffer = Open::new(4);
         buffer.put(b"", b"", 5);
         assert_eq!(
             buffer.take(),
             Some(Chunk {
                 data: Vec::new(),
                 records: 1,
-                oldest: 5
+                oldest: 5,
+                journal: None,
             })
         );
         assert_eq!(buffer.take(), None);

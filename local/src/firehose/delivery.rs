@@ -94,10 +94,17 @@ impl Delivery {
                 biased;
                 chunk = chunks.recv() => {
                     let Some(chunk) = chunk else { break };
+                    let journal = chunk.journal.clone();
                     if let Err(refused) = self.deliver(&chunk).await {
                         self.report(&refused, &chunk);
-                        self.keep(chunk, &shutdown).await;
+                        if !self.keep(chunk, &shutdown).await {
+                            // The file of the open buffer still has them, for the next run.
+                            continue;
+                        }
                         next_attempt.get_or_insert_with(|| Instant::now() + backoff);
+                    }
+                    if let Some(path) = journal {
+                        remove(&path);
                     }
                 }
                 () = retry => {
@@ -152,34 +159,24 @@ impl Delivery {
         Ok(())
     }
 
-    /// Puts a chunk where a crash does not reach it. While even that fails, everything behind it waits.
-    async fn keep(&self, chunk: Chunk, shutdown: &CancellationToken) {
-        let id = Uuid::new_v4();
-        let path = self
-            .folder
-            .join(format!("{}-{}-{id}.{KEPT}", chunk.oldest, chunk.records));
+    /// Keeps a chunk among those that are tried again. While even that fails, everything behind it waits.
+    /// Says whether somebody has it now; not so only at the shutdown.
+    async fn keep(&self, chunk: Chunk, shutdown: &CancellationToken) -> bool {
         loop {
-            let incomplete = path.with_extension("incomplete");
-            let kept =
-                fs::write(&incomplete, &chunk.data).and_then(|()| fs::rename(&incomplete, &path));
-            let Err(error) = kept else { return };
+            let kept = write_kept(&self.folder, chunk.oldest, chunk.records, &chunk.data);
+            let Err(error) = kept else { return true };
             tracing::error!(
                 "{}: cannot keep {} undelivered records in {}: {error}",
                 self.config.logical_id,
                 chunk.records,
-                path.display()
+                self.folder.display()
             );
             if shutdown.is_cancelled() {
-                tracing::error!(
-                    "{}: {} records are lost, because neither the bucket nor the data folder takes them",
-                    self.config.logical_id,
-                    chunk.records
-                );
-                return;
+                return false;
             }
             sleep(BACKOFF.0).await;
             if self.deliver(&chunk).await.is_ok() {
-                return;
+                return true;
             }
         }
     }
@@ -198,14 +195,26 @@ impl Delivery {
 
     /// Tries all kept chunks; says whether none is left.
     async fn deliver_kept(&self) -> bool {
+        let mut none_is_left = true;
         for (oldest, records, path) in self.kept() {
-            let Ok(data) = fs::read(&path) else {
-                return false;
+            let data = match fs::read(&path) {
+                Ok(data) => data,
+                Err(error) => {
+                    // The others can be delivered all the same.
+                    tracing::error!(
+                        "{}: cannot read {records} kept records in {}, trying again: {error}",
+                        self.config.logical_id,
+                        path.display()
+                    );
+                    none_is_left = false;
+                    continue;
+                }
             };
             let chunk = Chunk {
                 data,
                 records,
                 oldest,
+                journal: None,
             };
             if let Err(refused) = self.deliver(&chunk).await {
                 self.report(&refused, &chunk);
@@ -227,7 +236,7 @@ impl Delivery {
                 return false;
             }
         }
-        true
+        none_is_left
     }
 
     /// An event of the error log, in its documented shape ("Monitor Amazon Data Firehose using CloudWatch Logs").
@@ -256,6 +265,29 @@ impl Delivery {
     }
 }
 
+/// Writes a chunk among those that are tried again, whole or not at all.
+pub(super) fn write_kept(
+    folder: &Path,
+    oldest: u64,
+    records: usize,
+    data: &[u8],
+) -> io::Result<()> {
+    let id = Uuid::new_v4();
+    let path = folder.join(format!("{oldest}-{records}-{id}.{KEPT}"));
+    let incomplete = path.with_extension("incomplete");
+    fs::write(&incomplete, data)?;
+    fs::rename(&incomplete, &path)
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(
+            "cannot remove {}, whose records will be delivered again: {error}",
+            path.display()
+        );
+    }
+}
+
 fn parse(path: &Path) -> Option<(u64, usize, PathBuf)> {
     path.extension().filter(|extension| *extension == KEPT)?;
     let mut parts = path.file_stem()?.to_str()?.splitn(3, '-');
@@ -265,3 +297,6 @@ fn parse(path: &Path) -> Option<(u64, usize, PathBuf)> {
         path.to_owned(),
     ))
 }
+
+#[cfg(test)]
+mod tests;
