@@ -8,7 +8,8 @@
 //! [`diff`](mod@diff), [`status`], [`outputs`], [`doctor`];
 //! [`operation`] (one operation on one stack, and every state that a stack can be in, by [`state`]),
 //! [`event`], [`progress`], [`typical`]; [`plan`] (what would change, in words); [`artifacts`],
-//! [`platform`]; and the calls: [`cloud`], [`stack_call`], [`bucket`], [`beanstalk`].
+//! [`platform`]; and the calls: [`cloud`], [`stack_call`], [`bucket`], [`beanstalk`],
+//! and by [`signed`] those of [`ec2`] and [`iot`].
 
 mod arguments;
 mod artifacts;
@@ -19,13 +20,16 @@ mod deploy;
 mod destroy;
 mod diff;
 mod doctor;
+mod ec2;
 mod event;
+mod iot;
 mod operation;
 mod outputs;
 mod plan;
 mod platform;
 mod progress;
 mod role_policy;
+mod signed;
 mod stack_call;
 mod state;
 mod status;
