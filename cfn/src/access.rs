@@ -150,8 +150,8 @@ pub(crate) fn reachability_rows(resolved: &Resolved) -> BTreeSet<Row> {
     rows
 }
 
-/// A line's columns.
-pub(crate) type Row = Vec<String>;
+/// A line's columns, as [`permissions`] and [`reachability`] show them.
+pub type Row = Vec<String>;
 
 /// Columns wide enough for their longest text, two spaces apart.
 fn table(rows: BTreeSet<Row>) -> String {

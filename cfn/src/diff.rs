@@ -7,15 +7,24 @@
 //!
 //! CloudFormation decides some replacements only when it runs ("conditional"); here they count as
 //! replacements.
+//!
+//! Layout: what a change is and how resources compare, here; `lines` compares who may do what and who
+//! may reach whom; `rename` finds what only has another name.
+
+mod lines;
+mod rename;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use indexmap::IndexMap;
 use serde_json::Value as Json;
 
-use crate::access::{self, Row, permission_rows, reachability_rows};
+use crate::access::{self, permission_rows, reachability_rows};
 use crate::document::Document;
 use crate::resolve::{Problem, Resolved, ResolvedResource, resolve};
+
+pub use lines::Lines;
 
 /// A template and the parameters that it is deployed with; those without a value keep a placeholder.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +51,9 @@ pub struct Changes {
     /// What happens to each resource that does not stay as it is, by logical ID: first those of the
     /// new template in its order, then those that go.
     pub resources: IndexMap<String, Change>,
+    /// New logical ID → old one, for each resource that comes as another one of its type goes that is
+    /// nearly the same. Both are in `resources`, too: to CloudFormation they are two.
+    pub renamed: IndexMap<String, String>,
     /// Who may do what
     pub permissions: Lines,
     /// Who may reach whom
@@ -68,7 +80,8 @@ pub struct Change {
     pub r#type: String,
     /// What happens
     pub action: Action,
-    /// The settings that differ; empty for a resource that comes or goes.
+    /// The settings that differ; empty for a resource that comes or goes, except for one that comes
+    /// under another name.
     pub settings: Vec<Setting>,
     /// What is lost with the old resource, if it holds anything and is not kept.
     pub lost: Option<String>,
@@ -103,6 +116,25 @@ pub enum Fate {
     Snapshot,
 }
 
+impl fmt::Display for Fate {
+    /// Completes "the old one is …".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fate::Deleted => "deleted",
+            Fate::Kept => "kept outside of the stack",
+            Fate::Snapshot => "deleted after a snapshot",
+        })
+    }
+}
+
+/// Paths of a type's create-only properties by the registry schemas, for [`Types::create_only`].
+pub fn create_only(r#type: &str) -> Vec<String> {
+    crate::resources::metadata(r#type).map_or_else(Vec::new, |shape| {
+        let paths = shape.create_only.iter();
+        paths.map(|path| (*path).to_owned()).collect()
+    })
+}
+
 /// A setting that differs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
@@ -114,15 +146,6 @@ pub struct Setting {
     pub after: Option<Json>,
     /// Whether the difference replaces the resource.
     pub replaces: bool,
-}
-
-/// Lines of a summary that come or go, by what that means.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lines {
-    /// More is possible than before.
-    pub widened: Vec<String>,
-    /// Less is possible than before.
-    pub narrowed: Vec<String>,
 }
 
 impl Changes {
@@ -186,14 +209,27 @@ pub fn diff(before: Side<'_>, after: Side<'_>, types: Types<'_>) -> Result<Chang
     }
     let ids: Vec<&String> = new.resources.keys().chain(old.resources.keys()).collect();
     resources.sort_by_cached_key(|id, _| ids.iter().position(|it| *it == id));
+    let named = |resolved, document| rename::Side {
+        resolved,
+        referrers: referrers(document),
+    };
+    let renamed = rename::find(&named(&old, before.document), &named(&new, after.document));
+    for (id, previous) in &renamed {
+        let previous = rename::as_renamed(&old.resources[previous], &renamed);
+        if let Some(differences) = compare(&previous, &new.resources[id], types)
+            && let Some(change) = resources.get_mut(id)
+        {
+            change.settings = differences.settings;
+        }
+    }
+    let rows = |rows| lines::renamed(rows, &renamed);
+    let permissions = Lines::of_permissions(rows(permission_rows(&old)), permission_rows(&new));
+    let network = Lines::of_network(rows(reachability_rows(&old)), reachability_rows(&new));
     Ok(Changes {
         resources,
-        permissions: lines(permission_rows(&old), permission_rows(&new), |row| {
-            row.get(1).is_none_or(|effect| effect != "DENY")
-        }),
-        network: lines(reachability_rows(&old), reachability_rows(&new), |row| {
-            row.last().is_none_or(|way| way != "no way")
-        }),
+        renamed,
+        permissions,
+        network,
         outputs: outputs(&old, &new),
     })
 }
@@ -321,13 +357,29 @@ fn follow(
     }
 }
 
+/// For each logical ID the places that refer to it.
+fn referrers(document: &Document) -> BTreeMap<String, BTreeSet<String>> {
+    let mut referrers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (id, resource) in &document.resources {
+        references(id, &resource.properties, &mut |path, target| {
+            let places = referrers.entry(target.to_owned()).or_default();
+            places.insert(path.to_owned());
+        });
+    }
+    referrers
+}
+
 /// Every place where unresolved properties refer to another resource, without the intrinsics' own
 /// names in the path. References in branches that conditions do not take count, too.
 fn references<'a>(path: &str, value: &'a Json, found: &mut dyn FnMut(&str, &'a str)) {
     match value {
         Json::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                references(&format!("{path}.{index}"), item, found);
+                let place = match NAMES.iter().find_map(|members| name(item, members)) {
+                    Some(name) => format!("{path}.[{name}]"),
+                    None => format!("{path}.{index}"),
+                };
+                references(&place, item, found);
             }
         }
         Json::Object(members) => {
@@ -399,6 +451,7 @@ impl CreateOnly {
     fn covers(&self, path: &str) -> bool {
         let path = path.strip_prefix("Properties").unwrap_or(path);
         let is_index = |step: &&str| step.chars().all(|it| it.is_ascii_digit());
+        let path = without_names(path);
         let steps: Vec<&str> = path.split('.').filter(|it| !is_index(it)).collect();
         self.0
             .iter()
@@ -406,10 +459,49 @@ impl CreateOnly {
     }
 }
 
+/// A path without the names in brackets that stand for places in lists.
+fn without_names(path: &str) -> String {
+    let mut result = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once(".[") {
+        result.push_str(before);
+        rest = after.split_once(']').map_or("", |(_, after)| after);
+    }
+    result + rest
+}
+
+/// Members that together name an item of a list, such as an option setting or a tag.
+const NAMES: &[&[&str]] = &[
+    &["Namespace", "OptionName"],
+    &["PolicyName"],
+    &["Sid"],
+    &["Key"],
+    &["Id"],
+    &["Name"],
+];
+
+fn name(item: &Json, members: &[&str]) -> Option<String> {
+    let name: Option<Vec<&str>> = members.iter().map(|member| item[member].as_str()).collect();
+    Some(name?.join(" "))
+}
+
+/// The items of a list by name, if each has one of its own.
+fn by_name(items: &[Json]) -> Option<IndexMap<String, &Json>> {
+    NAMES.iter().find_map(|members| {
+        let mut named = IndexMap::new();
+        for item in items {
+            named.insert(name(item, members)?, item);
+        }
+        (!named.is_empty() && named.len() == items.len()).then_some(named)
+    })
+}
+
 /// Takes a path and the values there before and after.
 type Difference<'f> = &'f mut dyn FnMut(&str, Option<&Json>, Option<&Json>);
 
-/// Calls for every smallest difference, lists of different length as a whole.
+/// Calls for every smallest difference. Items of lists are compared by name where they have one, such
+/// as `OptionSettings.[aws:ec2:instances InstanceTypes].Value`, then by place; other lists of different
+/// length as a whole.
 fn differences(path: &str, old: Option<&Json>, new: Option<&Json>, found: Difference<'_>) {
     match (old, new) {
         (old, new) if old == new => {}
@@ -419,6 +511,26 @@ fn differences(path: &str, old: Option<&Json>, new: Option<&Json>, found: Differ
                 differences(&format!("{path}.{key}"), old.get(key), new.get(key), found);
             }
         }
+        (Some(Json::Array(old)), Some(Json::Array(new)))
+            if by_name(old).is_some() && by_name(new).is_some() =>
+        {
+            let (old, new) = (
+                by_name(old).unwrap_or_default(),
+                by_name(new).unwrap_or_default(),
+            );
+            let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for name in names {
+                let of =
+                    |items: &IndexMap<String, &'_ Json>| items.get(name).map(|it| (*it).clone());
+                let (old, new) = (of(&old), of(&new));
+                differences(
+                    &format!("{path}.[{name}]"),
+                    old.as_ref(),
+                    new.as_ref(),
+                    found,
+                );
+            }
+        }
         (Some(Json::Array(old)), Some(Json::Array(new))) if old.len() == new.len() => {
             for (index, (old, new)) in old.iter().zip(new).enumerate() {
                 differences(&format!("{path}.{index}"), Some(old), Some(new), found);
@@ -426,23 +538,6 @@ fn differences(path: &str, old: Option<&Json>, new: Option<&Json>, found: Differ
         }
         (old, new) => found(path, old, new),
     }
-}
-
-fn lines(old: BTreeSet<Row>, new: BTreeSet<Row>, opens: impl Fn(&Row) -> bool) -> Lines {
-    let mut lines = Lines::default();
-    let all = new.difference(&old).map(|row| (row, true));
-    for (row, comes) in all.chain(old.difference(&new).map(|row| (row, false))) {
-        let widens = opens(row) == comes;
-        let side = if widens {
-            &mut lines.widened
-        } else {
-            &mut lines.narrowed
-        };
-        side.push(row.join(" "));
-    }
-    lines.widened.sort();
-    lines.narrowed.sort();
-    lines
 }
 
 fn outputs(old: &Resolved, new: &Resolved) -> Vec<OutputChange> {

@@ -29,3 +29,11 @@ pub fn seconds(r#type: &str) -> u32 {
         .find(|(known, _)| *known == r#type)
         .map_or(OTHER, |(_, seconds)| *seconds)
 }
+
+/// Seconds as a person says them after "about".
+pub fn in_words(seconds: u32) -> String {
+    match seconds {
+        0..=99 => format!("{seconds} seconds"),
+        _ => format!("{} minutes", (seconds + 30) / 60),
+    }
+}

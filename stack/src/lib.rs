@@ -6,7 +6,7 @@
 //! Layout, in reading order: [`config`] holds what differs between the stages, [`parameters`] what the
 //! deployment fills in; then the constructs from the network inwards:
 //! [`network`], [`ingest`], [`archive`], [`cache`], [`processing`], [`dashboard`], [`alarms`]; and
-//! [`artifacts`], the stack that comes first.
+//! [`artifacts`], the stack that comes first. [`state`] says what is lost with a resource.
 
 pub mod alarms;
 pub mod archive;
@@ -19,6 +19,7 @@ pub mod ingest;
 pub mod network;
 pub mod parameters;
 pub mod processing;
+pub mod state;
 
 use cfn::document::Document;
 use cfn::evaluate::known_policies;

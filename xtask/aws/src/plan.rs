@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use aws_sdk_cloudformation::types::{Change as Announced, ChangeAction, Replacement};
-use cfn::diff::{Action, Changes, Fate, Lines, Setting, Side, Types};
+use cfn::access::Row;
+use cfn::diff::{Action, Changes, Lines, Setting, Side, Types, create_only};
 use cfn::document::Document;
 use serde_json::{Value as Json, json};
 
@@ -42,31 +43,6 @@ impl Version {
     }
 }
 
-/// What is lost when a resource of the type goes.
-fn state(r#type: &str) -> Option<String> {
-    Some(
-        match r#type {
-            "AWS::ElastiCache::ReplicationGroup" => {
-                "the live state: counts and latest messages of all devices"
-            }
-            "AWS::Kinesis::Stream" => "records that are not processed yet",
-            "AWS::KinesisFirehose::DeliveryStream" => "records that are not delivered yet",
-            "AWS::Logs::LogGroup" => "its logs",
-            "AWS::S3::Bucket" => "its objects",
-            "AWS::KMS::Key" => "everything encrypted with it",
-            _ => return None,
-        }
-        .to_owned(),
-    )
-}
-
-fn create_only(r#type: &str) -> Vec<String> {
-    cfn::resources::metadata(r#type).map_or_else(Vec::new, |shape| {
-        let paths = shape.create_only.iter();
-        paths.map(|path| (*path).to_owned()).collect()
-    })
-}
-
 /// Compares two versions of a stack.
 pub(crate) fn compare(before: &Version, after: &Version) -> anyhow::Result<Changes> {
     let side = |version| {
@@ -81,7 +57,7 @@ pub(crate) fn compare(before: &Version, after: &Version) -> anyhow::Result<Chang
     };
     let types = Types {
         create_only: &create_only,
-        state: &state,
+        state: &stack::state::lost,
     };
     cfn::diff::diff(side(before), side(after), types).map_err(|problems| {
         let problems: Vec<String> = problems
@@ -101,9 +77,9 @@ pub(crate) fn lines(changes: &Changes, announced: &[Announced]) -> Vec<String> {
             Action::Add => format!("  + add      {id} ({type})"),
             Action::Update => format!("  ~ change   {id} ({type})"),
             Action::Replace { old, .. } => {
-                format!("  ! REPLACE  {id} ({type}); the old one is {}", fate(*old))
+                format!("  ! REPLACE  {id} ({type}); the old one is {old}")
             }
-            Action::Remove(what) => format!("  - remove   {id} ({type}); it is {}", fate(*what)),
+            Action::Remove(what) => format!("  - remove   {id} ({type}); it is {what}"),
         });
         for setting in &change.settings {
             lines.push(format!("               {}", setting_line(setting)));
@@ -183,7 +159,10 @@ pub(crate) fn as_json(changes: &Changes) -> Json {
             })
         })
         .collect();
-    let widened = |lines: &Lines| json!({ "widened": lines.widened, "narrowed": lines.narrowed });
+    let texts = |rows: &[Row]| rows.iter().map(|row| row.join(" ")).collect::<Vec<_>>();
+    let widened = |lines: &Lines| {
+        json!({ "widened": texts(&lines.widened), "narrowed": texts(&lines.narrowed) })
+    };
     json!({
         "resources": resources,
         "permissions": widened(&changes.permissions),
@@ -195,16 +174,8 @@ fn section(lines: &mut Vec<String>, what: &str, found: &Lines) {
     for (title, rows) in [("widen", &found.widened), ("narrow", &found.narrowed)] {
         if !rows.is_empty() {
             lines.push(format!("  {what} that {title}:"));
-            lines.extend(rows.iter().map(|row| format!("      {row}")));
+            lines.extend(rows.iter().map(|row| format!("      {}", row.join(" "))));
         }
-    }
-}
-
-fn fate(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Deleted => "deleted",
-        Fate::Kept => "kept outside of the stack",
-        Fate::Snapshot => "deleted after a snapshot",
     }
 }
 

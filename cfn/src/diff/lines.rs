@@ -1,0 +1,207 @@
+//! Lines of a summary that come or go: whether more is possible then, or less.
+//!
+//! A line that another one of the other side covers is nothing new: `s3:GetObject` where `s3:*` was,
+//! `10.0.0.0/8` where `0.0.0.0/0` was. So a narrowed wildcard is not shown as a widening.
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+
+use crate::access::Row;
+use crate::resolve::cidr::Block;
+
+/// Lines of a summary that come or go, by what that means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lines {
+    /// More is possible than before.
+    pub widened: Vec<Row>,
+    /// Less is possible than before.
+    pub narrowed: Vec<Row>,
+}
+
+impl Lines {
+    pub(super) fn of_permissions(old: BTreeSet<Row>, new: BTreeSet<Row>) -> Lines {
+        let opens = |row: &Row| row.get(1).is_none_or(|effect| effect != "DENY");
+        Lines::of(&old, &new, opens, permits)
+    }
+
+    pub(super) fn of_network(mut old: BTreeSet<Row>, mut new: BTreeSet<Row>) -> Lines {
+        // The rule that keeps a group from AWS's default egress leads nowhere.
+        let leads = |row: &Row| !row.iter().any(|column| column == "127.0.0.1/32");
+        old.retain(leads);
+        new.retain(leads);
+        let opens = |row: &Row| row.last().is_none_or(|way| way != "no way");
+        Lines::of(&old, &new, opens, reaches)
+    }
+
+    fn of(
+        old: &BTreeSet<Row>,
+        new: &BTreeSet<Row>,
+        opens: impl Fn(&Row) -> bool,
+        covers: impl Fn(&Row, &Row) -> bool,
+    ) -> Lines {
+        let mut lines = Lines::default();
+        for (rows, others, comes) in [(new, old, true), (old, new, false)] {
+            for row in rows {
+                if others.iter().any(|other| covers(other, row)) {
+                    continue;
+                }
+                let side = if opens(row) == comes {
+                    &mut lines.widened
+                } else {
+                    &mut lines.narrowed
+                };
+                side.push(row.clone());
+            }
+        }
+        lines.widened.sort();
+        lines.narrowed.sort();
+        lines
+    }
+}
+
+/// The old rows as they would be after renaming, so that a rename alone moves no line.
+pub(super) fn renamed(rows: BTreeSet<Row>, renames: &IndexMap<String, String>) -> BTreeSet<Row> {
+    if renames.is_empty() {
+        return rows;
+    }
+    rows.into_iter()
+        .map(|row| row.iter().map(|text| rename(text, renames)).collect())
+        .collect()
+}
+
+/// Replaces whole words: old logical IDs by new ones.
+pub(super) fn rename(text: &str, renames: &IndexMap<String, String>) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest
+            .find(|c: char| !c.is_ascii_alphanumeric())
+            .unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        let new = renames.iter().find(|(_, old)| *old == word);
+        result.push_str(new.map_or(word, |(new, _)| new));
+        let next = after.chars().next().map_or(0, char::len_utf8);
+        result.push_str(&after[..next]);
+        rest = &after[next..];
+    }
+    result
+}
+
+/// Whether all that a permission's row says is in another one: who, effect, action, resource, condition.
+fn permits(wide: &Row, narrow: &Row) -> bool {
+    let same = |column: usize| wide.get(column) == narrow.get(column);
+    let within = |column: usize| match (wide.get(column), narrow.get(column)) {
+        (Some(wide), Some(narrow)) => matches(wide, narrow),
+        _ => same(column),
+    };
+    same(0) && same(1) && within(2) && within(3) && (wide.get(4).is_none() || same(4))
+}
+
+/// Whether all that an edge's row says is in another one: kind, from, arrow, to, traffic.
+fn reaches(wide: &Row, narrow: &Row) -> bool {
+    let same = |column: usize| wide.get(column) == narrow.get(column);
+    let within = |column: usize| match (wide.get(column), narrow.get(column)) {
+        (Some(wide), Some(narrow)) if wide != narrow => {
+            match (Block::parse(wide), Block::parse(narrow)) {
+                (Some(wide), Some(narrow)) => wide.contains(&narrow),
+                _ => false,
+            }
+        }
+        _ => same(column),
+    };
+    let traffic = same(4) || wide.get(4).is_some_and(|traffic| traffic == "all");
+    match wide.first().map(String::as_str) {
+        Some("in") => same(0) && within(1) && same(3) && traffic,
+        Some("out") => same(0) && same(1) && within(3) && traffic,
+        _ => wide == narrow,
+    }
+}
+
+/// Whether a text with `*` covers another, whose own `*` only a `*` covers.
+fn matches(wide: &str, narrow: &str) -> bool {
+    if wide == narrow {
+        return true;
+    }
+    let mut parts = wide.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = narrow.strip_prefix(first) else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else {
+        return false;
+    };
+    for part in middle {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.len() >= last.len() && rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(text: &str) -> Row {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    fn check(before: &str, after: &str, widened: &[&str], narrowed: &[&str]) {
+        let rows = |text: &str| text.split_terminator('\n').map(row).collect();
+        let lines = if before.starts_with("in") || before.starts_with("out") {
+            Lines::of_network(rows(before), rows(after))
+        } else {
+            Lines::of_permissions(rows(before), rows(after))
+        };
+        let texts = |rows: &[Row]| rows.iter().map(|row| row.join(" ")).collect::<Vec<_>>();
+        assert_eq!(texts(&lines.widened), widened, "{before} → {after}");
+        assert_eq!(texts(&lines.narrowed), narrowed, "{before} → {after}");
+    }
+
+    #[test]
+    fn what_a_wildcard_covered_is_nothing_new() {
+        let (all, one) = ("R allow s3:* arn:b/*", "R allow s3:GetObject arn:b/*");
+        check(all, one, &[], &[all]);
+        check(one, all, &[all], &[]);
+        let every = "R allow s3:GetObject *";
+        check(one, every, &[every], &[]);
+        check(every, one, &[], &[every]);
+    }
+
+    #[test]
+    fn another_principal_effect_or_condition_is_another_line() {
+        let one = "R allow s3:GetObject arn:b/*";
+        let other = "S allow s3:GetObject arn:b/*";
+        check(one, other, &[other], &[one]);
+        let when = "R allow s3:GetObject arn:b/* if";
+        check(when, one, &[one], &[]);
+        check(one, when, &[], &[one]);
+        let deny = "R DENY s3:GetObject arn:b/*";
+        check(deny, "", &[deny], &[]);
+        check(&format!("{one}\n{deny}"), one, &[deny], &[]);
+    }
+
+    #[test]
+    fn a_smaller_block_narrows_and_a_larger_one_widens() {
+        let (all, ten) = ("in 0.0.0.0/0 → G tcp/80", "in 10.0.0.0/8 → G tcp/80");
+        check(all, ten, &[], &[all]);
+        check(ten, all, &[all], &[]);
+        let port = "in 10.0.0.0/8 → G tcp/22";
+        check(ten, port, &[port], &[ten]);
+        let nowhere = "out G → 127.0.0.1/32 icmp";
+        check(nowhere, "", &[], &[]);
+    }
+
+    #[test]
+    fn renaming_takes_whole_words_alone() {
+        let renames = IndexMap::from([("Stream2".to_owned(), "Stream".to_owned())]);
+        let text = "arn:aws:kinesis:stream/Stream ArchiveStream Stream";
+        assert_eq!(
+            rename(text, &renames),
+            "arn:aws:kinesis:stream/Stream2 ArchiveStream Stream2"
+        );
+    }
+}
