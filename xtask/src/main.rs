@@ -12,6 +12,7 @@ mod codegen;
 mod local;
 mod program;
 mod publish;
+mod review;
 mod rule;
 mod simulate;
 mod style;
@@ -63,6 +64,8 @@ enum Command {
     Open(aws::arguments::Open),
     /// Check what a deployment needs
     Doctor(aws::arguments::Ask),
+    /// Tell what the working tree changes in the infrastructure
+    Review(review::Arguments),
     /// Generate the resource types from the registry schemas
     Codegen(codegen::Arguments),
     /// Run every check that CI runs
@@ -77,6 +80,8 @@ enum Exit {
     Failed,
     /// 3: the rule does not fire for the message.
     NotFired,
+    /// 3: the change must be looked at.
+    Grave,
 }
 
 impl Termination for Exit {
@@ -84,7 +89,7 @@ impl Termination for Exit {
         ExitCode::from(match self {
             Exit::Done => 0,
             Exit::Failed => 1,
-            Exit::NotFired => 3,
+            Exit::NotFired | Exit::Grave => 3,
         })
     }
 }
@@ -103,6 +108,7 @@ fn main() -> Exit {
         | Command::Outputs(_)
         | Command::Open(_)
         | Command::Doctor(_) => aws::run(),
+        Command::Review(arguments) => review::run(arguments),
         Command::Codegen(arguments) => codegen::run(arguments),
         Command::Test(arguments) => test::run(arguments),
     };

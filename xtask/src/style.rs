@@ -38,6 +38,10 @@ impl Style {
         self.paint("1", text)
     }
 
+    pub(crate) fn faint(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
     fn paint(self, code: &str, text: &str) -> String {
         if self.coloured {
             format!("\x1b[{code}m{text}\x1b[0m")

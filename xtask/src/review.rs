@@ -1,0 +1,366 @@
+//! `cargo xtask review`: what a change means for the infrastructure, in words.
+//!
+//! Compares the snapshots of the working tree with those of a git revision. Nothing is fetched and
+//! nothing is asked of AWS; git is called as a program.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use review::{Input, Stack, TextFile, Tone};
+use serde_json::Value as Json;
+use stack::Stage;
+
+use crate::{Exit, style, workspace};
+
+/// Where the snapshots are, from the repository's root.
+const SNAPSHOTS: &str = "snapshots";
+
+/// What updates the snapshots; needs nothing but cargo.
+const UPDATE: &str = "INSTA_UPDATE=always cargo test -p snapshots";
+
+/// The exit code is 0 when nothing is grave, 3 when something is replaced, removed, widened, opened or
+/// weakened, 1 when it could not be told.
+#[derive(Args)]
+#[command(
+    after_help = "Exit code: 0 nothing grave; 3 something is replaced, removed, widened, \
+    opened or weakened; 1 an error; 2 a wrong flag"
+)]
+pub(crate) struct Arguments {
+    /// Revision to compare with [default: where this branch left origin/main or main, else HEAD]
+    #[arg(long, value_name = "REV")]
+    base: Option<String>,
+    /// Write Markdown, for a comment on a pull request
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let Arguments {
+        base,
+        markdown,
+        json,
+    } = arguments;
+    let root = workspace::root()?;
+    let base = Base::find(&root, base)?;
+    let review = review::review(&input(&root, &base)?)?;
+    if json {
+        println!("{}", review.json());
+    } else if markdown {
+        print!("{}", review.markdown());
+    } else {
+        let style = style::stdout();
+        let paint = |tone, text: &str| match tone {
+            Tone::Title => style.title(text),
+            Tone::Grave => style.bad(text),
+            Tone::Good => style.good(text),
+            Tone::Faint => style.faint(text),
+        };
+        print!("{}", review.text(&paint));
+    }
+    Ok(if review.is_grave() {
+        Exit::Grave
+    } else {
+        Exit::Done
+    })
+}
+
+/// The revision that is compared with.
+struct Base {
+    commit: String,
+    /// As a person says it
+    name: String,
+}
+
+impl Base {
+    fn find(root: &Path, given: Option<String>) -> anyhow::Result<Base> {
+        if git(root, ["rev-parse", "--is-inside-work-tree"])?.is_none() {
+            bail!(
+                "{} is not in a git repository: review compares with one of its revisions",
+                root.display()
+            );
+        }
+        if let Some(given) = given {
+            return match commit(root, &given)? {
+                Some(commit) => Ok(Base::named(&given, commit)),
+                None => bail!(
+                    "--base: got `{given}`, which this repository does not know; expected a branch, a tag or a commit (fetch it first)"
+                ),
+            };
+        }
+        for branch in ["origin/main", "main"] {
+            if commit(root, branch)?.is_none() {
+                continue;
+            }
+            if let Some(commit) = git(root, ["merge-base", "HEAD", branch])? {
+                return Ok(Base::named(
+                    &format!("{branch}, where this branch left it"),
+                    commit,
+                ));
+            }
+        }
+        match commit(root, "HEAD")? {
+            Some(commit) => Ok(Base::named("HEAD", commit)),
+            None => bail!("this repository has no commit yet: there is nothing to compare with"),
+        }
+    }
+
+    fn named(name: &str, commit: String) -> Base {
+        let short: String = commit.chars().take(7).collect();
+        let name = match commit.starts_with(name) {
+            true => short,
+            false => format!("{name} ({short})"),
+        };
+        Base { commit, name }
+    }
+
+    /// The snapshots of the revision: path below `snapshots` → text.
+    fn snapshots(&self, root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+        let list = git(
+            root,
+            [
+                "ls-tree",
+                "-r",
+                "--name-only",
+                &self.commit,
+                "--",
+                SNAPSHOTS,
+            ],
+        )?;
+        let mut snapshots = BTreeMap::new();
+        for path in list.unwrap_or_default().lines() {
+            let Some(name) = snapshot_name(path) else {
+                continue;
+            };
+            let text = git(root, ["show", &format!("{}:./{path}", self.commit)])?
+                .with_context(|| format!("git cannot show {path} of {}", self.name))?;
+            snapshots.insert(name, body(&text));
+        }
+        if snapshots.is_empty() {
+            bail!(
+                "{} has no snapshots (no {SNAPSHOTS}/*/*.snap): choose a later revision by --base",
+                self.name
+            );
+        }
+        Ok(snapshots)
+    }
+
+    /// Where a logical ID stood in the revision: IDs are literal words in the source.
+    fn place(&self, root: &Path, id: &str) -> anyhow::Result<Option<String>> {
+        let word = format!("\"{id}\"");
+        let found = git(
+            root,
+            ["grep", "-n", "-F", &word, &self.commit, "--", "stack/src"],
+        )?;
+        let found = found.unwrap_or_default();
+        let mut lines = found.lines();
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            return Ok(None);
+        };
+        // REV:path:line:text
+        let mut parts = line.splitn(4, ':').skip(1);
+        Ok(match (parts.next(), parts.next()) {
+            (Some(path), Some(line)) => Some(format!("{path}:{line}")),
+            _ => None,
+        })
+    }
+}
+
+/// The commit that a revision means.
+fn commit(root: &Path, revision: &str) -> anyhow::Result<Option<String>> {
+    let revision = format!("{revision}^{{commit}}");
+    git(
+        root,
+        [
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            &revision,
+        ],
+    )
+}
+
+/// What git writes, without the last line end; `None` when it fails.
+fn git<'a>(
+    root: &Path,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> anyhow::Result<Option<String>> {
+    let output = Command::new("git")
+        .arg("-C")
+        .arg(root)
+        .args(arguments.into_iter().map(OsStr::new))
+        .stdin(Stdio::null())
+        .output()
+        .context("run git, which review needs: is it installed?")?;
+    if !output.status.success() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(Some(text.trim_end_matches('\n').to_owned()))
+}
+
+/// `snapshots/dev/sensors-dev.template.snap` → `dev/sensors-dev.template`
+fn snapshot_name(path: &str) -> Option<String> {
+    let path = path.strip_prefix(SNAPSHOTS)?.strip_prefix('/')?;
+    Some(path.strip_suffix(".snap")?.to_owned())
+}
+
+/// A snapshot's text without insta's header.
+fn body(text: &str) -> String {
+    let body = text
+        .strip_prefix("---\n")
+        .and_then(|rest| rest.split_once("\n---\n"))
+        .map_or(text, |(_, body)| body);
+    body.trim_end_matches('\n').to_owned()
+}
+
+/// The working tree's snapshots: path below `snapshots` → text.
+fn working_tree(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut snapshots = BTreeMap::new();
+    let home = root.join(SNAPSHOTS);
+    let list = |folder: &Path| {
+        fs::read_dir(folder).with_context(|| format!("list {}", workspace::shown(folder)))
+    };
+    for folder in list(&home)? {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in list(&folder)? {
+            let file = file?.path();
+            let path = file.strip_prefix(root)?.to_string_lossy().into_owned();
+            if let Some(name) = snapshot_name(&path) {
+                let text = fs::read_to_string(&file)
+                    .with_context(|| format!("read {}", workspace::shown(&file)))?;
+                snapshots.insert(name, body(&text));
+            }
+        }
+    }
+    Ok(snapshots)
+}
+
+fn input(root: &Path, base: &Base) -> anyhow::Result<Input> {
+    let (before, after) = (base.snapshots(root)?, working_tree(root)?);
+    let mut notes = Vec::new();
+    let mut places = BTreeMap::new();
+    for stage in Stage::ALL {
+        synthesised(stage, &after, &mut notes, &mut places);
+    }
+    let template = |name: &&String| name.ends_with(".template");
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).filter(template).collect();
+    names.sort();
+    names.dedup();
+    let mut stacks = Vec::new();
+    for name in names {
+        let (stage, file) = name.split_once('/').unwrap_or(("", name));
+        let mut stack = Stack {
+            stage: stage.to_owned(),
+            name: file.trim_end_matches(".template").to_owned(),
+            before: before.get(name).cloned(),
+            after: after.get(name).cloned(),
+            places: places
+                .remove(file.trim_end_matches(".template"))
+                .unwrap_or_default(),
+            ..Stack::default()
+        };
+        for id in gone(&stack) {
+            if let Some(place) = base.place(root, &id)? {
+                stack.places_before.insert(id, place);
+            }
+        }
+        stacks.push(stack);
+    }
+    let is_file = |name: &&String| name.starts_with("bundle/");
+    let mut names: Vec<&String> = before.keys().chain(after.keys()).filter(is_file).collect();
+    names.sort();
+    names.dedup();
+    let text = |snapshots: &BTreeMap<String, String>, name: &String| {
+        snapshots.get(name).cloned().unwrap_or_default()
+    };
+    let files = names.into_iter().map(|name| TextFile {
+        name: name.clone(),
+        before: text(&before, name),
+        after: text(&after, name),
+    });
+    Ok(Input {
+        base: base.name.clone(),
+        notes,
+        stacks,
+        files: files.collect(),
+    })
+}
+
+/// Where each resource is defined, and whether the snapshots are what the source emits.
+fn synthesised(
+    stage: Stage,
+    snapshots: &BTreeMap<String, String>,
+    notes: &mut Vec<String>,
+    places: &mut BTreeMap<String, BTreeMap<String, String>>,
+) {
+    let stacks = match stack::synth(stage) {
+        Ok(stacks) => stacks,
+        Err(problems) => {
+            notes.push(format!(
+                "stage {stage} does not synthesise, so what follows is about its snapshots as they are: {}",
+                problems.to_string().replace('\n', "; ")
+            ));
+            return;
+        }
+    };
+    for stack in stacks {
+        let name = format!("{stage}/{}.template", stack.name);
+        let same = snapshots
+            .get(&name)
+            .is_some_and(|snapshot| *snapshot == stack.template.trim_end_matches('\n'));
+        if !same {
+            notes.push(format!(
+                "{SNAPSHOTS}/{name}.snap is not what the source emits now, and what follows is about the snapshot; update it by `{UPDATE}`"
+            ));
+        }
+        let sources: BTreeMap<String, Json> =
+            serde_json::from_str(&stack.sources).unwrap_or_default();
+        let place = |(id, place): (String, Json)| {
+            Some((id, format!("{}:{}", place["file"].as_str()?, place["line"])))
+        };
+        places.insert(stack.name, sources.into_iter().filter_map(place).collect());
+    }
+}
+
+/// Logical IDs that only the older template has.
+fn gone(stack: &Stack) -> Vec<String> {
+    let ids = |template: &Option<String>| -> Vec<String> {
+        let template = template
+            .as_deref()
+            .and_then(|text| serde_json::from_str::<Json>(text).ok());
+        let resources = template.as_ref().and_then(|it| it["Resources"].as_object());
+        resources.map_or_else(Vec::new, |it| it.keys().cloned().collect())
+    };
+    let after = ids(&stack.after);
+    ids(&stack.before)
+        .into_iter()
+        .filter(|id| !after.contains(id))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshot_is_read_without_its_header() {
+        assert_eq!(body("---\nsource: a\n---\n{\n}\n"), "{\n}");
+        assert_eq!(body("no header\n"), "no header");
+        let name = snapshot_name("snapshots/dev/sensors-dev.template.snap");
+        assert_eq!(name.as_deref(), Some("dev/sensors-dev.template"));
+        assert_eq!(snapshot_name("snapshots/dev/x.template.snap.new"), None);
+        assert_eq!(snapshot_name("snapshots/templates.rs"), None);
+    }
+}
