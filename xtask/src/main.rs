@@ -44,7 +44,7 @@ enum Command {
     Synth(synth::Arguments),
     /// Run a stage's template on this machine until Ctrl-C
     Local(local::Arguments),
-    /// Send one message to the local run
+    /// Send one message to the local run or to a deployed stage
     Publish(publish::Arguments),
     /// Send what a fleet of simulated sensors says
     Simulate(simulate::Arguments),
@@ -64,6 +64,10 @@ enum Command {
     Open(aws::arguments::Open),
     /// Check what a deployment needs
     Doctor(aws::arguments::Ask),
+    /// Send a message through a deployed stage and time its way to the dashboard
+    Smoke(aws::arguments::Smoke),
+    /// Show what a stage's programs and rules have logged
+    Logs(aws::arguments::Logs),
     /// Tell what the working tree changes in the infrastructure
     Review(review::Arguments),
     /// Generate the resource types from the registry schemas
@@ -107,7 +111,9 @@ fn main() -> Exit {
         | Command::Status(_)
         | Command::Outputs(_)
         | Command::Open(_)
-        | Command::Doctor(_) => aws::run(),
+        | Command::Doctor(_)
+        | Command::Smoke(_)
+        | Command::Logs(_) => aws::run(),
         Command::Review(arguments) => review::run(arguments),
         Command::Codegen(arguments) => codegen::run(arguments),
         Command::Test(arguments) => test::run(arguments),

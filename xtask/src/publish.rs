@@ -1,14 +1,19 @@
-//! `cargo xtask publish`: one message to the local run.
+//! `cargo xtask publish`: one message, to the local run or to a deployed stage.
 
 use clap::Args;
 
-use crate::{Exit, program};
+use stack::Stage;
+
+use crate::{Exit, aws, program};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Address of the local run's MQTT broker
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
     local: String,
+    /// Stage to send to instead, through AWS IoT: dev or prod
+    #[arg(long, value_name = "STAGE", conflicts_with = "local")]
+    stage: Option<Stage>,
     /// Topic to publish to; topic/sensors/NAME is the device NAME
     #[arg(long, value_name = "TOPIC", default_value = contract::topic::BARE)]
     topic: String,
@@ -20,9 +25,14 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments {
         local,
+        stage,
         topic,
         message,
     } = arguments;
+    if stage.is_some() {
+        // The same words, read by what talks to AWS.
+        return aws::run();
+    }
     let client = program::build(program::MQTT)?;
     let arguments = [
         "--address",

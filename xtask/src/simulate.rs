@@ -1,16 +1,21 @@
-//! `cargo xtask simulate`: a fleet of sensors.
+//! `cargo xtask simulate`: a fleet of sensors, for the local run or for a deployed stage.
 
 use std::ffi::OsString;
 
 use clap::Args;
 
-use crate::{Exit, program};
+use stack::Stage;
+
+use crate::{Exit, aws, program};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Address of the local run's MQTT broker
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
     local: String,
+    /// Stage to send to instead, through AWS IoT: dev or prod
+    #[arg(long, value_name = "STAGE", conflicts_with = "local")]
+    stage: Option<Stage>,
     /// Number of devices
     #[arg(long, value_name = "N")]
     devices: usize,
@@ -34,6 +39,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments {
         local,
+        stage,
         devices,
         rate,
         seconds,
@@ -41,6 +47,10 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         seed,
         json,
     } = arguments;
+    if stage.is_some() {
+        // The same words, read by what talks to AWS.
+        return aws::run();
+    }
     let client = program::build(program::MQTT)?;
     let mut passed: Vec<String> = vec!["--address".into(), local, "simulation".into()];
     let mut pass = |flag: &str, value: Option<String>| {

@@ -4,6 +4,7 @@
 //! being compiled, and both programs read the same words.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use stack::Stage;
@@ -25,6 +26,14 @@ pub(crate) enum Command {
     Open(Open),
     /// Check what a deployment needs
     Doctor(Ask),
+    /// Send a message through a deployed stage and time its way to the dashboard
+    Smoke(Smoke),
+    /// Show what a stage's programs and rules have logged
+    Logs(Logs),
+    /// Send one message to a deployed stage
+    Publish(Publish),
+    /// Send what a fleet of simulated sensors says to a deployed stage
+    Simulate(Simulate),
 }
 
 /// Deploying.
@@ -66,6 +75,9 @@ pub(crate) struct Deploy {
     /// File that remembers the Beanstalk platform [default: platforms/STAGE.json]
     #[arg(long, value_name = "FILE")]
     pub(crate) lock: Option<PathBuf>,
+    /// End without sending a message through what was deployed
+    #[arg(long)]
+    pub(crate) no_smoke: bool,
     /// Milliseconds between two questions while waiting
     #[arg(long, value_name = "MS", default_value_t = 2000)]
     pub(crate) poll: u64,
@@ -143,4 +155,96 @@ impl Deploy {
         let is_resumed = self.plan.as_ref().is_some_and(|name| !name.is_empty());
         self.function.is_none() && !is_resumed && !self.role_policy
     }
+}
+
+/// Trying what is deployed.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Smoke {
+    /// Stage to try: dev or prod
+    #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
+    pub(crate) stage: Stage,
+    /// Wait until the archive holds the message, too: about two minutes
+    #[arg(long)]
+    pub(crate) archive: bool,
+    /// Seconds that each part of the way may take; the archive may take 120 more
+    #[arg(long, value_name = "S", default_value_t = 120)]
+    pub(crate) patience: u64,
+    /// Print each part of the way and the result as JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Reading logs.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Logs {
+    /// Stage whose logs are shown: dev or prod
+    #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
+    pub(crate) stage: Stage,
+    /// How far back: a number with s, m, h or d
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = span)]
+    pub(crate) since: Duration,
+    /// Go on with what is logged from now on, until Ctrl-C
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Print each line as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Sending one message.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Publish {
+    /// Stage to send to: dev or prod
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) stage: Stage,
+    /// Topic to publish to; topic/sensors/NAME is the device NAME
+    #[arg(long, value_name = "TOPIC", default_value = contract::topic::BARE)]
+    pub(crate) topic: String,
+    /// Payload: JSON, text, or `-` for the bytes of standard input
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) message: String,
+}
+
+/// Sending what a fleet says.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Simulate {
+    /// Stage to send to: dev or prod
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) stage: Stage,
+    /// Number of devices
+    #[arg(long, value_name = "N")]
+    pub(crate) devices: usize,
+    /// Messages a second, of all devices together
+    #[arg(long, value_name = "R")]
+    pub(crate) rate: f64,
+    /// Seconds until it ends; without, until Ctrl-C
+    #[arg(long, value_name = "S")]
+    pub(crate) seconds: Option<f64>,
+    /// What goes wrong now and then: silence, spikes, garbage, duplicates (separated by commas)
+    #[arg(long, value_name = "FAULTS")]
+    pub(crate) faults: Option<String>,
+    /// Seed of the values: the same seed gives the same messages
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Reads a time such as `90s`, `10m`, `2h` or `1d`.
+fn span(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("got `{text}`, expected a number with s, m, h or d, such as 10m");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let number: u64 = text[..text.len() - unit.len_utf8()]
+        .parse()
+        .map_err(|_| wrong())?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let seconds = number.checked_mul(seconds).ok_or_else(wrong)?;
+    Ok(Duration::from_secs(seconds))
 }

@@ -5,7 +5,8 @@
 //! It never decides what is deployed: that is `stack`'s, and the template's.
 //!
 //! Layout, in reading order: [`arguments`]; the subcommands [`deploy`] with [`role_policy`], [`destroy`],
-//! [`diff`](mod@diff), [`status`], [`outputs`], [`doctor`];
+//! [`diff`](mod@diff), [`status`], [`outputs`], [`doctor`], [`smoke`] with [`socket`], [`logs`],
+//! [`message`];
 //! [`operation`] (one operation on one stack, and every state that a stack can be in, by [`state`]),
 //! [`event`], [`progress`], [`typical`]; [`plan`] (what would change, in words); [`artifacts`],
 //! [`platform`]; and the calls: [`cloud`], [`stack_call`], [`bucket`], [`beanstalk`],
@@ -23,13 +24,17 @@ mod doctor;
 mod ec2;
 mod event;
 mod iot;
+mod logs;
+mod message;
 mod operation;
 mod outputs;
 mod plan;
 mod platform;
 mod progress;
 mod role_policy;
+mod smoke;
 mod signed;
+mod socket;
 mod stack_call;
 mod state;
 mod status;
@@ -59,9 +64,13 @@ const INTERRUPTED: u8 = 130;
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Arguments::parse().command;
+    // Somebody else's call of rustls may not have chosen yet; twice the same choice is fine.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let works_on_stacks = matches!(command, Command::Deploy(_) | Command::Destroy(_));
     let done = tokio::select! {
         done = run(command) => done,
-        _ = tokio::signal::ctrl_c() => {
+        // The others begin nothing that goes on; they end as every program does.
+        _ = tokio::signal::ctrl_c(), if works_on_stacks => {
             eprintln!(
                 "\ninterrupted: what CloudFormation has begun goes on; the same command, run again, follows it"
             );
@@ -86,6 +95,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Outputs(arguments) => outputs::run(arguments).await?,
         Command::Open(arguments) => outputs::open(arguments).await?,
         Command::Doctor(arguments) => doctor::run(arguments).await?,
+        Command::Smoke(arguments) => smoke::run(arguments).await?,
+        Command::Logs(arguments) => logs::run(arguments).await?,
+        Command::Publish(arguments) => message::publish(arguments).await?,
+        Command::Simulate(arguments) => message::simulate(arguments).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

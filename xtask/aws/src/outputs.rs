@@ -13,7 +13,8 @@ use crate::progress::Voice;
 use crate::stack_call::{self, Stack};
 
 pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
-    let stack = deployed(arguments.stage).await?;
+    let cloud = Cloud::connect(Duration::from_secs(2)).await?;
+    let stack = deployed(&cloud, arguments.stage).await?;
     if arguments.json {
         println!("{}", as_json(&stack));
         return Ok(());
@@ -24,15 +25,9 @@ pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
 
 /// Opens the dashboard in the person's browser, or prints where it is.
 pub(crate) async fn open(arguments: Open) -> anyhow::Result<()> {
-    let stack = deployed(arguments.stage).await?;
-    let url = stack.output(dashboard::URL_OUTPUT).with_context(|| {
-        format!(
-            "`{}` has no output `{}`: its last deployment did not end well, see `cargo xtask status --stage {}`",
-            stack.name,
-            dashboard::URL_OUTPUT,
-            arguments.stage
-        )
-    })?;
+    let cloud = Cloud::connect(Duration::from_secs(2)).await?;
+    let stack = deployed(&cloud, arguments.stage).await?;
+    let url = dashboard_url(&stack, arguments.stage)?;
     println!("{url}");
     if arguments.print {
         return Ok(());
@@ -55,13 +50,23 @@ pub(crate) async fn open(arguments: Open) -> anyhow::Result<()> {
 }
 
 /// The main stack of a stage that is deployed.
-async fn deployed(stage: Stage) -> anyhow::Result<Stack> {
-    let cloud = Cloud::connect(Duration::from_secs(2)).await?;
+pub(crate) async fn deployed(cloud: &Cloud, stage: Stage) -> anyhow::Result<Stack> {
     cloud.identity().await?;
     let name = stack::stack_name(stage);
-    let stack = stack_call::find(&cloud, &name).await?;
+    let stack = stack_call::find(cloud, &name).await?;
     stack.with_context(|| {
         format!("stage {stage} is not deployed in {}: there is no stack `{name}`; deploy it by `cargo xtask deploy --stage {stage}`", cloud.region)
+    })
+}
+
+/// The dashboard's address.
+pub(crate) fn dashboard_url(stack: &Stack, stage: Stage) -> anyhow::Result<&str> {
+    stack.output(dashboard::URL_OUTPUT).with_context(|| {
+        format!(
+            "`{}` has no output `{}`: its last deployment did not end well, see `cargo xtask status --stage {stage}`",
+            stack.name,
+            dashboard::URL_OUTPUT,
+        )
     })
 }
 
