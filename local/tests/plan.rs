@@ -206,3 +206,109 @@ fn addresses_of_the_cache_reach_the_environment_of_who_uses_it() {
     let url = function.text("/Environment/Variables/REDIS_URL");
     assert_eq!(url.as_deref(), Some("rediss://localhost:4711"));
 }
+
+/// The template with a cache that two users may sign in to, the second of them as given.
+fn with_users(second: Json) -> Json {
+    let mut template = template();
+    let resources = &mut template["Resources"];
+    resources["First"] = json!({"Type": "AWS::ElastiCache::User", "Properties": {
+        "Engine": "valkey", "UserId": "first", "UserName": "first", "AccessString": "on ~* +get",
+        "AuthenticationMode": {"Type": "iam"},
+    }});
+    resources["Second"] = json!({"Type": "AWS::ElastiCache::User", "Properties": second});
+    resources["Users"] = json!({"Type": "AWS::ElastiCache::UserGroup", "Properties": {
+        "Engine": "valkey", "UserGroupId": "users", "UserIds": [{"Ref": "First"}, {"Ref": "Second"}],
+    }});
+    resources["Cache"]["Properties"]["UserGroupIds"] = json!([{"Ref": "Users"}]);
+    resources["Cache"]["Properties"]["TransitEncryptionEnabled"] = json!(true);
+    template
+}
+
+#[test]
+fn users_of_the_cache_are_those_that_sign_in_with_iam() {
+    let iam = json!({
+        "Engine": "valkey", "UserId": "second", "UserName": "second", "AccessString": "on ~* +set",
+        "AuthenticationMode": {"Type": "iam"},
+    });
+    let second = plan(&with_users(iam.clone())).unwrap();
+    let guard = second.caches[0].guard.as_ref().unwrap();
+    assert_eq!(
+        (guard.cache.as_str(), guard.region.as_str()),
+        ("sensors-local-cache", "eu-central-1")
+    );
+    assert!(
+        guard
+            .cache_arn
+            .ends_with(":replicationgroup:sensors-local-cache")
+    );
+    let users: Vec<_> = guard
+        .users
+        .iter()
+        .map(|it| (&*it.id, &*it.access_string))
+        .collect();
+    assert_eq!(users, [("first", "on ~* +get"), ("second", "on ~* +set")]);
+
+    // Whoever has a password is not let in here, and that is said.
+    let mut password = iam.clone();
+    password["AuthenticationMode"] =
+        json!({"Type": "password", "Passwords": ["a-long-password-indeed"]});
+    let plan_with_password = plan(&with_users(password)).unwrap();
+    assert_eq!(
+        plan_with_password.caches[0]
+            .guard
+            .as_ref()
+            .unwrap()
+            .users
+            .len(),
+        1
+    );
+    let told = &plan_with_password.not_emulated;
+    assert!(
+        told.iter()
+            .any(|it| it.logical_id == "Second" && it.what == "a user without IAM")
+    );
+
+    let mut other = iam.clone();
+    other["UserName"] = json!("other");
+    check_refused(
+        &with_users(other),
+        &["Second", "Properties.UserName", "expected `second`"],
+    );
+
+    let mut plain = with_users(iam);
+    plain["Resources"]["Cache"]["Properties"]["TransitEncryptionEnabled"] = json!(false);
+    check_refused(
+        &plain,
+        &[
+            "Cache",
+            "Properties.UserGroupIds",
+            "needs TransitEncryptionEnabled: true",
+        ],
+    );
+    assert!(plan(&template()).unwrap().caches[0].guard.is_none());
+}
+
+#[test]
+fn filter_criteria_are_read_and_what_is_wrong_with_them_is_named() {
+    let mapping = |filters: Json| {
+        let mut template = template();
+        let resources = template["Resources"].as_object_mut().unwrap();
+        let is_mapping = |it: &&mut Json| it["Type"] == "AWS::Lambda::EventSourceMapping";
+        let mapping = resources.values_mut().find(is_mapping).unwrap();
+        mapping["Properties"]["FilterCriteria"] = json!({ "Filters": filters });
+        template
+    };
+    let pattern = json!({ "data": { "temperature": [{ "numeric": [">", 30] }] } }).to_string();
+    let plan = plan(&mapping(json!([{ "Pattern": pattern }]))).unwrap();
+    assert_eq!(plan.mappings[0].config.filters.len(), 1);
+
+    let wrong = json!({ "data": { "temperature": [{ "above": 30 }] } }).to_string();
+    check_refused(
+        &mapping(json!([{ "Pattern": wrong }])),
+        &["Properties.FilterCriteria.Filters.0.Pattern", "`above`"],
+    );
+    check_refused(
+        &mapping(json!(vec![json!({ "Pattern": pattern }); 6])),
+        &["got 6 filters, expected at most 5"],
+    );
+}
