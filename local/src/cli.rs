@@ -26,13 +26,24 @@ pub struct Arguments {
     pub cloud: Option<SocketAddr>,
     /// What shall fail or be slow in the cloud, such as `cfn:Cache=CREATE_FAILED:no capacity@once`,
     /// `cfn:throttle@20%`, `cfn:token-expired@10s` or `s3:slow@500ms`; may be repeated
-    #[arg(long, value_name = "SERVICE:WHAT", requires = "cloud")]
+    #[arg(
+        long,
+        value_name = "SERVICE:WHAT",
+        requires = "cloud",
+        conflicts_with = "template"
+    )]
     pub fault: Vec<Fault>,
     /// How long the cloud takes for a resource
-    #[arg(long, value_enum, default_value_t, requires = "cloud")]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        requires = "cloud",
+        conflicts_with = "template"
+    )]
     pub pace: Pace,
     /// Start no programs in the cloud: only the APIs answer
-    #[arg(long, requires = "cloud")]
+    #[arg(long, requires = "cloud", conflicts_with = "template")]
     pub no_run: bool,
     /// The function's binary; with several functions in the template, LOGICALID=FILE for each
     #[arg(long, value_name = "[LOGICALID=]FILE", value_parser = for_resource)]

@@ -14,6 +14,7 @@
 
 pub mod account;
 pub mod call;
+pub mod cloudformation;
 pub mod fault;
 pub mod form;
 pub mod pace;
@@ -29,10 +30,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use account::{Account, Settings};
 pub use call::{Call, Failure, Protocol, Service};
+use cloudformation::CloudFormation;
 
 /// All services; each is in a module of its own.
-fn services(_account: &Arc<Account>) -> anyhow::Result<Vec<Arc<dyn Service>>> {
-    Ok(vec![])
+fn services(account: &Arc<Account>) -> anyhow::Result<Vec<Arc<dyn Service>>> {
+    Ok(vec![Arc::new(CloudFormation::open(account)?)])
 }
 
 /// A running cloud. Dropped, it ends with everything that runs in it.
@@ -40,6 +42,7 @@ fn services(_account: &Arc<Account>) -> anyhow::Result<Vec<Arc<dyn Service>>> {
 pub struct Cloud {
     address: SocketAddr,
     account: Arc<Account>,
+    services: Vec<Arc<dyn Service>>,
     stop: CancellationToken,
     server: JoinHandle<anyhow::Result<()>>,
 }
@@ -65,12 +68,14 @@ impl Cloud {
         let server = tokio::spawn(server::serve(
             listener,
             Arc::clone(&account),
-            services,
+            services.clone(),
             stop.clone(),
         ));
+        services.iter().for_each(|it| it.resume());
         Ok(Cloud {
             address,
             account,
+            services,
             stop,
             server,
         })
@@ -101,5 +106,8 @@ impl Cloud {
         // A client that keeps its connection open keeps nobody waiting.
         self.server.abort();
         let _ = self.server.await;
+        for service in &self.services {
+            service.stop().await;
+        }
     }
 }

@@ -81,10 +81,10 @@ pub trait Gate: std::fmt::Debug + Send + Sync {
     fn started(&self, logical_id: &str);
 }
 
-/// Parts that outlive the run that started them, with their data. Dropped, they end.
-#[derive(Debug, Default)]
+/// Parts that outlive the run that started them, with their data. They end with the last clone.
+#[derive(Clone, Debug, Default)]
 pub struct Kept {
-    caches: BTreeMap<String, (elasticache::Config, Cache)>,
+    caches: BTreeMap<String, (elasticache::Config, Arc<Cache>)>,
     streams: BTreeMap<String, Arc<Stream>>,
     sessions: Arc<Sessions>,
 }
@@ -93,8 +93,15 @@ impl Kept {
     /// Ends them after all.
     pub async fn stop(self) {
         for (_, cache) in self.caches.into_values() {
-            cache.stop().await;
+            end(cache).await;
         }
+    }
+}
+
+/// Ends a cache that nobody else holds.
+async fn end(cache: Arc<Cache>) {
+    if let Some(cache) = Arc::into_inner(cache) {
+        cache.stop().await;
     }
 }
 
@@ -107,7 +114,7 @@ pub struct Pipeline {
     streams: BTreeMap<String, Arc<Stream>>,
     /// Holds the address at which caches are that cannot be reached.
     _addresses: Addresses,
-    caches: BTreeMap<String, (elasticache::Config, Cache)>,
+    caches: BTreeMap<String, (elasticache::Config, Arc<Cache>)>,
     sessions: Arc<Sessions>,
     logs: Logs,
     rules: Arc<RuleEngine>,
@@ -471,8 +478,8 @@ impl Starter<'_> {
     async fn caches(
         &self,
         authority: &Authority,
-        mut kept: BTreeMap<String, (elasticache::Config, Cache)>,
-    ) -> anyhow::Result<BTreeMap<String, (elasticache::Config, Cache)>> {
+        mut kept: BTreeMap<String, (elasticache::Config, Arc<Cache>)>,
+    ) -> anyhow::Result<BTreeMap<String, (elasticache::Config, Arc<Cache>)>> {
         let mut caches = BTreeMap::new();
         for planned in &self.plan.caches {
             let mut config = planned.clone();
@@ -486,7 +493,7 @@ impl Starter<'_> {
                     caches.insert(logical_id, (old, cache));
                     continue;
                 }
-                cache.stop().await;
+                end(cache).await;
             }
             config.url = self.options.redis.clone();
             config.folder = self.data.join("cache").join(&logical_id);
@@ -497,7 +504,7 @@ impl Starter<'_> {
             };
             let cache = Cache::start(config, authority, self.sessions).await?;
             self.started(&logical_id, format!("cache at {} {tls}", cache.endpoint()));
-            caches.insert(logical_id, (planned.clone(), cache));
+            caches.insert(logical_id, (planned.clone(), Arc::new(cache)));
         }
         Ok(caches)
     }

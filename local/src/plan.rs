@@ -81,6 +81,11 @@ const ENFORCED: &[&str] = &[
     "AWS::S3::BucketPolicy",
 ];
 
+/// Whether resources of a type run, or decide about what runs.
+pub fn concerns(r#type: &str) -> bool {
+    EMULATED.contains(&r#type) || ENFORCED.contains(&r#type)
+}
+
 /// What must run.
 #[derive(Debug)]
 pub struct Plan {

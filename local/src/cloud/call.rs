@@ -90,6 +90,14 @@ pub trait Service: fmt::Debug + Send + Sync {
     /// Answers one request. Faults were asked before.
     fn answer(&self, call: Call) -> BoxFuture<'_, Response>;
 
+    /// Goes on with what was under way when an earlier run ended; called once, when every service is there.
+    fn resume(&self) {}
+
+    /// Ends what runs, in order.
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// Why AWS would refuse to delete a resource now; asked before CloudFormation deletes one.
     fn refuses_deletion(&self, _resource: &Resource) -> Option<String> {
         None

@@ -24,6 +24,19 @@ impl Xml {
         }
     }
 
+    /// Begins a part that is put into a document later.
+    pub fn fragment() -> Xml {
+        Xml {
+            text: String::new(),
+            root: String::new(),
+        }
+    }
+
+    /// Adds a part.
+    pub fn append(&mut self, fragment: Xml) {
+        self.text.push_str(&fragment.text);
+    }
+
     /// An element with text.
     pub fn text(&mut self, name: &str, value: &str) -> &mut Xml {
         self.open(name);

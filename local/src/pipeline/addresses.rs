@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use cfn::network::{self, Endpoint, Protocol};
@@ -26,7 +27,7 @@ impl Addresses {
     /// the caches that it names, and tells when they do not.
     pub(super) async fn find(
         plan: &Plan,
-        caches: &BTreeMap<String, (Config, Cache)>,
+        caches: &BTreeMap<String, (Config, Arc<Cache>)>,
         reporter: &Reporter,
     ) -> anyhow::Result<Addresses> {
         let blackhole = Blackhole::open()
