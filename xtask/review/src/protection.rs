@@ -110,8 +110,11 @@ const SETTINGS: &[(&str, &str, Best)] = &[
 /// What a setting protects and what its change means; `None` for one that does not protect.
 pub(crate) fn of(setting: &Setting) -> Option<(&'static str, Verdict)> {
     let name = name(&setting.path);
-    let (_, subject, best) = SETTINGS.iter().find(|(known, ..)| *known == name)?;
     let (before, after) = (value(&setting.before), value(&setting.after));
+    if name == "AccessString" {
+        return Some(("sign-in", access(&before, &after)));
+    }
+    let (_, subject, best) = SETTINGS.iter().find(|(known, ..)| *known == name)?;
     let rank = |value: &Option<Json>| rank(best, value.as_ref());
     let verdict = match rank(&after).partial_cmp(&rank(&before)) {
         Some(std::cmp::Ordering::Less) => Verdict::Weaker,
@@ -119,6 +122,26 @@ pub(crate) fn of(setting: &Setting) -> Option<(&'static str, Verdict)> {
         _ => Verdict::Other,
     };
     Some((subject, verdict))
+}
+
+/// What a cache user's access string allows more or less. Order matters in it, so that one with the same
+/// words in another order is another one.
+fn access(before: &Option<Json>, after: &Option<Json>) -> Verdict {
+    let words = |value: &Option<Json>| -> Vec<String> {
+        let text = value.as_ref().and_then(Json::as_str).unwrap_or_default();
+        text.split_whitespace().map(str::to_owned).collect()
+    };
+    let opens = |word: &&String| !word.starts_with('-') && !word.starts_with("reset");
+    let (old, new) = (words(before), words(after));
+    let more = new.iter().filter(opens).any(|word| !old.contains(word));
+    let denied = |word: &&String| word.starts_with('-') && !new.contains(word);
+    if more || old.iter().any(|word| denied(&word)) {
+        return Verdict::Weaker;
+    }
+    if new.len() < old.len() {
+        return Verdict::Stronger;
+    }
+    Verdict::Other
 }
 
 /// The name that counts in a path such as `Properties.OptionSettings.[aws:ec2:vpc ELBScheme].Value`.
@@ -247,6 +270,31 @@ mod tests {
             Some(("encryption", Weaker)),
         );
         check("Properties.ShardCount", json!(1), json!(2), None);
+    }
+
+    #[test]
+    fn an_access_string_that_allows_more_is_weaker() {
+        let path = "Properties.AccessString";
+        let (less, more) = ("on ~sensor* -@all +get", "on ~sensor* -@all +get +set");
+        check(
+            path,
+            json!(less),
+            json!(more),
+            Some(("sign-in", Verdict::Weaker)),
+        );
+        check(
+            path,
+            json!(more),
+            json!(less),
+            Some(("sign-in", Verdict::Stronger)),
+        );
+        let all = "on ~sensor* +get";
+        check(
+            path,
+            json!(less),
+            json!(all),
+            Some(("sign-in", Verdict::Weaker)),
+        );
     }
 
     #[test]
