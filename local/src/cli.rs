@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::cloud::fault::Fault;
+use crate::cloud;
 use crate::cloud::pace::Pace;
+use crate::fault::{AnyFault, Fault};
 
 /// Runs an emitted CloudFormation template on one machine until Ctrl-C, or is the cloud that one is
 /// deployed to.
@@ -15,7 +16,7 @@ use crate::cloud::pace::Pace;
 #[command(name = "local", version)]
 pub struct Arguments {
     /// The template, in JSON
-    #[arg(long, value_name = "FILE", required_unless_present = "cloud")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["cloud", "add_device"])]
     pub template: Option<PathBuf>,
     /// Answer the AWS APIs here instead, and run what is deployed; port 0 takes a free one
     #[arg(
@@ -24,15 +25,12 @@ pub struct Arguments {
         conflicts_with_all = ["template", "function", "bundle", "parameter", "stack_name"]
     )]
     pub cloud: Option<SocketAddr>,
-    /// What shall fail or be slow in the cloud, such as `cfn:Cache=CREATE_FAILED:no capacity@once`,
-    /// `cfn:throttle@20%`, `cfn:token-expired@10s` or `s3:slow@500ms`; may be repeated
-    #[arg(
-        long,
-        value_name = "SERVICE:WHAT",
-        requires = "cloud",
-        conflicts_with = "template"
-    )]
-    pub fault: Vec<Fault>,
+    /// What shall go wrong: in a run, such as `function:crash@5%`, `cache:restart@30s`, `cache:wipe@30s`,
+    /// `stream:throttle@10s..20s` or `record:duplicate@1%`; in the cloud, such as
+    /// `cfn:Cache=CREATE_FAILED:no capacity@once`, `cfn:throttle@20%`, `cfn:token-expired@10s` or
+    /// `s3:slow@500ms`; may be repeated
+    #[arg(long, value_name = "WHERE:WHAT")]
+    pub fault: Vec<AnyFault>,
     /// How long the cloud takes for a resource
     #[arg(
         long,
@@ -60,6 +58,12 @@ pub struct Arguments {
     /// Address for MQTT; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
     pub mqtt: SocketAddr,
+    /// Address for MQTT with TLS, for devices with certificates; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", conflicts_with = "cloud")]
+    pub mqtts: Option<SocketAddr>,
+    /// Register a device in the data folder, show how it publishes to `--mqtts`, and end
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["cloud", "template"])]
+    pub add_device: Option<String>,
     /// Address for the dashboard; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub dashboard: SocketAddr,
@@ -97,6 +101,30 @@ pub fn path_for<'a>(paths: &'a [ForResource], logical_id: &str) -> Option<&'a Pa
 }
 
 impl Arguments {
+    /// The faults of a run.
+    ///
+    /// # Errors
+    /// One is of the cloud.
+    pub fn run_faults(&self) -> Result<Vec<Fault>, String> {
+        let fault = |fault: &AnyFault| match fault {
+            AnyFault::Run(fault) => Ok(*fault),
+            AnyFault::Cloud(fault) => Err(format!("--fault: {fault:?} happens with --cloud only")),
+        };
+        self.fault.iter().map(fault).collect()
+    }
+
+    /// The faults of the cloud.
+    ///
+    /// # Errors
+    /// One is of a run.
+    pub fn cloud_faults(&self) -> Result<Vec<cloud::fault::Fault>, String> {
+        let fault = |fault: &AnyFault| match fault {
+            AnyFault::Cloud(fault) => Ok(fault.clone()),
+            AnyFault::Run(fault) => Err(format!("--fault: {fault:?} happens without --cloud only")),
+        };
+        self.fault.iter().map(fault).collect()
+    }
+
     /// The parameters by name; the last value of a name counts.
     pub fn parameters(&self) -> BTreeMap<String, String> {
         self.parameter.iter().cloned().collect()
@@ -152,12 +180,23 @@ mod tests {
         assert_eq!(cloud.pace, Pace::Real);
         assert_eq!(cloud.fault.len(), 1);
         assert!(parse("local --template t.json").is_ok());
+        let faults = |line: &str| {
+            let arguments = parse(line).unwrap();
+            (
+                arguments.run_faults().is_ok(),
+                arguments.cloud_faults().is_ok(),
+            )
+        };
+        assert_eq!(faults("local --template t --fault s3:slow"), (false, true));
+        assert_eq!(
+            faults("local --template t --fault cache:wipe@1s"),
+            (true, false)
+        );
         for line in [
             "local",
             "local --cloud 127.0.0.1:0 --template t.json",
             "local --cloud 127.0.0.1:0 --stack-name s",
             "local --template t.json --no-run",
-            "local --template t.json --fault s3:slow",
             "local --cloud 127.0.0.1:0 --fault s3:broken",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -10,6 +10,7 @@
 //! - Its version is the one that is installed. Without `UserGroupIds` everyone may come in.
 //! - Its certificate is signed by a development authority, which programs trust by `SSL_CERT_FILE`.
 //! - The server itself can be reached without TLS from this machine, for tools.
+//! - A server that ends by itself is started again at the same address, without its data.
 //!
 //! Layout: [`sign_in`] is who may come in.
 
@@ -17,7 +18,7 @@ pub mod sign_in;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use contract::timing::CACHE_CONNECTION_LIFETIME;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::Command;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -38,6 +40,15 @@ use crate::tls::Authority;
 
 /// A server is ready within so long, or never.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Waiting times between attempts to start a server again, the first and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// A server that is asked to save its data and end gets so long.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where a server saves its data, below its working directory, and looks for them when it starts.
+const DUMP: &str = "dump.rdb";
 
 /// What a client may take for its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,6 +79,24 @@ pub struct Cache {
     url: String,
     tasks: TaskTracker,
     shutdown: DropGuard,
+    /// None: the server is somebody else's.
+    orders: Option<mpsc::Sender<Order>>,
+}
+
+/// What somebody wants of a running server.
+#[derive(Debug)]
+enum Order {
+    Restart { keeping_data: bool },
+}
+
+/// A server that is started again whenever it ends.
+struct Kept {
+    config: Config,
+    binary: PathBuf,
+    address: SocketAddr,
+    door: Option<Arc<Door>>,
+    orders: mpsc::Receiver<Order>,
+    shutdown: CancellationToken,
 }
 
 impl Cache {
@@ -87,6 +116,7 @@ impl Cache {
             .map(|guard| Arc::new(Door::new(guard, Arc::clone(sessions), config.url.is_none())));
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
+        let mut orders = None;
         let server = match &config.url {
             Some(url) => {
                 let server = given(url).await;
@@ -100,9 +130,19 @@ impl Cache {
             }
             None => {
                 let started = start_server(&config, door.as_deref()).await;
-                let (address, program) =
+                let (binary, address, program) =
                     started.with_context(|| format!("{id}: start a cache server"))?;
-                tasks.spawn(watch(program, id, shutdown.clone()));
+                let (sender, receiver) = mpsc::channel(1);
+                orders = Some(sender);
+                let kept = Kept {
+                    config: config.clone(),
+                    binary,
+                    address,
+                    door: door.clone(),
+                    orders: receiver,
+                    shutdown: shutdown.clone(),
+                };
+                tasks.spawn(kept.run(program));
                 address
             }
         };
@@ -127,7 +167,19 @@ impl Cache {
             url: format!("redis://{server}/"),
             tasks,
             shutdown: shutdown.drop_guard(),
+            orders,
         })
+    }
+
+    /// What starts the server again, with or without its data; for use while it runs.
+    ///
+    /// # Errors
+    /// The server is not ours.
+    pub fn restarter(&self) -> anyhow::Result<Restarter> {
+        match &self.orders {
+            Some(orders) => Ok(Restarter(orders.clone())),
+            None => bail!("the cache server of --redis is not ours to restart"),
+        }
     }
 
     /// Where programs find it, with TLS where the template asks for it.
@@ -144,6 +196,18 @@ impl Cache {
     pub async fn stop(self) {
         drop(self.shutdown);
         self.tasks.wait().await;
+    }
+}
+
+/// Starts a cache server again.
+#[derive(Clone, Debug)]
+pub struct Restarter(mpsc::Sender<Order>);
+
+impl Restarter {
+    /// Starts it again. Connections to it end.
+    pub async fn restart(&self, keeping_data: bool) {
+        // A cache that has been stopped needs no restart.
+        let _ = self.0.send(Order::Restart { keeping_data }).await;
     }
 }
 
@@ -217,10 +281,11 @@ async fn given(url: &str) -> anyhow::Result<SocketAddr> {
 async fn start_server(
     config: &Config,
     door: Option<&Door>,
-) -> anyhow::Result<(SocketAddr, Program)> {
+) -> anyhow::Result<(PathBuf, SocketAddr, Program)> {
     let binary = find_server()?;
     std::fs::create_dir_all(&config.folder)
         .with_context(|| format!("make the folder {}", config.folder.display()))?;
+    forget(config)?;
     // The server cannot be asked for a free port, so one is tried that was free just now; if somebody was
     // quicker, another one.
     let mut last = None;
@@ -235,7 +300,7 @@ async fn start_server(
                 if let Some(door) = door {
                     door.furnish(address).await?;
                 }
-                return Ok((address, program));
+                return Ok((binary, address, program));
             }
             Err(error) => last = Some(error),
         }
@@ -244,7 +309,7 @@ async fn start_server(
 }
 
 async fn try_server(
-    binary: &PathBuf,
+    binary: &Path,
     config: &Config,
     address: SocketAddr,
 ) -> anyhow::Result<Program> {
@@ -328,12 +393,99 @@ async fn ping(address: SocketAddr) -> anyhow::Result<()> {
     }
 }
 
-async fn watch(mut program: Program, id: String, shutdown: CancellationToken) {
-    tokio::select! {
-        () = shutdown.cancelled() => program.kill().await,
-        status = program.wait() => {
-            let ended = status.map_or_else(|error| error.to_string(), describe);
-            tracing::error!("{id}: the cache server has ended by itself: {ended}; start again to get another");
+/// Removes the data that a server would begin with.
+fn forget(config: &Config) -> anyhow::Result<()> {
+    let dump = config.folder.join(DUMP);
+    match std::fs::remove_file(&dump) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", dump.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Kept {
+    /// Keeps the server running until the shutdown.
+    async fn run(mut self, mut program: Program) {
+        loop {
+            let shutdown = self.shutdown.clone();
+            let keeping_data = tokio::select! {
+                () = shutdown.cancelled() => {
+                    program.kill().await;
+                    return;
+                }
+                status = program.wait() => {
+                    let ended = status.map_or_else(|error| error.to_string(), describe);
+                    tracing::error!(
+                        "{}: the cache server has ended by itself: {ended}; starting it again, without its data",
+                        self.config.logical_id
+                    );
+                    false
+                }
+                Some(Order::Restart { keeping_data }) = self.orders.recv() => {
+                    self.end(&mut program, keeping_data).await
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                started = self.start_again(keeping_data) => program = started,
+            }
+        }
+    }
+
+    /// Ends the server; says whether its data are kept.
+    async fn end(&self, program: &mut Program, keeping_data: bool) -> bool {
+        let id = &self.config.logical_id;
+        if keeping_data {
+            match self.save_and_end(program).await {
+                Ok(()) => {
+                    tracing::warn!("{id}: the cache server restarts with its data");
+                    return true;
+                }
+                Err(error) => tracing::error!("{id}: the cache server does not save: {error:#}"),
+            }
+        }
+        tracing::warn!("{id}: the cache server restarts without its data");
+        program.kill().await;
+        false
+    }
+
+    async fn save_and_end(&self, program: &mut Program) -> anyhow::Result<()> {
+        let mut connection = TcpStream::connect(self.address).await?;
+        connection.write_all(b"SHUTDOWN SAVE\r\n").await?;
+        let ended = timeout(SAVE_TIMEOUT, program.wait()).await;
+        let status = ended.context("it does not end")??;
+        if !status.success() {
+            bail!("it ended with {}", describe(status));
+        }
+        Ok(())
+    }
+
+    async fn start_again(&self, keeping_data: bool) -> Program {
+        let mut backoff = BACKOFF.0;
+        loop {
+            let started = async {
+                if !keeping_data {
+                    forget(&self.config)?;
+                }
+                let program = try_server(&self.binary, &self.config, self.address).await?;
+                if let Some(door) = &self.door {
+                    door.furnish(self.address).await?;
+                }
+                anyhow::Ok(program)
+            };
+            match started.await {
+                Ok(program) => {
+                    tracing::info!("{}: the cache server runs again", self.config.logical_id);
+                    return program;
+                }
+                Err(error) => tracing::error!(
+                    "{}: the cache server does not start again, trying once more: {error:#}",
+                    self.config.logical_id
+                ),
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF.1);
         }
     }
 }

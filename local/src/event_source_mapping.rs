@@ -38,6 +38,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::fault::Chances;
 use crate::iam::Authorizer;
 use crate::kinesis::{Position, Stream};
 use crate::lambda::Invoke;
@@ -107,6 +108,7 @@ pub(crate) struct Shared {
     pub(crate) shutdown: CancellationToken,
     last_result: Mutex<String>,
     deadline: OnceLock<Instant>,
+    pub(crate) chances: OnceLock<Arc<Chances>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -176,6 +178,7 @@ impl Mapping {
         let shared = Arc::new(Shared {
             last_result: Mutex::new("No records processed".to_owned()),
             deadline: OnceLock::new(),
+            chances: OnceLock::new(),
             config,
             stream,
             function,
@@ -211,6 +214,12 @@ impl Mapping {
     /// Its logical ID.
     pub fn logical_id(&self) -> &str {
         &self.shared.config.logical_id
+    }
+
+    /// From now on it delivers a record again now and then.
+    pub fn inject(&self, chances: Arc<Chances>) {
+        // Given once; a second time changes nothing.
+        let _ = self.shared.chances.set(chances);
     }
 
     /// `Enabled` or `Disabled`.

@@ -12,7 +12,8 @@
 //! - `LD_LIBRARY_PATH` is not set: Amazon Linux's folders would be the wrong ones elsewhere.
 //! - `AWS_ACCESS_KEY_ID` and its companions are credentials that this run made up: nobody but its cache
 //!   takes them.
-//! - Memory is measured and reported, and use beyond the limit is logged, but nobody is killed for it.
+//! - Memory is looked at every 20 ms and at the end of an invocation, so that what goes beyond the limit
+//!   for a moment is killed a little later than on AWS. It counts the process's resident memory.
 //! - A streamed response is taken as a whole; the account's concurrency is 1,000 for each function.
 //!
 //! Layout: `environment` is one process, `runtime_api` the server that it talks to, `report` what
@@ -24,7 +25,7 @@ mod runtime_api;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -35,6 +36,7 @@ use tokio::sync::{Semaphore, TryAcquireError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::fault::Chances;
 use crate::iam::Authorizer;
 use crate::logs::Logs;
 use crate::status::Status;
@@ -151,6 +153,7 @@ struct Inner {
     concurrency: Semaphore,
     idle: Mutex<Vec<Environment>>,
     shutdown: CancellationToken,
+    chances: OnceLock<Arc<Chances>>,
 }
 
 impl Function {
@@ -195,6 +198,7 @@ impl Function {
                 status,
                 idle: Mutex::default(),
                 shutdown: shutdown.clone(),
+                chances: OnceLock::new(),
             }),
         };
         let inner = Arc::downgrade(&function.inner);
@@ -210,6 +214,12 @@ impl Function {
     /// What it was made from.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// From now on its process is killed now and then.
+    pub fn inject(&self, chances: Arc<Chances>) {
+        // Given once; a second time changes nothing.
+        let _ = self.inner.chances.set(chances);
     }
 
     /// Invokes the function and waits for the end of it.
@@ -256,7 +266,8 @@ impl Inner {
                 Err(error) => return Outcome::Failed(error),
             },
         };
-        let result = environment.invoke(request_id, event).await;
+        let crash = self.chances.get().and_then(|it| it.crash());
+        let result = environment.invoke(request_id, event, crash).await;
         if environment.is_usable() && !self.shutdown.is_cancelled() {
             self.idle().push(environment);
         }

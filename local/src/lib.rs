@@ -18,6 +18,7 @@ pub mod control;
 pub mod elasticache;
 pub mod event_source_mapping;
 pub mod events;
+pub mod fault;
 pub mod firehose;
 pub mod iam;
 pub mod imds;

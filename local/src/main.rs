@@ -14,9 +14,11 @@ use local::cloud::fault::Faults;
 use local::cloud::{Cloud, Settings};
 use local::control::Control;
 use local::events::{Event, Reporter};
-use local::pipeline::{Options, Pipeline};
+use local::mqtt::device::is_thing_name;
+use local::pipeline::{Options, Pipeline, devices};
 use local::plan::Plan;
 use local::terminal;
+use local::tls::Authority;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -59,14 +61,42 @@ fn log() {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let signals = Signals::new().context("listen for signals")?;
+    if let Some(name) = &arguments.add_device {
+        return add_device(name, &arguments);
+    }
     match arguments.cloud {
         Some(address) => run_cloud(address, arguments, signals).await,
         None => run_template(arguments, signals).await,
     }
 }
 
+/// Makes a device's certificate and shows the line that publishes with it.
+fn add_device(name: &str, arguments: &Arguments) -> anyhow::Result<()> {
+    if !is_thing_name(name) {
+        return Err(anyhow!(
+            "`{name}` is no name for a thing: expected 1 to 128 letters, digits, `:`, `_` or `-`"
+        ));
+    }
+    let authority = Authority::open(&devices::authority(&arguments.data))?;
+    let folder = devices::folder(&arguments.data);
+    let files = authority.device(name, &folder)?;
+    let address = arguments.mqtts.map_or(8883, |address| address.port());
+    println!("certificate  {}", files.certificate.display());
+    println!("key          {}", files.key.display());
+    println!();
+    println!(
+        "mosquitto_pub -h localhost -p {address} --cafile {} --cert {} --key {} -i {name} -q 1 -t {} -m '{{\"temperature\": 21.5}}'",
+        authority.ca_file().display(),
+        files.certificate.display(),
+        files.key.display(),
+        contract::topic::of_device(name),
+    );
+    Ok(())
+}
+
 async fn run_template(arguments: Arguments, mut signals: Signals) -> anyhow::Result<()> {
     let reporter = Reporter::new(arguments.json);
+    let faults = arguments.run_faults().map_err(|it| anyhow!(it))?;
     let plan = plan(&arguments)?;
     let _data = lock(&arguments.data)?;
     reporter.not_emulated(
@@ -91,6 +121,14 @@ async fn run_template(arguments: Arguments, mut signals: Signals) -> anyhow::Res
         // Whatever had started ends with the future that was starting it.
         return Ok(());
     };
+    if let Some(address) = arguments.mqtts {
+        let address = pipeline.serve_devices(address).await?;
+        reporter.tell(&Event::Started {
+            logical_id: "MQTT with TLS".to_owned(),
+            what: address.to_string(),
+        });
+    }
+    pipeline.inject(&faults)?;
     let overview = pipeline.overview();
     let control = match arguments.control {
         Some(address) => Some(Control::start(address, overview.clone()).await?),
@@ -117,6 +155,7 @@ async fn run_cloud(
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     let reporter = Reporter::new(arguments.json);
+    let faults = arguments.cloud_faults().map_err(|it| anyhow!(it))?;
     let data = arguments.data.join("cloud");
     let _data = lock(&data)?;
     let mut cloud = Cloud::start(address, |endpoint| Settings {
@@ -125,7 +164,7 @@ async fn run_cloud(
         mqtt: arguments.mqtt,
         dashboard: arguments.dashboard,
         redis: arguments.redis,
-        faults: Faults::new(arguments.fault),
+        faults: Faults::new(faults),
         pace: arguments.pace,
         run: !arguments.no_run,
         reporter,

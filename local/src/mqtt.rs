@@ -9,7 +9,9 @@
 //! Core endpoints and quotas".)
 //!
 //! # Differs from AWS
-//! - No TLS, no authentication, no IoT policies: everybody may publish everything.
+//! - Without TLS everybody may do everything. With TLS ([`serve_tls`]) a device signs in with its
+//!   certificate, and the template's IoT policies say what it may do; all of them are attached to every
+//!   certificate.
 //! - A session ends with its connection: a client that asks for a persistent one is told that there
 //!   is none, and gets no messages for the time when it was away.
 //! - No shared subscriptions, no device shadows, no jobs, no lifecycle events.
@@ -20,18 +22,22 @@
 mod broker;
 mod codec;
 mod connection;
+pub mod device;
 mod topic;
 mod writer;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use broker::Broker;
+use device::Devices;
 
 /// Bytes of a payload at most.
 pub const MAX_PAYLOAD_BYTES: usize = 128 * 1024;
@@ -44,9 +50,45 @@ pub const RECEIVE_MAXIMUM: u16 = 100;
 /// Topic aliases that a client may use at most.
 pub const TOPIC_ALIAS_MAXIMUM: u16 = 8;
 
-/// Serves clients until `stopping` is cancelled. Returns when every connection has finished the
-/// message that it was at.
+/// Serves clients without TLS until `stopping` is cancelled. Returns when every connection has finished
+/// the message that it was at.
 pub async fn serve(listener: TcpListener, broker: Arc<Broker>, stopping: CancellationToken) {
+    let stop = stopping.clone();
+    let connection =
+        |socket, peer| connection::run(socket, peer, Arc::clone(&broker), stop.clone());
+    accept(listener, stopping, connection).await;
+}
+
+/// Serves devices with certificates until `stopping` is cancelled, as [`serve`] does.
+pub async fn serve_tls(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    devices: Arc<Devices>,
+    broker: Arc<Broker>,
+    stopping: CancellationToken,
+) {
+    let stop = stopping.clone();
+    let connection = |socket, peer| {
+        let (acceptor, devices) = (acceptor.clone(), Arc::clone(&devices));
+        connection::run_tls(
+            socket,
+            peer,
+            acceptor,
+            devices,
+            Arc::clone(&broker),
+            stop.clone(),
+        )
+    };
+    accept(listener, stopping, connection).await;
+}
+
+async fn accept<F>(
+    listener: TcpListener,
+    stopping: CancellationToken,
+    connection: impl Fn(TcpStream, SocketAddr) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -56,12 +98,7 @@ pub async fn serve(listener: TcpListener, broker: Arc<Broker>, stopping: Cancell
         };
         match accepted {
             Ok((socket, peer)) => {
-                connections.spawn(connection::run(
-                    socket,
-                    peer,
-                    Arc::clone(&broker),
-                    stopping.clone(),
-                ));
+                connections.spawn(connection(socket, peer));
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");

@@ -6,7 +6,9 @@
 //! functions, web UI and caches end.
 
 mod addresses;
+pub mod devices;
 mod hop;
+mod trouble;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -126,7 +128,10 @@ pub struct Pipeline {
     mappings: Vec<Mapping>,
     delivery_streams: BTreeMap<String, DeliveryStream>,
     broker: Arc<mqtt::Broker>,
+    devices: Arc<mqtt::device::Devices>,
     serving: JoinHandle<()>,
+    /// Serves devices with certificates, once somebody has asked for it.
+    serving_devices: Option<JoinHandle<()>>,
     stops: Stops,
 }
 
@@ -233,6 +238,7 @@ impl Pipeline {
         let broker = mqtt::Broker::new(Arc::clone(&rules), Arc::clone(&status));
         let serving = mqtt::serve(listener, Arc::clone(&broker), stops.broker.clone());
         let serving = tokio::spawn(serving);
+        let devices = Arc::new(devices::of(&plan, &data));
         let first_environment = plan.environments.first();
         let first_environment = first_environment.map(|it| it.logical_id.clone());
         Ok(Pipeline {
@@ -252,7 +258,9 @@ impl Pipeline {
             mappings,
             delivery_streams,
             broker,
+            devices,
             serving,
+            serving_devices: None,
             stops,
         })
     }
@@ -358,6 +366,9 @@ impl Pipeline {
         self.stops.broker.cancel();
         if !self.serving.is_finished() {
             let _ = (&mut self.serving).await;
+        }
+        if let Some(serving) = self.serving_devices.take() {
+            let _ = serving.await;
         }
         self.stops.delivery_streams.cancel();
         for delivery_stream in self.delivery_streams.values() {

@@ -98,3 +98,91 @@ async fn who_is_cut_off_waits_and_is_not_refused() {
             .is_err()
     );
 }
+
+/// What a server answers once it is there again.
+async fn get(cache: &Cache, key: &str) -> Option<String> {
+    let client = redis::Client::open(cache.url()).unwrap();
+    let asked = async {
+        loop {
+            if let Ok(mut connection) = client.get_multiplexed_async_connection().await
+                && let Ok(value) = connection.get(key).await
+            {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked)
+        .await
+        .expect("the server is there again")
+}
+
+async fn set(cache: &Cache, key: &str, value: &str) {
+    let client = redis::Client::open(cache.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    connection.set(key, value).await.unwrap();
+}
+
+/// Ends with the connection, which a restart ends.
+async fn connection_ends(cache: &Cache) -> impl Future<Output = ()> {
+    let mut connection = TcpStream::connect(cache.endpoint()).await.unwrap();
+    async move {
+        let mut buffer = [0; 1];
+        let read = tokio::io::AsyncReadExt::read(&mut connection, &mut buffer);
+        let ended = tokio::time::timeout(Duration::from_secs(20), read);
+        assert!(matches!(ended.await.expect("it ends"), Ok(0) | Err(_)));
+    }
+}
+
+#[tokio::test]
+async fn restart_keeps_the_data_and_a_wipe_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = start(folder.path(), false, None).await.unwrap();
+    let restarter = cache.restarter().unwrap();
+    set(&cache, "key", "value").await;
+
+    let ended = connection_ends(&cache).await;
+    restarter.restart(true).await;
+    ended.await;
+    assert_eq!(get(&cache, "key").await.as_deref(), Some("value"));
+
+    let ended = connection_ends(&cache).await;
+    restarter.restart(false).await;
+    ended.await;
+    assert_eq!(get(&cache, "key").await, None);
+    cache.stop().await;
+}
+
+#[tokio::test]
+async fn server_that_ends_by_itself_is_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = start(folder.path(), true, None).await.unwrap();
+    let (endpoint, url) = (cache.endpoint(), cache.url().to_owned());
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let ended: redis::RedisResult<()> = redis::cmd("SHUTDOWN")
+        .arg("NOSAVE")
+        .query_async(&mut connection)
+        .await;
+    assert!(ended.is_err());
+    set_when_there(&cache).await;
+    assert_eq!((cache.endpoint(), cache.url()), (endpoint, url.as_str()));
+    cache.stop().await;
+}
+
+async fn set_when_there(cache: &Cache) {
+    assert_eq!(get(cache, "never set").await, None);
+    set(cache, "key", "value").await;
+}
+
+#[tokio::test]
+async fn given_server_is_not_ours_to_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), false, None).await.unwrap();
+    let url = Some(server.url().to_owned());
+    let cache = start(folder.path(), false, url).await.unwrap();
+    let error = cache.restarter().unwrap_err().to_string();
+    assert!(error.contains("--redis"), "{error}");
+    cache.stop().await;
+    server.stop().await;
+}

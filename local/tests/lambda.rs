@@ -47,6 +47,9 @@ while True:
         call("POST", f"invocation/{id}/error", json.dumps({"errorType": "Mine", "errorMessage": "bad record"}))
     elif event["do"] == "crash":
         os._exit(7)
+    elif event["do"] == "eat":
+        eaten = bytearray(400 * 1024 * 1024)
+        time.sleep(1000)
     elif event["do"] == "hang":
         time.sleep(1000)
     elif event["do"] == "wait":
@@ -249,4 +252,26 @@ async fn shutdown_gives_up_what_runs() {
     report(&function).await;
     let (outcome, ()) = tokio::join!(invoke(&function, "hang"), async { shutdown.cancel() });
     assert!(matches!(outcome, Outcome::NotInvoked(_)));
+}
+
+#[tokio::test]
+async fn process_that_eats_more_than_its_memory_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (function, shutdown) = function(folder.path(), |_| {});
+    let outcome = invoke(&function, "eat").await;
+    assert_eq!(error_type(&outcome), "Runtime.OutOfMemory");
+    // The next invocation has a process of its own.
+    assert_eq!(report(&function).await["handled"], 1);
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn crashes_on_demand_are_those_of_a_killed_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let (function, shutdown) = function(folder.path(), |_| {});
+    let faults = ["function:crash@100%".parse().unwrap()];
+    function.inject(std::sync::Arc::new(local::fault::Chances::of(&faults)));
+    let outcome = invoke(&function, "hang").await;
+    assert_eq!(error_type(&outcome), "Runtime.ExitError");
+    shutdown.cancel();
 }

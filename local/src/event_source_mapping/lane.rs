@@ -202,6 +202,9 @@ impl Lane {
                     self.done(&task.records);
                     self.shared.set_result("OK");
                     backoff = BACKOFF.0;
+                    if let Some(again) = self.again(task) {
+                        tasks.push(again);
+                    }
                     continue;
                 }
                 Verdict::RetryFrom(index) if index > 0 => {
@@ -237,6 +240,21 @@ impl Lane {
             self.wait(&mut backoff).await?;
         }
         Ok(())
+    }
+
+    /// What of a completed batch is delivered again, by a fault that somebody has asked for.
+    fn again(&self, task: Task) -> Option<Task> {
+        let chances = self.shared.chances.get()?;
+        let from = chances.duplicate(task.records.len())?;
+        if self.shared.shutdown.is_cancelled() {
+            return None;
+        }
+        let records = task.records.get(from..)?.to_vec();
+        Some(Task {
+            records,
+            attempts: 0,
+            last: LastInvocation::default(),
+        })
     }
 
     async fn invoke(&self, event: Bytes) -> Result<crate::lambda::Invocation, Stopping> {

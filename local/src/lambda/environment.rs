@@ -45,6 +45,9 @@ pub(super) const RESERVED: &[&str] = &[
     "LAMBDA_RUNTIME_DIR",
 ];
 
+/// How often the memory of a process at work is looked at.
+const MEMORY_CHECK: Duration = Duration::from_millis(20);
+
 #[derive(Debug)]
 pub(super) struct Environment {
     config: Arc<Config>,
@@ -167,11 +170,12 @@ impl Environment {
         self.usable && !self.program.has_exited()
     }
 
-    /// Lets the process handle one event.
+    /// Lets the process handle one event; `crash`: it is killed after so long.
     pub(super) async fn invoke(
         &mut self,
         request_id: &str,
         event: Bytes,
+        crash: Option<Duration>,
     ) -> Result<Bytes, FunctionError> {
         self.reporter.start(request_id);
         let started = Instant::now();
@@ -185,7 +189,8 @@ impl Environment {
         // There is room: one job at a time, and the previous one was taken. If not, the process is at fault.
         let _ = self.jobs.try_send(job);
         // Measured while the process still is.
-        let (status, result) = match timeout_at(deadline, self.answer(request_id)).await {
+        let outcome = timeout_at(deadline, self.outcome(request_id, crash)).await;
+        let (status, mut result) = match outcome {
             Ok(Ok(response)) => (Status::Success, Ok(response)),
             Ok(Err(error)) => (Status::Error, Err(error)),
             Err(_) => {
@@ -200,6 +205,14 @@ impl Environment {
             }
         };
         let memory = self.program.id().and_then(peak_memory_mb);
+        let limit = u64::from(self.config.memory_mb);
+        if result.is_ok() && memory.is_some_and(|used| used > limit) {
+            result = Err(self.out_of_memory(request_id).await);
+        }
+        let status = match &result {
+            Err(_) if status == Status::Success => Status::Error,
+            _ => status,
+        };
         if status == Status::Timeout {
             self.usable = false;
             self.program.kill().await;
@@ -213,14 +226,48 @@ impl Environment {
             status,
             error,
         );
-        if let Some(used) = memory.filter(|used| *used > u64::from(self.config.memory_mb)) {
-            tracing::warn!(
-                function = self.config.logical_id,
-                "used {used} MB of {} MB (MemorySize); on AWS it would have been killed (Runtime.OutOfMemory)",
-                self.config.memory_mb
-            );
-        }
         result
+    }
+
+    /// The answer, or what ends the process before it comes.
+    async fn outcome(
+        &mut self,
+        request_id: &str,
+        crash: Option<Duration>,
+    ) -> Result<Bytes, FunctionError> {
+        let (id, limit) = (self.program.id(), u64::from(self.config.memory_mb));
+        let crashes = async {
+            match crash {
+                Some(after) => tokio::time::sleep(after).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = self.answer(request_id) => return answer,
+            () = exceeds(id, limit) => {}
+            () = crashes => {
+                tracing::warn!(function = self.config.logical_id, "killed by --fault function:crash");
+                self.program.kill().await;
+                self.usable = false;
+                let message = format!("RequestId: {request_id} Error: Runtime exited with error: signal: killed");
+                return Err(FunctionError::new("Runtime.ExitError", message));
+            }
+        }
+        Err(self.out_of_memory(request_id).await)
+    }
+
+    async fn out_of_memory(&mut self, request_id: &str) -> FunctionError {
+        self.usable = false;
+        self.program.kill().await;
+        let limit = self.config.memory_mb;
+        tracing::error!(
+            function = self.config.logical_id,
+            "killed: it used more than {limit} MB (MemorySize)"
+        );
+        let message =
+            format!("RequestId: {request_id} Error: Runtime exited with error: signal: killed");
+        FunctionError::new("Runtime.OutOfMemory", message)
     }
 
     async fn answer(&mut self, request_id: &str) -> Result<Bytes, FunctionError> {
@@ -315,6 +362,20 @@ fn command(config: &Config, runtime_api: SocketAddr, stream_name: &str) -> Comma
 fn stream_name() -> String {
     let today = jiff::Timestamp::now().strftime("%Y/%m/%d");
     format!("{today}/[$LATEST]{}", Uuid::new_v4().simple())
+}
+
+/// Returns when a process uses more than so many MB.
+async fn exceeds(id: Option<u32>, limit: u64) {
+    let mut ticks = tokio::time::interval(MEMORY_CHECK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first one is at once, when nothing can have happened yet.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        if id.and_then(peak_memory_mb).is_some_and(|used| used > limit) {
+            return;
+        }
+    }
 }
 
 /// The most memory that a process has used so far, in MB; none where the system does not tell.

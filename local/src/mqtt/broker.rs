@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::codec::QoS;
+use super::device::Device;
 use crate::iot::{Publish, RuleEngine};
 use crate::status::Status;
 
@@ -46,6 +47,8 @@ struct Connected {
 
 #[derive(Debug)]
 struct Subscriber {
+    /// Who may not receive everything.
+    device: Option<Arc<Device>>,
     deliveries: mpsc::Sender<Delivery>,
     subscriptions: Vec<Subscription>,
 }
@@ -71,6 +74,7 @@ pub(super) struct Seat {
     pub(super) number: u64,
     /// Ends when another connection takes the client ID, or the broker stops.
     pub(super) cancel: CancellationToken,
+    device: Option<Arc<Device>>,
     deliveries: mpsc::Sender<Delivery>,
 }
 
@@ -95,6 +99,7 @@ impl Broker {
     pub(super) fn enter(
         self: &Arc<Broker>,
         client_id: &str,
+        device: Option<Arc<Device>>,
         stopping: &CancellationToken,
     ) -> (Seat, mpsc::Receiver<Delivery>) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -117,6 +122,7 @@ impl Broker {
             client_id: client_id.to_owned(),
             number,
             cancel,
+            device,
             deliveries,
         };
         (seat, receiver)
@@ -149,6 +155,9 @@ impl Broker {
             let Some(best) = matching.max_by_key(|it| it.qos) else {
                 continue;
             };
+            if !may_receive(subscriber.device.as_deref(), &message.topic) {
+                continue;
+            }
             let delivery = Delivery {
                 message: Arc::clone(message),
                 qos: qos.min(best.qos),
@@ -219,6 +228,7 @@ impl Seat {
         let subscriptions = &mut subscribers
             .entry(self.number)
             .or_insert_with(|| Subscriber {
+                device: self.device.clone(),
                 deliveries: self.deliveries.clone(),
                 subscriptions: Vec::new(),
             })
@@ -260,8 +270,15 @@ impl Seat {
 
     /// The retained messages that a filter matches.
     pub(super) fn retained(&self, filter: &TopicFilter, granted: QoS) -> Vec<Delivery> {
-        self.broker.retained(filter, granted)
+        let mut retained = self.broker.retained(filter, granted);
+        retained.retain(|it| may_receive(self.device.as_deref(), &it.message.topic));
+        retained
     }
+}
+
+/// Whether the policies let a subscriber have messages of a topic; nobody is told when they do not.
+fn may_receive(device: Option<&Device>, topic: &str) -> bool {
+    device.is_none_or(|it| it.may("iot:Receive", format!("topic/{topic}")).is_ok())
 }
 
 impl Drop for Seat {

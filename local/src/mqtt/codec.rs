@@ -138,6 +138,7 @@ pub(super) enum Outgoing {
 pub(super) enum Refusal {
     ClientId,
     Authentication,
+    NotAuthorized,
 }
 
 /// Why a connection ends or a subscription is refused; sent to MQTT 5 clients.
@@ -145,6 +146,7 @@ pub(super) enum Refusal {
 pub(super) enum Reason {
     Malformed,
     Protocol,
+    NotAuthorized,
     ShuttingDown,
     KeepAlive,
     TakenOver,
@@ -450,7 +452,9 @@ fn encode_v4(packet: Outgoing, buffer: &mut BytesMut) -> Result<usize, mqttbytes
         Outgoing::Refused(refusal) => {
             let code = match refusal {
                 Refusal::ClientId => v4::ConnectReturnCode::BadClientId,
-                Refusal::Authentication => v4::ConnectReturnCode::NotAuthorized,
+                Refusal::Authentication | Refusal::NotAuthorized => {
+                    v4::ConnectReturnCode::NotAuthorized
+                }
             };
             v4::ConnAck::new(code, false).write(buffer)
         }
@@ -509,6 +513,7 @@ fn encode_v5(
             code: match refusal {
                 Refusal::ClientId => v5::ConnectReturnCode::ClientIdentifierNotValid,
                 Refusal::Authentication => v5::ConnectReturnCode::BadAuthenticationMethod,
+                Refusal::NotAuthorized => v5::ConnectReturnCode::NotAuthorized,
             },
             properties: None,
         }
@@ -521,6 +526,7 @@ fn encode_v5(
                 .map(|result| match result {
                     Ok(qos) => v5::SubscribeReasonCode::Success(qos.v5()),
                     Err(Reason::Quota) => v5::SubscribeReasonCode::QuotaExceeded,
+                    Err(Reason::NotAuthorized) => v5::SubscribeReasonCode::NotAuthorized,
                     Err(Reason::SharedSubscriptions) => {
                         v5::SubscribeReasonCode::SharedSubscriptionsNotSupported
                     }
@@ -563,6 +569,7 @@ impl Reason {
         match self {
             Reason::Malformed => Code::MalformedPacket,
             Reason::Protocol => Code::ProtocolError,
+            Reason::NotAuthorized => Code::NotAuthorized,
             Reason::ShuttingDown => Code::ServerShuttingDown,
             Reason::KeepAlive => Code::KeepAliveTimeout,
             Reason::TakenOver => Code::SessionTakenOver,

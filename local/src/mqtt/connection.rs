@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ use super::codec::{
     self, CodecError, Connect, Filter, Incoming, Outgoing, QoS, Reason, Refusal, RetainedHandling,
     Version,
 };
+use super::device::{Device, Devices};
 use super::topic::{self, TopicProblem};
 use super::writer::{Command, Writer};
 use crate::iot::Publish;
@@ -52,18 +53,70 @@ impl End {
     }
 }
 
-/// Serves a connection to its end.
+/// Serves a connection without TLS to its end; everybody may do everything on it.
 pub(super) async fn run(
     socket: TcpStream,
     peer: SocketAddr,
     broker: Arc<Broker>,
     stopping: CancellationToken,
 ) {
-    // A PUBACK must not wait for more bytes to go with it.
+    without_delay(&socket, peer);
+    let (read_half, write_half) = socket.into_split();
+    talk(read_half, write_half, peer, None, broker, stopping).await;
+}
+
+/// Serves a connection with TLS to its end; the device's certificate says who it is.
+pub(super) async fn run_tls(
+    socket: TcpStream,
+    peer: SocketAddr,
+    acceptor: TlsAcceptor,
+    devices: Arc<Devices>,
+    broker: Arc<Broker>,
+    stopping: CancellationToken,
+) {
+    without_delay(&socket, peer);
+    let shaken = tokio::select! {
+        () = stopping.cancelled() => return,
+        shaken = timeout(CONNECT_TIMEOUT, acceptor.accept(socket)) => shaken,
+    };
+    let refuse = |why: String| {
+        broker.status().clients_refused.increment();
+        tracing::warn!(%peer, "connection refused: {why}");
+    };
+    let socket = match shaken {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(error)) => return refuse(format!("TLS: {error}")),
+        Err(_) => return refuse(format!("no TLS handshake within {CONNECT_TIMEOUT:?}")),
+    };
+    let certificate = socket.get_ref().1.peer_certificates();
+    let thing = certificate.and_then(|it| devices.thing_of(it.first()?));
+    let Some(thing) = thing else {
+        return refuse("the certificate is of no registered device".to_owned());
+    };
+    let (read_half, write_half) = tokio::io::split(socket);
+    let identity = Some((devices, thing));
+    talk(read_half, write_half, peer, identity, broker, stopping).await;
+}
+
+/// A PUBACK must not wait for more bytes to go with it.
+fn without_delay(socket: &TcpStream, peer: SocketAddr) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, "cannot set TCP_NODELAY: {error}");
     }
-    let (read_half, mut write_half) = socket.into_split();
+}
+
+/// `identity`: the registered devices, and the thing that this one's certificate is attached to.
+async fn talk<R, W>(
+    read_half: R,
+    mut write_half: W,
+    peer: SocketAddr,
+    identity: Option<(Arc<Devices>, String)>,
+    broker: Arc<Broker>,
+    stopping: CancellationToken,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     let mut reader = Reader {
         socket: read_half,
         buffer: BytesMut::new(),
@@ -89,7 +142,14 @@ pub(super) async fn run(
         }
     };
     let version = reader.version;
-    let (client_id, assigned) = match accept(&connect, version) {
+    let accepted = accept(&connect, version).and_then(|(client_id, assigned)| {
+        let device = identity.map(|(devices, thing)| Device::new(devices, thing, &client_id));
+        if let Some(device) = &device {
+            may_connect(device, &client_id, &connect)?;
+        }
+        Ok((client_id, assigned, device.map(Arc::new)))
+    });
+    let (client_id, assigned, device) = match accepted {
         Ok(accepted) => accepted,
         Err((refusal, why)) => {
             broker.status().clients_refused.increment();
@@ -104,7 +164,7 @@ pub(super) async fn run(
         }
     };
     let keep_alive = keep_alive(connect.keep_alive);
-    let (seat, deliveries) = broker.enter(&client_id, &stopping);
+    let (seat, deliveries) = broker.enter(&client_id, device.clone(), &stopping);
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let writer = Writer::new(
         write_half,
@@ -120,6 +180,7 @@ pub(super) async fn run(
         source_ip: peer.ip().to_string().into(),
         broker: Arc::clone(&broker),
         seat,
+        device,
         commands,
         aliases: HashMap::new(),
         version,
@@ -218,6 +279,31 @@ fn accept(
     ))
 }
 
+/// Whether a device may connect, with the last will that it leaves.
+fn may_connect(
+    device: &Device,
+    client_id: &str,
+    connect: &Connect,
+) -> Result<(), (Refusal, String)> {
+    let denied = |why: String| (Refusal::NotAuthorized, why);
+    device
+        .may("iot:Connect", format!("client/{client_id}"))
+        .map_err(denied)?;
+    if let Some(will) = &connect.will {
+        let topic = String::from_utf8_lossy(&will.topic);
+        may_publish(device, &topic, will.retain).map_err(denied)?;
+    }
+    Ok(())
+}
+
+fn may_publish(device: &Device, topic: &str, retain: bool) -> Result<(), String> {
+    device.may("iot:Publish", format!("topic/{topic}"))?;
+    match retain {
+        true => device.may("iot:RetainPublish", format!("topic/{topic}")),
+        false => Ok(()),
+    }
+}
+
 /// The keep-alive in seconds that holds: AWS's range is 30 to 1200, and 0 means 1200.
 fn keep_alive(asked: u16) -> u16 {
     match asked {
@@ -226,13 +312,13 @@ fn keep_alive(asked: u16) -> u16 {
     }
 }
 
-struct Reader {
-    socket: OwnedReadHalf,
+struct Reader<R> {
+    socket: R,
     buffer: BytesMut,
     version: Version,
 }
 
-impl Reader {
+impl<R: AsyncRead + Unpin> Reader<R> {
     /// The first packet. No error when the client just went away.
     async fn connect(&mut self) -> Result<Box<Connect>, Option<CodecError>> {
         loop {
@@ -264,13 +350,18 @@ struct Connection {
     source_ip: Arc<str>,
     broker: Arc<Broker>,
     seat: Seat,
+    /// None: a client without TLS.
+    device: Option<Arc<Device>>,
     commands: mpsc::Sender<Command>,
     aliases: HashMap<u16, Bytes>,
     version: Version,
 }
 
 impl Connection {
-    async fn serve(&mut self, reader: &mut Reader, keep_alive: u16) -> End {
+    async fn serve<R>(&mut self, reader: &mut Reader<R>, keep_alive: u16) -> End
+    where
+        R: AsyncRead + Unpin,
+    {
         let patience = Duration::from_secs(u64::from(keep_alive)) * 3 / 2;
         loop {
             loop {
@@ -346,6 +437,12 @@ impl Connection {
         let topic = topic::check(&topic)
             .map_err(|problem| End::topic(&problem))?
             .to_owned();
+        if let Some(device) = &self.device
+            && let Err(denied) = may_publish(device, &topic, packet.retain)
+        {
+            self.broker.status().denials.increment();
+            return Err(End::Violation(Reason::NotAuthorized, denied));
+        }
         let size = packet.payload.len();
         if size > super::MAX_PAYLOAD_BYTES {
             let why = format!(
@@ -432,6 +529,15 @@ impl Connection {
                     continue;
                 }
             };
+            if let Some(device) = &self.device {
+                let filter = format!("topicfilter/{}", parsed.as_str());
+                if let Err(denied) = device.may("iot:Subscribe", filter) {
+                    self.broker.status().denials.increment();
+                    tracing::warn!(client_id = %self.client_id, "subscription refused: {denied}");
+                    results.push(Err(Reason::NotAuthorized));
+                    continue;
+                }
+            }
             let new = self.seat.subscribe(Subscription {
                 filter: parsed.clone(),
                 qos: filter.qos,

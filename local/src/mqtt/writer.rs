@@ -3,8 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::broker::Delivery;
@@ -24,8 +23,8 @@ pub(super) enum Command {
     Acknowledged(u16),
 }
 
-pub(super) struct Writer {
-    socket: OwnedWriteHalf,
+pub(super) struct Writer<W> {
+    socket: W,
     version: Version,
     max_packet_bytes: usize,
     receive_maximum: usize,
@@ -36,13 +35,13 @@ pub(super) struct Writer {
     last_pkid: u16,
 }
 
-impl Writer {
+impl<W: AsyncWrite + Unpin> Writer<W> {
     pub(super) fn new(
-        socket: OwnedWriteHalf,
+        socket: W,
         version: Version,
         max_packet_bytes: usize,
         receive_maximum: u16,
-    ) -> Writer {
+    ) -> Writer<W> {
         Writer {
             socket,
             version,

@@ -125,7 +125,7 @@ async fn buffer_is_delivered_at_the_end_and_its_file_is_gone() {
     assert_eq!(run.files("open").len(), 1);
     running.stop().await;
     assert_eq!(run.archived(), ["a", "b"]);
-    assert_eq!(run.files("open"), [PathBuf::new(); 0]);
+    assert!(run.files("open").is_empty());
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn refused_records_are_kept_and_delivered_by_the_next_run() {
     assert_eq!(run.until_archived(1).await, ["a"]);
     running.stop().await;
     assert_eq!(run.archived(), ["a", "b"]);
-    assert_eq!(run.files("records"), [PathBuf::new(); 0]);
+    assert!(run.files("records").is_empty());
 }
 
 #[tokio::test]
