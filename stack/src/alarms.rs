@@ -142,11 +142,25 @@ pub fn define(template: &mut Template, props: &Props<'_>) {
             Vec::new(),
         ),
     );
-    const NODES: [(&str, &str, &str); 2] = [
-        ("-001", "CacheProcessorAlarm1", "CacheMemoryAlarm1"),
-        ("-002", "CacheProcessorAlarm2", "CacheMemoryAlarm2"),
+    const NODES: [(&str, [&str; 3]); 2] = [
+        (
+            "-001",
+            [
+                "CacheProcessorAlarm1",
+                "CacheMemoryAlarm1",
+                "CacheRefusalsAlarm1",
+            ],
+        ),
+        (
+            "-002",
+            [
+                "CacheProcessorAlarm2",
+                "CacheMemoryAlarm2",
+                "CacheRefusalsAlarm2",
+            ],
+        ),
     ];
-    for (suffix, processor, memory) in NODES.into_iter().take(props.nodes as usize) {
+    for (suffix, [processor, memory, refusals]) in NODES.into_iter().take(props.nodes as usize) {
         // Nodes of a group without cluster mode are named after it.
         let node = || {
             vec![alarm::Dimension::new(
@@ -182,6 +196,16 @@ pub fn define(template: &mut Template, props: &Props<'_>) {
                     80.0,
                 )
             },
+        );
+        // "Metrics for Valkey and Redis OSS" of the ElastiCache user guide suggests this alarm.
+        define(
+            refusals,
+            Watch::sum(
+                "The cache did not let somebody in: a grant is missing, or it is none of ours",
+                "AWS/ElastiCache",
+                "AuthenticationFailures",
+                node(),
+            ),
         );
     }
     // 0 is Ok, 15 Degraded, 20 Severe: see "Publishing Amazon CloudWatch custom metrics for an environment".
