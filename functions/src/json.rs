@@ -232,7 +232,61 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 8, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+                proptest::collection::btree_map(any::<String>(), inner, 0..8)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_json_is_passed_over_to_its_end(value in value(), pretty in any::<bool>()) {
+            let text = match pretty {
+                true => serde_json::to_string_pretty(&value).unwrap(),
+                false => value.to_string(),
+            };
+            let mut json = Reader::new(&text);
+            json.skip().unwrap();
+            json.end().unwrap();
+        }
+
+        #[test]
+        fn every_string_is_read_as_it_was_written(string in any::<String>()) {
+            let text = Value::from(string.clone()).to_string();
+            let mut json = Reader::new(&text);
+            prop_assert_eq!(json.string().unwrap(), string);
+            json.end().unwrap();
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>(), json in r#"[\[\]{}":,\\ntf0-9eé ]{0,40}"#) {
+            for text in [text, json] {
+                for start in (0..text.len()).filter(|start| text.is_char_boundary(*start)) {
+                    let text = &text[start..];
+                    let _ = Reader::new(text).skip();
+                    let _ = Reader::new(text).string();
+                    let _ = Reader::new(text).number();
+                    let _ = crate::event::each_record(text, drop);
+                }
+            }
+        }
+    }
 
     #[test]
     fn values_of_every_kind_are_passed_over() {
