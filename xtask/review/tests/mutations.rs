@@ -6,12 +6,18 @@ use review::{Input, Stack, review};
 use serde_json::{Value as Json, json};
 use stack::Stage;
 
+/// The alarm that a test removes.
+const ALARM: &str = "FunctionErrorsAlarm";
+
 /// Both stages' stacks as they are emitted, the new side edited in the named stages.
 fn input(stages: &[Stage], edit: &dyn Fn(&mut Json)) -> Input {
     let mut stacks = Vec::new();
     for stage in Stage::ALL {
         for synthesized in stack::synth(stage).unwrap_or_else(|it| panic!("{it}")) {
-            let before: Json = serde_json::from_str(&synthesized.template).expect("is JSON");
+            let mut before: Json = serde_json::from_str(&synthesized.template).expect("is JSON");
+            // One alarm is enough here: a new one shall not change what these tests show.
+            let resources = before["Resources"].as_object_mut().expect("has resources");
+            resources.retain(|id, it| it["Type"] != "AWS::CloudWatch::Alarm" || id == ALARM);
             let mut after = before.clone();
             if synthesized.name == stack::stack_name(stage) && stages.contains(&stage) {
                 edit(&mut after);
@@ -193,9 +199,7 @@ fn removed_alarm() {
         let resources = template["Resources"]
             .as_object_mut()
             .expect("has resources");
-        resources
-            .remove("FunctionErrorsAlarm")
-            .expect("the alarm is emitted");
+        resources.remove(ALARM).expect("the alarm is emitted");
     });
     insta::assert_snapshot!("removed-alarm", text);
     assert!(grave);
