@@ -28,7 +28,7 @@ use anyhow::Context;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use account::{Account, Settings};
+pub use account::{Account, Buckets, Settings};
 pub use call::{Call, Failure, Protocol, Service};
 use cloudformation::CloudFormation;
 
@@ -56,6 +56,18 @@ impl Cloud {
         address: SocketAddr,
         settings: impl FnOnce(String) -> Settings,
     ) -> anyhow::Result<Cloud> {
+        Cloud::start_with(address, None, settings).await
+    }
+
+    /// The same with buckets that somebody else keeps.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(
+        address: SocketAddr,
+        buckets: Option<Arc<dyn Buckets>>,
+        settings: impl FnOnce(String) -> Settings,
+    ) -> anyhow::Result<Cloud> {
         let listener = server::listen(address).await?;
         let address = listener.local_addr().context("read the cloud's address")?;
         let settings = settings(format!("http://{address}"));
@@ -63,6 +75,9 @@ impl Cloud {
         let account =
             Account::new(settings).with_context(|| format!("cannot use the data folder {data}"))?;
         let services = services(&account)?;
+        if let Some(buckets) = buckets {
+            account.lend_buckets(buckets);
+        }
         account.introduce(&services);
         let stop = CancellationToken::new();
         let server = tokio::spawn(server::serve(

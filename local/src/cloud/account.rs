@@ -53,7 +53,7 @@ pub struct Account {
     pub settings: Settings,
     /// The objects, also those that pipelines write.
     pub store: Arc<Store>,
-    buckets: OnceLock<Arc<dyn Buckets>>,
+    buckets: RwLock<Option<Arc<dyn Buckets>>>,
     services: OnceLock<Vec<Weak<dyn Service>>>,
     resources: RwLock<BTreeMap<(String, String, String), Resource>>,
     pipelines: RwLock<BTreeMap<String, Arc<Running>>>,
@@ -149,7 +149,7 @@ impl Account {
             id: crate::plan::ACCOUNT_ID.to_owned(),
             settings,
             store,
-            buckets: OnceLock::new(),
+            buckets: RwLock::default(),
             services: OnceLock::new(),
             resources: RwLock::default(),
             pipelines: RwLock::default(),
@@ -157,14 +157,16 @@ impl Account {
         }))
     }
 
-    /// Says who keeps the buckets; the first one counts.
+    /// Says who keeps the buckets; the last one counts.
     pub fn lend_buckets(&self, buckets: Arc<dyn Buckets>) {
-        let _ = self.buckets.set(buckets);
+        let mut place = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(buckets);
     }
 
     /// The buckets; `None` in a cloud without S3.
-    pub fn buckets(&self) -> Option<&Arc<dyn Buckets>> {
-        self.buckets.get()
+    pub fn buckets(&self) -> Option<Arc<dyn Buckets>> {
+        let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
+        buckets.clone()
     }
 
     /// Says which services there are; the first time counts.

@@ -20,7 +20,7 @@ use crate::cloud::call::Failure;
 /// # Errors
 /// What CloudFormation would say: there is no such object, or it is no archive.
 pub(super) async fn bring(
-    buckets: Option<&Arc<dyn Buckets>>,
+    buckets: Option<Arc<dyn Buckets>>,
     properties: &Json,
     pointer: &str,
     service: &str,

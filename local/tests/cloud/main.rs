@@ -1,0 +1,10 @@
+//! `local --cloud` by its door: signed HTTP requests in the query protocol.
+
+mod rig;
+
+mod change_set;
+mod creation;
+mod deletion;
+mod door;
+mod persistence;
+mod update;
