@@ -38,27 +38,71 @@ pub(crate) fn read(function: &Path, webui: &Path) -> anyhow::Result<Programs> {
     })
 }
 
+/// Package and binary of the function and of the web UI.
+pub(crate) const BUILT: [(&str, &str); 2] = [("functions", "sensors"), ("webui", "webui")];
+
 /// Builds both programs by cargo-lambda, each by a call of its own, so that no other package's
 /// features get into it.
 pub(crate) async fn build(root: &Path, arch: Arch) -> anyhow::Result<Programs> {
+    let [function, webui] = BUILT;
     Ok(Programs {
-        function: build_one(root, arch, "functions", "sensors").await?,
-        webui: build_one(root, arch, "webui", "webui").await?,
+        function: build_one(root, arch, function).await?,
+        webui: build_one(root, arch, webui).await?,
     })
+}
+
+/// The folder of an architecture's builds: cargo-lambda puts its result at a path that does not name
+/// it.
+pub(crate) fn target(root: &Path, arch: Arch) -> PathBuf {
+    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => root.join(target),
+        None => root.join("target"),
+    };
+    target.join("aws").join(arch.beanstalk())
+}
+
+/// The processors that an ELF file names as those that run it (`e_machine`); `None` for anything that
+/// is no program of Linux, such as a script.
+fn machine(program: &[u8]) -> Option<u16> {
+    let machine = program.get(18..20)?;
+    let is_elf = program.starts_with(b"\x7fELF");
+    is_elf.then(|| u16::from_le_bytes([machine[0], machine[1]]))
+}
+
+/// Programs must be of the architecture that everything else in the template is of.
+///
+/// The numbers are those of the "System V Application Binary Interface", chapter 4.
+pub(crate) fn check(programs: &Programs, arch: Arch) -> anyhow::Result<()> {
+    let expected = match arch {
+        Arch::Arm64 => 183,
+        Arch::X86_64 => 62,
+    };
+    let Programs { function, webui } = programs;
+    for (what, program) in [("the function", function), ("the web UI", webui)] {
+        let got = match machine(program) {
+            Some(got) if got != expected => got,
+            _ => continue,
+        };
+        let got = match got {
+            183 => "arm64".to_owned(),
+            62 => "x86_64".to_owned(),
+            other => format!("machine {other}"),
+        };
+        bail!(
+            "{what} is a program for {got}, and the stage is for {}: build it for {}, or change `arch` in stack/src/config.rs",
+            arch.beanstalk(),
+            arch.target()
+        );
+    }
+    Ok(())
 }
 
 async fn build_one(
     root: &Path,
     arch: Arch,
-    package: &str,
-    binary: &str,
+    (package, binary): (&str, &str),
 ) -> anyhow::Result<Vec<u8>> {
-    // A folder for each architecture: cargo-lambda puts its result at a path that does not name it.
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(target) => root.join(target),
-        None => root.join("target"),
-    };
-    let target = target.join("aws").join(arch.beanstalk());
+    let target = target(root, arch);
     let flag = match arch {
         Arch::Arm64 => "--arm64",
         Arch::X86_64 => "--x86-64",
@@ -179,6 +223,32 @@ mod tests {
         assert_ne!(first[0], second[0]);
         assert_eq!(first[1], second[1]);
         Ok(())
+    }
+
+    #[test]
+    fn program_of_another_architecture_is_refused() {
+        let elf = |machine: u8| {
+            let mut program = b"\x7fELF".to_vec();
+            program.resize(18, 0);
+            program.extend([machine, 0]);
+            program
+        };
+        let refused = |program: Vec<u8>, arch| {
+            let programs = Programs {
+                function: b"#!/bin/sh".to_vec(),
+                webui: program,
+            };
+            check(&programs, arch).err().map(|error| error.to_string())
+        };
+        assert_eq!(refused(elf(183), Arch::Arm64), None);
+        assert_eq!(refused(elf(62), Arch::X86_64), None);
+        assert_eq!(
+            refused(elf(62), Arch::Arm64).as_deref(),
+            Some(
+                "the web UI is a program for x86_64, and the stage is for arm64: build it for aarch64-unknown-linux-gnu, or change `arch` in stack/src/config.rs"
+            )
+        );
+        assert!(refused(elf(183), Arch::X86_64).is_some());
     }
 
     #[test]

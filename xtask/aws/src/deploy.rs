@@ -2,88 +2,492 @@
 //!
 //! Each step leaves something that the same command, run again, finds and goes on from: a stack in
 //! whatever state ([`Operator::settle`]), artifacts by their contents, the platform in its file.
+//! What does not wait for something else is done beside it.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use stack::{Stage, artifacts as artifacts_stack, parameters};
 
 use crate::arguments::Deploy;
 use crate::artifacts::{self, Artifact, Programs};
-use crate::cloud::Cloud;
+use crate::change::{Change, Planned};
+use crate::cloud::{CallFailed, Cloud};
 use crate::event::Events;
-use crate::operation::{Footing, Operator};
-use crate::plan::{self, Version};
+use crate::operation::{Ended, Footing, Operator};
 use crate::progress::Voice;
-use crate::stack_call::{self, ChangeSet, Examined, Proposal, Source, Stack};
-use crate::{beanstalk, bucket, outputs, platform, role_policy};
+use crate::stack_call::{self, ChangeSet, Examined, Stack};
+use crate::state::State;
+use crate::{
+    beanstalk, bucket, doctor, leftovers, outputs, plan, platform, race, role_policy, sbom, smoke,
+    upload,
+};
 
 pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
     let stage = arguments.stage;
     if arguments.role_policy {
         return role_policy::print(stage);
     }
+    let began = SystemTime::now();
     let voice = Voice::new(arguments.json);
     let stacks = synth(stage)?;
-    let cloud = Cloud::connect(std::time::Duration::from_millis(arguments.poll)).await?;
-    let identity = cloud.identity().await?;
+    let cloud = Cloud::connect(Duration::from_millis(arguments.poll)).await?;
+    let [first, main] = &stacks;
+    // A call that fails because of the credentials is explained by the one that asks for them.
+    let (identity, found_first, found_main) = tokio::try_join!(
+        cloud.identity(),
+        async { anyhow::Ok(stack_call::find(&cloud, &first.name).await) },
+        async { anyhow::Ok(stack_call::find(&cloud, &main.name).await) },
+    )?;
     voice.say(format!(
         "stage {stage} in account {}, region {}",
         identity.account, cloud.region
     ));
-    let [first, main] = &stacks;
-    let first_operator = Operator::new(&cloud, voice, stage, first)?;
-    let main_operator = Operator::new(&cloud, voice, stage, main)?;
+    let deployment = Deployment {
+        arguments: &arguments,
+        voice,
+        began,
+        first: Operator::new(&cloud, voice, stage, first)?,
+        main: Operator::new(&cloud, voice, stage, main)?,
+        cloud,
+        first_template: &first.template,
+        template: &main.template,
+    };
     if let Some(name) = arguments.plan.as_deref().filter(|name| !name.is_empty()) {
-        return resume(&main_operator, &arguments, name).await;
+        return deployment.resume(name).await;
     }
-
     // What is in the way of the main stack is found before anything is built.
-    let footing = main_operator.settle(&arguments.skip).await?;
-    let started = Instant::now();
-    if arguments.builds() {
-        voice.say("building the function and the web UI for AWS meanwhile");
-    }
-    let building = tokio::spawn({
-        let arguments = arguments.clone();
-        async move { programs(&arguments).await }
-    });
-    let artifacts_bucket = artifacts_bucket(&first_operator, first, arguments.yes).await?;
-    let programs = building.await.context("wait for the builds")??;
-    if arguments.builds() {
-        let seconds = started.elapsed().as_secs_f64();
-        voice.say(format!("the programs are built in {seconds:.1} s"));
+    let footing = footing(&deployment.main, found_main, &arguments.skip).await?;
+    doctor::before_deploying(&deployment.cloud, voice, &arguments, is_new(&footing)).await?;
+    deployment.run(footing, found_first).await
+}
+
+/// One call of `deploy`.
+struct Deployment<'a> {
+    arguments: &'a Deploy,
+    cloud: Cloud,
+    voice: Voice,
+    began: SystemTime,
+    /// The stack of the artifacts' bucket.
+    first: Operator,
+    /// The stack of everything else.
+    main: Operator,
+    first_template: &'a str,
+    template: &'a str,
+}
+
+/// The main stack as it is.
+struct Deployed {
+    stack: Stack,
+    template: String,
+    /// The platform that the environment runs on, or the one that it was deployed with.
+    platform: Option<String>,
+}
+
+/// What the parameters of the main stack come from.
+struct Parts<'a> {
+    bucket: &'a str,
+    packaged: &'a [Artifact; 2],
+    platform: &'a str,
+}
+
+impl Deployment<'_> {
+    async fn run(
+        &self,
+        footing: Footing,
+        found_first: Result<Option<Stack>, CallFailed>,
+    ) -> anyhow::Result<()> {
+        let (bucket, (programs, lists), deployed) = tokio::try_join!(
+            self.artifacts_bucket(found_first),
+            self.programs(),
+            self.deployed(footing)
+        )?;
+        let packaged = self.package(programs, deployed.as_ref()).await?;
+        let mut uploads = packaged.to_vec();
+        uploads.extend(
+            lists
+                .into_iter()
+                .zip(&packaged)
+                .map(|(list, of)| sbom::beside(of, list)),
+        );
+        let (platform, ()) = tokio::try_join!(
+            self.platform(deployed.as_ref()),
+            self.upload(&bucket, &uploads)
+        )?;
+        let parts = Parts {
+            bucket: &bucket,
+            packaged: &packaged,
+            platform: &platform,
+        };
+        self.main_stack(deployed, &parts).await
     }
 
-    let existing = match &footing {
-        Footing::Existing(stack) => Some(stack),
-        Footing::New => None,
-    };
-    let settings = bundle_settings(&arguments, existing);
-    let packaged = artifacts::package(&programs, settings)?;
-    for artifact in &packaged {
-        upload(&cloud, voice, &artifacts_bucket, artifact).await?;
+    /// Brings up the first stack and returns the name of its bucket.
+    async fn artifacts_bucket(
+        &self,
+        found: Result<Option<Stack>, CallFailed>,
+    ) -> anyhow::Result<String> {
+        let operator = &self.first;
+        let existing = match footing(operator, found, &[]).await? {
+            Footing::Existing(stack) => {
+                let template = stack_call::template(&self.cloud, &stack.id).await?;
+                Some((stack, template))
+            }
+            Footing::New => None,
+        };
+        let existing = existing
+            .as_ref()
+            .map(|(stack, template)| (stack, template.as_str()));
+        let change = Change {
+            operator,
+            existing,
+            template: self.first_template,
+            parameters: Vec::new(),
+            store: None,
+        };
+        let changed = match change.prepare().await? {
+            None => None,
+            Some(planned) => {
+                planned.show(operator.voice, &operator.stack, existing.is_none());
+                // A new bucket hurts nobody; a change of the one in use is somebody's decision.
+                let question = format!("change `{}` first? [y/N] ", operator.stack);
+                if existing.is_some() && !confirmed(self.arguments.yes, &question, YES)? {
+                    planned.discard(operator, false).await?;
+                    bail!("nothing was deployed: the answer was no");
+                }
+                let ended = execute(operator, &planned.change_set).await?;
+                operator.check(ended, wanted(existing.is_none()))?;
+                stack_call::find(&self.cloud, &planned.change_set.stack_id).await?
+            }
+        };
+        let stack = changed.as_ref().or(existing.map(|(stack, _)| stack));
+        stack
+            .and_then(|stack| stack.output(artifacts_stack::BUCKET_OUTPUT))
+            .map(str::to_owned)
+            .with_context(|| {
+                format!(
+                    "`{}` has no output `{}`: look at the stack in the CloudFormation console",
+                    operator.stack,
+                    artifacts_stack::BUCKET_OUTPUT
+                )
+            })
     }
-    let [function, webui] = &packaged;
-    let running = match existing {
-        Some(stack) => running_platform(&cloud, stack).await?,
-        None => None,
-    };
-    let lock = match &arguments.lock {
-        Some(lock) => lock.clone(),
-        None => platform::file(&root()?, stage),
-    };
-    let update = arguments.update_platform;
-    let platform = platform::resolve(&cloud, voice, &lock, update, running.as_deref()).await?;
-    let mut wanted: Vec<(&str, Option<String>)> = vec![
-        (parameters::ARTIFACTS_BUCKET, Some(artifacts_bucket.clone())),
+
+    /// Builds both programs, or reads those that were given; with the lists of what is in those that
+    /// were built.
+    async fn programs(&self) -> anyhow::Result<(Programs, Vec<String>)> {
+        let arguments = self.arguments;
+        let arch = arguments.stage.config().arch;
+        if let (Some(function), Some(webui)) = (&arguments.function, &arguments.webui) {
+            let programs = artifacts::read(function, webui)?;
+            artifacts::check(&programs, arch)?;
+            return Ok((programs, Vec::new()));
+        }
+        let started = Instant::now();
+        self.voice
+            .say("building the function and the web UI for AWS meanwhile");
+        let root = root()?;
+        let (programs, lists) =
+            tokio::try_join!(artifacts::build(&root, arch), sbom::of_both(&root, arch))?;
+        let seconds = started.elapsed().as_secs_f64();
+        self.voice
+            .say(format!("the programs are built in {seconds:.1} s"));
+        artifacts::check(&programs, arch)?;
+        Ok((programs, lists))
+    }
+
+    /// Reads what is deployed.
+    async fn deployed(&self, footing: Footing) -> anyhow::Result<Option<Deployed>> {
+        let Footing::Existing(stack) = footing else {
+            return Ok(None);
+        };
+        let (template, resources) =
+            tokio::try_join!(stack_call::template(&self.cloud, &stack.id), async {
+                Ok(stack_call::resources(&self.cloud, &stack.id).await?)
+            })?;
+        let environment = resources
+            .iter()
+            .find(|it| it.resource_type() == Some("AWS::ElasticBeanstalk::Environment"))
+            .and_then(|it| it.physical_resource_id());
+        let running = async {
+            match environment {
+                Some(environment) => beanstalk::running_platform(&self.cloud, environment).await,
+                None => Ok(None),
+            }
+        };
+        let running = running.await?;
+        let platform = running.or_else(|| stack.parameters.get(parameters::PLATFORM_ARN).cloned());
+        Ok(Some(Deployed {
+            stack,
+            template,
+            platform,
+        }))
+    }
+
+    /// The zips: computing on a thread of its own, beside everything that waits.
+    async fn package(
+        &self,
+        programs: Programs,
+        deployed: Option<&Deployed>,
+    ) -> anyhow::Result<[Artifact; 2]> {
+        let settings = bundle_settings(self.arguments, deployed.map(|it| &it.stack));
+        tokio::task::spawn_blocking(move || artifacts::package(&programs, settings))
+            .await
+            .context("package the programs")?
+    }
+
+    async fn platform(&self, deployed: Option<&Deployed>) -> anyhow::Result<String> {
+        let lock = lock(self.arguments)?;
+        let running = deployed.and_then(|it| it.platform.as_deref());
+        let update = self.arguments.update_platform;
+        platform::resolve(&self.cloud, self.voice, &lock, update, running).await
+    }
+
+    async fn upload(&self, bucket: &str, artifacts: &[Artifact]) -> anyhow::Result<()> {
+        let uploaded = upload::all(&self.cloud, self.voice, bucket, artifacts).await?;
+        for (artifact, uploaded) in artifacts.iter().zip(uploaded) {
+            let Artifact {
+                what,
+                key,
+                contents,
+            } = artifact;
+            if uploaded {
+                let size = bucket::size(contents.len() as u64);
+                self.voice.say(format!("uploaded {what}: {key} ({size})"));
+            }
+            self.voice
+                .tell(&json!({ "artifact": key, "uploaded": uploaded }));
+        }
+        Ok(())
+    }
+
+    /// Changes the main stack; a failure that is known to pass is tried once more.
+    async fn main_stack(
+        &self,
+        mut deployed: Option<Deployed>,
+        parts: &Parts<'_>,
+    ) -> anyhow::Result<()> {
+        let Deployment { voice, main, .. } = self;
+        let mut is_second_try = false;
+        let started = Instant::now();
+        loop {
+            let is_new = deployed.is_none();
+            let existing = deployed
+                .as_ref()
+                .map(|it| (&it.stack, it.template.as_str()));
+            let change = Change {
+                operator: main,
+                existing,
+                template: self.template,
+                parameters: wanted_parameters(self.arguments, existing.map(|it| it.0), parts),
+                store: Some(parts.bucket),
+            };
+            let Some(planned) = change.prepare().await? else {
+                self.unchanged(existing.map(|it| it.0));
+                return Ok(());
+            };
+            if !is_second_try {
+                planned.show(*voice, &main.stack, is_new);
+                if self.arguments.plan.is_some() {
+                    self.keep(&planned);
+                    return Ok(());
+                }
+                self.ask(&planned, is_new).await?;
+            }
+            let ended = execute(main, &planned.change_set).await?;
+            let failures = ended.failures();
+            let passing = race::passing(&failures).filter(|_| !is_second_try);
+            if let Some(event) = passing {
+                let reason = event.reason.as_deref().unwrap_or_default();
+                voice.say(format!(
+                    "{} failed in a way that passes ({reason}): trying once more",
+                    event.logical_id
+                ));
+                is_second_try = true;
+                deployed = self
+                    .deployed(main.settle(&self.arguments.skip).await?)
+                    .await?;
+                continue;
+            }
+            main.check(ended, wanted(is_new))?;
+            let before = existing.map(|(stack, template)| {
+                let mut keys = artifact_keys(stack);
+                keys.push(artifacts::template(template).key);
+                keys
+            });
+            self.tidy(parts, before.unwrap_or_default()).await;
+            return self.finish(&planned.change_set, started).await;
+        }
+    }
+
+    fn unchanged(&self, existing: Option<&Stack>) {
+        let (voice, name) = (self.voice, &self.main.stack);
+        voice.say(format!("`{name}`: no change"));
+        voice.tell(&json!({ "result": "unchanged", "stack": name }));
+        if let Some(stack) = existing {
+            outputs::say(voice, stack);
+        }
+    }
+
+    fn keep(&self, planned: &Planned) {
+        let (voice, stage) = (self.voice, self.arguments.stage);
+        voice.say(format!(
+            "kept as change set `{}`; execute it by `cargo xtask deploy --stage {stage} --plan {0}`",
+            planned.name
+        ));
+        voice.tell(&json!({
+            "result": "planned", "stack": self.main.stack, "plan": planned.name,
+        }));
+    }
+
+    async fn ask(&self, planned: &Planned, is_new: bool) -> anyhow::Result<()> {
+        let question = format!("deploy this to stage {}? [y/N] ", self.arguments.stage);
+        if confirmed(self.arguments.yes, &question, YES)? {
+            return Ok(());
+        }
+        planned.discard(&self.main, is_new).await?;
+        bail!("nothing was deployed: the answer was no")
+    }
+
+    /// Removes what neither this version nor the one before refers to. What is deployed is deployed,
+    /// so a failure here is told and no more.
+    async fn tidy(&self, parts: &Parts<'_>, mut kept: Vec<String>) {
+        kept.extend(parts.packaged.iter().map(|it| it.key.clone()));
+        kept.push(artifacts::template(self.template).key);
+        let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+        let Deployment {
+            cloud,
+            voice,
+            began,
+            ..
+        } = self;
+        if let Err(error) = leftovers::remove(cloud, *voice, parts.bucket, &kept, *began).await {
+            voice.say(format!(
+                "older artifacts stay in `{}`: {error:#}",
+                parts.bucket
+            ));
+        }
+    }
+
+    /// Executes the change set that an earlier call has kept.
+    async fn resume(&self, name: &str) -> anyhow::Result<()> {
+        let (operator, stage) = (&self.main, self.arguments.stage);
+        let stack = stack_call::find(&self.cloud, &operator.stack).await?;
+        let stack = stack.with_context(|| {
+            format!(
+                "there is no stack `{}`, so there is no plan `{name}`: make one by `cargo xtask deploy --stage {stage} --plan`",
+                operator.stack
+            )
+        })?;
+        let change_set = match stack_call::examine(&self.cloud, &stack.id, name).await {
+            Ok(Examined::Ready(change_set)) => change_set,
+            Ok(Examined::Empty) => bail!("plan `{name}` changes nothing"),
+            Ok(Examined::Refused(why)) => bail!(
+                "plan `{name}` cannot be executed: {why}; make another by `cargo xtask deploy --stage {stage} --plan`"
+            ),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("plan `{name}` of `{}`", operator.stack));
+            }
+        };
+        let is_new = stack.state() == State::Review;
+        operator.voice.say(format!(
+            "plan `{name}` of `{}`: {} resources change",
+            operator.stack,
+            change_set.changes.len()
+        ));
+        for line in plan::lines(&cfn::diff::Changes::default(), &change_set.changes) {
+            operator.voice.say(line);
+        }
+        if !confirmed(self.arguments.yes, "execute it? [y/N] ", YES)? {
+            bail!("nothing was deployed: the answer was no; the plan is kept");
+        }
+        let started = Instant::now();
+        let ended = execute(operator, &change_set).await?;
+        operator.check(ended, wanted(is_new))?;
+        self.finish(&change_set, started).await
+    }
+
+    /// Says what there is now, and tries it.
+    async fn finish(&self, change_set: &ChangeSet, started: Instant) -> anyhow::Result<()> {
+        let Deployment { cloud, voice, .. } = self;
+        let stack = stack_call::find(cloud, &change_set.stack_id).await?;
+        let stack = stack.with_context(|| format!("`{}` is gone again", self.main.stack))?;
+        voice.say(format!(
+            "`{}` is {} in {:.1} s",
+            stack.name,
+            crate::state::in_words(&stack.status),
+            started.elapsed().as_secs_f64()
+        ));
+        outputs::say(*voice, &stack);
+        voice.tell(&json!({
+            "result": "deployed", "stack": stack.name, "status": stack.status,
+            "outputs": outputs::as_json(&stack),
+        }));
+        if self.arguments.no_smoke {
+            return Ok(());
+        }
+        let stage = self.arguments.stage;
+        voice.say("sending a message through it:");
+        let probe = smoke::Probe {
+            cloud,
+            voice: *voice,
+            stack: &stack,
+            stage,
+            patience: smoke::PATIENCE,
+        };
+        probe.run(false).await.with_context(|| {
+            format!("stage {stage} is deployed, but a message does not get through (again by `cargo xtask smoke --stage {stage}`)")
+        })
+    }
+}
+
+/// Answers that mean yes.
+const YES: &[&str] = &["y", "yes"];
+
+/// What a deployment starts from, by what was found; whatever needs work first is brought in order.
+async fn footing(
+    operator: &Operator,
+    found: Result<Option<Stack>, CallFailed>,
+    skip: &[String],
+) -> anyhow::Result<Footing> {
+    match found? {
+        None => Ok(Footing::New),
+        Some(stack) if stack.state() == State::Ready => Ok(Footing::Existing(stack)),
+        Some(_) => operator.settle(skip).await,
+    }
+}
+
+fn is_new(footing: &Footing) -> bool {
+    matches!(footing, Footing::New)
+}
+
+fn wanted(is_new: bool) -> &'static str {
+    if is_new { "created" } else { "updated" }
+}
+
+/// Executes a change set and follows it to its end.
+async fn execute(operator: &Operator, change_set: &ChangeSet) -> anyhow::Result<Ended> {
+    let events = Events::from_now(&operator.cloud, &change_set.stack_id).await?;
+    stack_call::execute(&operator.cloud, change_set).await?;
+    operator.follow(events).await
+}
+
+/// The main stack's parameters: what was made, what was asked for, and the rest as it is.
+fn wanted_parameters(
+    arguments: &Deploy,
+    existing: Option<&Stack>,
+    parts: &Parts<'_>,
+) -> Vec<(&'static str, Option<String>)> {
+    let [function, webui] = parts.packaged;
+    let mut wanted = vec![
+        (parameters::ARTIFACTS_BUCKET, Some(parts.bucket.to_owned())),
         (parameters::FUNCTION_KEY, Some(function.key.clone())),
         (parameters::BUNDLE_KEY, Some(webui.key.clone())),
-        (parameters::PLATFORM_ARN, Some(platform)),
+        (parameters::PLATFORM_ARN, Some(parts.platform.to_owned())),
     ];
     let optional = [
         (parameters::ALARM_EMAIL, &arguments.alarm_email),
@@ -95,306 +499,23 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
             wanted.push((name, given.clone()));
         }
     }
-    let change = Change {
-        operator: &main_operator,
-        existing,
-        template: &main.template,
-        parameters: wanted,
-        store: Some(&artifacts_bucket),
-    };
-    let planned = match change.prepare().await? {
-        Some(planned) => planned,
-        None => {
-            voice.say(format!("`{}`: no change", main.name));
-            voice.tell(&json!({ "result": "unchanged", "stack": main.name }));
-            if let Some(stack) = existing {
-                outputs::say(voice, stack);
-            }
-            return Ok(());
-        }
-    };
-    planned.show(voice, &main.name, existing.is_none());
-    if arguments.plan.is_some() {
-        voice.say(format!(
-            "kept as change set `{}`; execute it by `cargo xtask deploy --stage {stage} --plan {0}`",
-            planned.name
-        ));
-        voice.tell(&json!({ "result": "planned", "stack": main.name, "plan": planned.name }));
-        return Ok(());
+    wanted
+}
+
+/// Keys of the artifacts that a stack runs from.
+fn artifact_keys(stack: &Stack) -> Vec<String> {
+    [parameters::FUNCTION_KEY, parameters::BUNDLE_KEY]
+        .iter()
+        .filter_map(|name| stack.parameters.get(*name).cloned())
+        .collect()
+}
+
+/// The file that remembers the stage's platform.
+pub(crate) fn lock(arguments: &Deploy) -> anyhow::Result<PathBuf> {
+    match &arguments.lock {
+        Some(lock) => Ok(lock.clone()),
+        None => Ok(platform::file(&root()?, arguments.stage)),
     }
-    if !confirmed(
-        arguments.yes,
-        &format!("deploy this to stage {stage}? [y/N] "),
-        &["y", "yes"],
-    )? {
-        planned.discard(&main_operator, existing.is_none()).await?;
-        bail!("nothing was deployed: the answer was no");
-    }
-    finish(&main_operator, &planned.change_set, existing.is_none()).await
-}
-
-/// Executes the change set that an earlier call has kept.
-async fn resume(operator: &Operator, arguments: &Deploy, name: &str) -> anyhow::Result<()> {
-    let stack = stack_call::find(&operator.cloud, &operator.stack).await?;
-    let stack = stack.with_context(|| {
-        format!(
-            "there is no stack `{}`, so there is no plan `{name}`: make one by `cargo xtask deploy --stage {} --plan`",
-            operator.stack, operator.stage
-        )
-    })?;
-    let change_set = match stack_call::examine(&operator.cloud, &stack.id, name).await {
-        Ok(Examined::Ready(change_set)) => change_set,
-        Ok(Examined::Empty) => bail!("plan `{name}` changes nothing"),
-        Ok(Examined::Refused(why)) => bail!(
-            "plan `{name}` cannot be executed: {why}; make another by `cargo xtask deploy --stage {} --plan`",
-            operator.stage
-        ),
-        Err(error) => {
-            return Err(error).with_context(|| format!("plan `{name}` of `{}`", operator.stack));
-        }
-    };
-    let is_new = stack.state() == crate::state::State::Review;
-    operator.voice.say(format!(
-        "plan `{name}` of `{}`: {} resources change",
-        operator.stack,
-        change_set.changes.len()
-    ));
-    for line in plan::lines(&cfn::diff::Changes::default(), &change_set.changes) {
-        operator.voice.say(line);
-    }
-    if !confirmed(arguments.yes, "execute it? [y/N] ", &["y", "yes"])? {
-        bail!("nothing was deployed: the answer was no; the plan is kept");
-    }
-    finish(operator, &change_set, is_new).await
-}
-
-/// Executes a change set of the main stack, follows it, and says what there is now.
-async fn finish(operator: &Operator, change_set: &ChangeSet, is_new: bool) -> anyhow::Result<()> {
-    let started = Instant::now();
-    execute(operator, change_set, is_new).await?;
-    let Operator { cloud, voice, .. } = operator;
-    let stack = stack_call::find(cloud, &change_set.stack_id).await?;
-    let stack = stack.with_context(|| format!("`{}` is gone again", operator.stack))?;
-    voice.say(format!(
-        "`{}` is {} in {:.1} s",
-        stack.name,
-        crate::state::in_words(&stack.status),
-        started.elapsed().as_secs_f64()
-    ));
-    outputs::say(*voice, &stack);
-    voice.tell(&json!({
-        "result": "deployed", "stack": stack.name, "status": stack.status,
-        "outputs": outputs::as_json(&stack),
-    }));
-    Ok(())
-}
-
-/// Executes a change set and follows it to its end.
-async fn execute(operator: &Operator, change_set: &ChangeSet, is_new: bool) -> anyhow::Result<()> {
-    let events = Events::from_now(&operator.cloud, &change_set.stack_id).await?;
-    stack_call::execute(&operator.cloud, change_set).await?;
-    let ended = operator.follow(events).await?;
-    operator.check(ended, if is_new { "created" } else { "updated" })
-}
-
-/// Brings up the first stack and returns the name of its bucket.
-async fn artifacts_bucket(
-    operator: &Operator,
-    synthesized: &stack::Synthesized,
-    yes: bool,
-) -> anyhow::Result<String> {
-    let footing = operator.settle(&[]).await?;
-    let existing = match &footing {
-        Footing::Existing(stack) => Some(stack),
-        Footing::New => None,
-    };
-    let change = Change {
-        operator,
-        existing,
-        template: &synthesized.template,
-        parameters: Vec::new(),
-        store: None,
-    };
-    let changed = match change.prepare().await? {
-        None => None,
-        Some(planned) => {
-            planned.show(operator.voice, &operator.stack, existing.is_none());
-            // A new bucket hurts nobody; a change of the one in use is somebody's decision.
-            let question = format!("change `{}` first? [y/N] ", operator.stack);
-            if existing.is_some() && !confirmed(yes, &question, &["y", "yes"])? {
-                planned.discard(operator, false).await?;
-                bail!("nothing was deployed: the answer was no");
-            }
-            execute(operator, &planned.change_set, existing.is_none()).await?;
-            stack_call::find(&operator.cloud, &planned.change_set.stack_id).await?
-        }
-    };
-    let stack = changed.as_ref().or(existing);
-    stack
-        .and_then(|stack| stack.output(artifacts_stack::BUCKET_OUTPUT))
-        .map(str::to_owned)
-        .with_context(|| {
-            format!(
-                "`{}` has no output `{}`: look at the stack in the CloudFormation console",
-                operator.stack,
-                artifacts_stack::BUCKET_OUTPUT
-            )
-        })
-}
-
-/// A stack as it should become.
-struct Change<'a> {
-    operator: &'a Operator,
-    existing: Option<&'a Stack>,
-    template: &'a str,
-    parameters: Vec<(&'static str, Option<String>)>,
-    /// Bucket for the template; `None`: the template goes with the call.
-    store: Option<&'a str>,
-}
-
-/// A change set, and what it means.
-struct Planned {
-    name: String,
-    change_set: ChangeSet,
-    after: Version,
-    changes: cfn::diff::Changes,
-}
-
-impl Change<'_> {
-    /// Compares, and makes a change set if there is anything to change.
-    async fn prepare(&self) -> anyhow::Result<Option<Planned>> {
-        let Operator {
-            cloud,
-            voice,
-            stage,
-            stack,
-            ..
-        } = self.operator;
-        let previous = self.existing.map(|stack| &stack.parameters);
-        let before = match self.existing {
-            None => None,
-            Some(existing) => {
-                let template = stack_call::template(cloud, &existing.id).await?;
-                let is_same = is_same_json(&template, self.template)
-                    && self.parameters.iter().all(|(name, value)| {
-                        value.is_none() || existing.parameters.get(*name) == value.as_ref()
-                    });
-                if is_same {
-                    return Ok(None);
-                }
-                Some(Version::new(&template, existing.parameters.clone())?)
-            }
-        };
-        let after = Version::new(self.template, self.values(previous))?;
-        let source = match self.store {
-            None => Source::Body(self.template.to_owned()),
-            Some(bucket) => {
-                let artifact = artifacts::template(self.template);
-                bucket::upload(cloud, *voice, bucket, &artifact.key, &artifact.contents).await?;
-                Source::Url(cloud.object_url(bucket, &artifact.key))
-            }
-        };
-        let name = stack_call::token("deploy");
-        let proposal = Proposal {
-            stack: stack.clone(),
-            stage: stage.to_string(),
-            name: name.clone(),
-            is_new: self.existing.is_none(),
-            source,
-            parameters: self
-                .parameters
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.clone()))
-                .collect(),
-        };
-        let Some(change_set) = stack_call::propose(cloud, &proposal).await? else {
-            return Ok(None);
-        };
-        let changes = match &before {
-            Some(before) => plan::compare(before, &after)?,
-            None => plan::compare(&Version::nothing()?, &after)?,
-        };
-        Ok(Some(Planned {
-            name,
-            change_set,
-            after,
-            changes,
-        }))
-    }
-
-    fn values(&self, previous: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
-        self.parameters
-            .iter()
-            .filter_map(|(name, value)| {
-                let value = value.as_ref().or_else(|| previous?.get(*name))?;
-                Some(((*name).to_owned(), value.clone()))
-            })
-            .collect()
-    }
-}
-
-impl Planned {
-    fn show(&self, voice: Voice, stack: &str, is_new: bool) {
-        let lines = if is_new {
-            voice.say(format!("`{stack}` is new:"));
-            plan::lines_of_new(&self.after, &self.changes)
-        } else {
-            voice.say(format!("`{stack}` changes:"));
-            plan::lines(&self.changes, &self.change_set.changes)
-        };
-        for line in lines {
-            voice.say(line);
-        }
-        voice.tell(&json!({
-            "stack": stack, "plan": self.name, "changes": plan::as_json(&self.changes),
-        }));
-    }
-
-    /// Leaves nothing behind of a plan that nobody wants.
-    async fn discard(&self, operator: &Operator, is_new: bool) -> anyhow::Result<()> {
-        let ChangeSet { id, stack_id, .. } = &self.change_set;
-        stack_call::discard(&operator.cloud, stack_id, id).await?;
-        if is_new {
-            // The shell that the change set made, with nothing in it.
-            stack_call::delete(&operator.cloud, stack_id, &[]).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether two texts are the same JSON: CloudFormation keeps the text, others only its meaning.
-pub(crate) fn is_same_json(left: &str, right: &str) -> bool {
-    let read = |text: &str| serde_json::from_str::<Json>(text).ok();
-    left == right || matches!((read(left), read(right)), (Some(left), Some(right)) if left == right)
-}
-
-async fn programs(arguments: &Deploy) -> anyhow::Result<Programs> {
-    match (&arguments.function, &arguments.webui) {
-        (Some(function), Some(webui)) => artifacts::read(function, webui),
-        _ => artifacts::build(&root()?, arguments.stage.config().arch).await,
-    }
-}
-
-async fn upload(
-    cloud: &Cloud,
-    voice: Voice,
-    bucket: &str,
-    artifact: &Artifact,
-) -> anyhow::Result<()> {
-    let Artifact {
-        what,
-        key,
-        contents,
-    } = artifact;
-    let uploaded = bucket::upload(cloud, voice, bucket, key, contents).await?;
-    if uploaded {
-        voice.say(format!(
-            "uploaded {what}: {key} ({})",
-            bucket::size(contents.len() as u64)
-        ));
-    }
-    voice.tell(&json!({ "artifact": key, "uploaded": uploaded }));
-    Ok(())
 }
 
 /// With a certificate the balancer has an HTTPS listener to redirect to.
@@ -404,16 +525,6 @@ fn bundle_settings(arguments: &Deploy, existing: Option<&Stack>) -> bundle::Sett
     bundle::Settings {
         redirect_to_https: certificate.is_some_and(|arn| !arn.is_empty()),
     }
-}
-
-/// The platform that the stage's environment runs on, or the one that it was deployed with.
-async fn running_platform(cloud: &Cloud, stack: &Stack) -> anyhow::Result<Option<String>> {
-    let environment = stack_call::environment(cloud, &stack.id).await?;
-    let running = match environment {
-        Some(environment) => beanstalk::running_platform(cloud, &environment).await?,
-        None => None,
-    };
-    Ok(running.or_else(|| stack.parameters.get(parameters::PLATFORM_ARN).cloned()))
 }
 
 /// Both stacks of a stage, in the order of their deployment.

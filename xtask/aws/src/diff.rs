@@ -12,11 +12,12 @@ use stack::artifacts as artifacts_stack;
 
 use crate::arguments::Diff;
 use crate::cloud::Cloud;
-use crate::deploy::{is_same_json, synth};
+use crate::change::is_same_json;
+use crate::deploy::synth;
 use crate::plan::{self, Version};
 use crate::progress::Voice;
 use crate::stack_call::{self, Proposal, Source, Stack};
-use crate::{artifacts, bucket};
+use crate::{artifacts, upload};
 
 /// The exit code that `--exit-code` gives for a difference.
 const DIFFERS: u8 = 4;
@@ -96,8 +97,7 @@ async fn announced(
         );
     }
     let artifact = artifacts::template(&synthesized.template);
-    let (key, contents) = (&artifact.key, &artifact.contents);
-    bucket::upload(cloud, Voice::Json, store, key, contents).await?;
+    upload::all(cloud, Voice::Json, store, std::slice::from_ref(&artifact)).await?;
     let after = Version::new(&synthesized.template, Default::default())?;
     let kept = existing.parameters.keys();
     let kept = kept.filter(|name| after.document.parameters.contains_key(*name));
@@ -106,7 +106,7 @@ async fn announced(
         stage: existing.name.clone(),
         name: stack_call::token("diff"),
         is_new: false,
-        source: Source::Url(cloud.object_url(store, key)),
+        source: Source::Url(cloud.object_url(store, &artifact.key)),
         parameters: kept.map(|name| (name.clone(), None)).collect(),
     };
     let Some(change_set) = stack_call::propose(cloud, &proposal).await? else {

@@ -8,14 +8,15 @@
 //! [`diff`](mod@diff), [`status`], [`outputs`], [`doctor`], [`smoke`] with [`socket`], [`logs`],
 //! [`message`];
 //! [`operation`] (one operation on one stack, and every state that a stack can be in, by [`state`]),
-//! [`event`], [`progress`], [`typical`]; [`plan`] (what would change, in words); [`artifacts`],
-//! [`platform`]; and the calls: [`cloud`], [`stack_call`], [`bucket`], [`beanstalk`],
+//! [`event`], [`progress`], [`typical`], [`race`]; [`change`] (a stack as it should become), [`plan`]
+//! (what would change, in words); [`artifacts`], [`upload`], [`leftovers`], [`sbom`], [`platform`]; and the calls: [`cloud`], [`stack_call`], [`bucket`], [`beanstalk`],
 //! and by [`signed`] those of [`ec2`] and [`iot`].
 
 mod arguments;
 mod artifacts;
 mod beanstalk;
 mod bucket;
+mod change;
 mod cloud;
 mod deploy;
 mod destroy;
@@ -24,6 +25,7 @@ mod doctor;
 mod ec2;
 mod event;
 mod iot;
+mod leftovers;
 mod logs;
 mod message;
 mod operation;
@@ -31,7 +33,9 @@ mod outputs;
 mod plan;
 mod platform;
 mod progress;
+mod race;
 mod role_policy;
+mod sbom;
 mod smoke;
 mod signed;
 mod socket;
@@ -39,6 +43,7 @@ mod stack_call;
 mod state;
 mod status;
 mod typical;
+mod upload;
 
 use std::process::ExitCode;
 

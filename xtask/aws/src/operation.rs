@@ -43,6 +43,16 @@ pub(crate) struct Ended {
     notes: Vec<String>,
 }
 
+impl Ended {
+    /// The failures that say something, the first one first; none when it ended as it was meant to.
+    pub(crate) fn failures(&self) -> Vec<&Event> {
+        match &self.status {
+            Some(status) if state::is_success(status) => Vec::new(),
+            _ => causes(&self.events),
+        }
+    }
+}
+
 /// What a deployment starts from.
 #[derive(Debug)]
 pub(crate) enum Footing {

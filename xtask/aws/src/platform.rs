@@ -52,6 +52,11 @@ pub(crate) async fn resolve(
     Ok(chosen)
 }
 
+/// The platform that the file remembers for the region.
+pub(crate) fn known(cloud: &Cloud, file: &Path) -> anyhow::Result<Option<String>> {
+    Ok(read(file)?.remove(&cloud.region))
+}
+
 /// The file of a stage.
 pub(crate) fn file(root: &Path, stage: stack::Stage) -> PathBuf {
     root.join("platforms").join(format!("{stage}.json"))

@@ -59,7 +59,9 @@ impl Account {
 
     fn deploy(&self, more: &[&str]) -> Vec<String> {
         let path = |name| self.path(name).display().to_string();
-        let mut arguments = vec!["deploy".to_owned(), "--yes".to_owned()];
+        let mut arguments = ["deploy", "--yes", "--no-smoke"]
+            .map(str::to_owned)
+            .to_vec();
         arguments.extend(["--poll".to_owned(), "5".to_owned()]);
         arguments.extend(["--lock".to_owned(), path("lock.json")]);
         arguments.extend(["--function".to_owned(), path("function")]);
@@ -382,6 +384,8 @@ async fn stack_that_was_never_created_is_removed_and_created() -> Result<(), Any
             MAIN,
             "DescribeStacks",
             [
+                // Looked at once beside the other stack, and once to bring it in order.
+                described(MAIN, status),
                 described(MAIN, status),
                 described(MAIN, "DELETE_COMPLETE"),
                 missing(),
@@ -410,6 +414,7 @@ async fn shell_of_an_earlier_change_set_is_created() -> Result<(), Anything> {
         "DescribeStacks",
         [
             described(MAIN, "REVIEW_IN_PROGRESS"),
+            described(MAIN, "REVIEW_IN_PROGRESS"),
             described(MAIN, "CREATE_COMPLETE"),
         ],
     );
@@ -428,7 +433,7 @@ async fn stuck_rollback_is_continued() -> Result<(), Anything> {
     let script = &account.script;
     let stuck = described(MAIN, "UPDATE_ROLLBACK_FAILED");
     let back = described(MAIN, "UPDATE_ROLLBACK_COMPLETE");
-    script.on(MAIN, "DescribeStacks", [stuck, back]);
+    script.on(MAIN, "DescribeStacks", [stuck.clone(), stuck, back]);
     script.on(MAIN, "ContinueUpdateRollback", [xml("")]);
     script.on(MAIN, "DescribeStackEvents", [events(MAIN, &[])]);
     assert_said!(
@@ -471,7 +476,7 @@ async fn half_updated_stack_is_taken_back_first() -> Result<(), Anything> {
     let script = &account.script;
     let half = described(MAIN, "UPDATE_FAILED");
     let back = described(MAIN, "UPDATE_ROLLBACK_COMPLETE");
-    script.on(MAIN, "DescribeStacks", [half, back]);
+    script.on(MAIN, "DescribeStacks", [half.clone(), half, back]);
     script.on(MAIN, "RollbackStack", [xml("")]);
     script.on(MAIN, "DescribeStackEvents", [events(MAIN, &[])]);
     assert_said!("half_updated", account.run(&account.deploy(&[])).await?);
@@ -734,5 +739,270 @@ async fn deletion_that_fails_says_how_to_leave_something_behind() -> Result<(), 
         [events(MAIN, &[]), events(MAIN, &happened)],
     );
     assert_said!("failed_deletion", account.run(&account.destroy(&[])).await?);
+    Ok(())
+}
+
+const FIREHOSE: &str = "AWS::KinesisFirehose::DeliveryStream";
+
+/// A creation that fails as it does when Firehose does not know a new role yet.
+const RACED: [Event<'_>; 4] = [
+    (1, MAIN, STACK, "CREATE_IN_PROGRESS", "User Initiated"),
+    (2, "ArchiveStream", FIREHOSE, "CREATE_IN_PROGRESS", ""),
+    (
+        9,
+        "ArchiveStream",
+        FIREHOSE,
+        "CREATE_FAILED",
+        "The security token included in the request is invalid.",
+    ),
+    (20, MAIN, STACK, "ROLLBACK_COMPLETE", ""),
+];
+
+/// Answers for two deployments after each other, of which the first fails in passing.
+fn races(script: &Script, second: &[Event<'_>], status: &str) {
+    creates(script, status, second);
+    let gone = (21, MAIN, STACK, "DELETE_COMPLETE", "");
+    let first: Vec<Event<'_>> = RACED.to_vec();
+    let deleted: Vec<Event<'_>> = first.iter().copied().chain([gone]).collect();
+    let all: Vec<Event<'_>> = deleted.iter().chain(second).copied().collect();
+    let shell = [(0, MAIN, STACK, "REVIEW_IN_PROGRESS", "User Initiated")];
+    script.on(
+        MAIN,
+        "DescribeStackEvents",
+        [
+            events(MAIN, &shell),
+            events(MAIN, &first),
+            // Its history, for the cause; before its deletion; its deletion; before the second try.
+            events(MAIN, &first),
+            events(MAIN, &first),
+            events(MAIN, &deleted),
+            events(MAIN, &deleted),
+            events(MAIN, &all),
+        ],
+    );
+    script.on(MAIN, "DeleteStack", [xml("")]);
+    script.on(
+        MAIN,
+        "DescribeStacks",
+        [
+            missing(),
+            described(MAIN, "ROLLBACK_COMPLETE"),
+            described(MAIN, "ROLLBACK_COMPLETE"),
+            described(MAIN, "DELETE_COMPLETE"),
+            missing(),
+            described(MAIN, status),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn failure_that_passes_is_tried_once_more() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    races(&account.script, &CREATED, "CREATE_COMPLETE");
+    assert_said!("passing_failure", account.run(&account.deploy(&[])).await?);
+    let tried = ["CreateChangeSet", "ExecuteChangeSet"];
+    assert_eq!(
+        account.script.changes(),
+        [&tried[..], &["DeleteStack"], &tried[..]].concat()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn failure_that_does_not_pass_is_not_tried_a_third_time() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    races(&account.script, &RACED, "ROLLBACK_COMPLETE");
+    assert_said!("failure_again", account.run(&account.deploy(&[])).await?);
+    let executed = account.script.changes();
+    let executed = executed.iter().filter(|it| *it == "ExecuteChangeSet");
+    assert_eq!(executed.count(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn bucket_name_that_is_taken_is_said() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let bucket = "AWS::S3::Bucket";
+    creates(
+        &account.script,
+        "ROLLBACK_COMPLETE",
+        &[
+            (1, MAIN, STACK, "CREATE_IN_PROGRESS", "User Initiated"),
+            (2, "ArchiveBucket", bucket, "CREATE_IN_PROGRESS", ""),
+            (
+                3,
+                "ArchiveBucket",
+                bucket,
+                "CREATE_FAILED",
+                "sensors-dev-archive already exists (Service: S3, Status Code: 409)",
+            ),
+            (4, MAIN, STACK, "ROLLBACK_COMPLETE", ""),
+        ],
+    );
+    assert_said!("bucket_taken", account.run(&account.deploy(&[])).await?);
+    Ok(())
+}
+
+/// A stage whose environment runs on a platform.
+fn runs_on(script: &Script, platform: &str) {
+    script.on(MAIN, "DescribeStacks", [described(MAIN, "UPDATE_COMPLETE")]);
+    script.on(
+        MAIN,
+        "ListStackResources",
+        [xml(
+            "<StackResourceSummaries><member><LogicalResourceId>DashboardEnvironment</LogicalResourceId><PhysicalResourceId>e-1</PhysicalResourceId><ResourceType>AWS::ElasticBeanstalk::Environment</ResourceType><ResourceStatus>UPDATE_COMPLETE</ResourceStatus></member></StackResourceSummaries>",
+        )],
+    );
+    script.on(
+        "",
+        "DescribeEnvironments",
+        [xml(&format!(
+            "<Environments><member><EnvironmentName>e-1</EnvironmentName><PlatformArn>{platform}</PlatformArn></member></Environments>"
+        ))],
+    );
+    script.on(MAIN, "CreateChangeSet", [change_set_made()]);
+    let ready = change_set("CREATE_COMPLETE", "AVAILABLE", "", "");
+    script.on(MAIN, "DescribeChangeSet", [ready]);
+}
+
+const NEWER: &str = "arn:aws:elasticbeanstalk:eu-west-1::platform/Go 1/4.10.0";
+
+#[tokio::test]
+async fn newer_platform_set_by_managed_updates_is_kept() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    runs_on(&account.script, NEWER);
+    let said = account.run(&account.deploy(&["--plan"])).await?;
+    let lock = std::fs::read_to_string(account.path("lock.json"))?;
+    assert!(lock.contains(NEWER), "{lock}");
+    let folder = account.folder.path().display().to_string();
+    assert_said!("newer_platform", said.replace(&folder, "FOLDER"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn platform_changes_only_when_it_is_asked_for() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    runs_on(&account.script, PLATFORM);
+    account
+        .script
+        .on("", "ListPlatformVersions", [platforms(NEWER)]);
+    let said = account.run(&account.deploy(&["--plan"])).await?;
+    assert!(said.contains("no change"), "{said}");
+    let said = account
+        .run(&account.deploy(&["--plan", "--update-platform"]))
+        .await?;
+    let lock = std::fs::read_to_string(account.path("lock.json"))?;
+    assert!(lock.contains(NEWER), "{lock}");
+    let folder = account.folder.path().display().to_string();
+    assert_said!("updated_platform", said.replace(&folder, "FOLDER"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn certificate_changes_the_bundle_and_its_absence_changes_it_back() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    runs_on(&account.script, PLATFORM);
+    let bundle = |said: &str| {
+        let keys = said
+            .lines()
+            .filter_map(|line| line.split_once("\"artifact\":\"webui/"));
+        keys.map(|(_, rest)| rest.to_owned()).next()
+    };
+    let plain = account.run(&account.deploy(&["--json", "--plan"])).await?;
+    let certificate = "arn:aws:acm:eu-west-1:123456789012:certificate/1";
+    let arguments = account.deploy(&["--json", "--plan", "--certificate", certificate]);
+    let secure = account.run(&arguments).await?;
+    assert!(bundle(&plain).is_some(), "{plain}");
+    assert_ne!(bundle(&plain), bundle(&secure), "{secure}");
+    let arguments = account.deploy(&["--json", "--plan", "--certificate", ""]);
+    assert_eq!(bundle(&plain), bundle(&account.run(&arguments).await?));
+    Ok(())
+}
+
+#[tokio::test]
+async fn account_without_room_stops_before_anything_is_begun() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let none = xml(r#"{"Quota": {"Value": 0.0}}"#);
+    account.script.on("", "GetServiceQuota", [none]);
+    assert_said!("no_room", account.run(&account.deploy(&[])).await?);
+    assert!(account.script.changes().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn check_without_permission_is_a_warning() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    creates(&account.script, "CREATE_COMPLETE", &CREATED);
+    let denied = error("AccessDeniedException", "not yours");
+    account.script.on("", "GetServiceQuota", [denied]);
+    assert_said!("unknown_room", account.run(&account.deploy(&[])).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn platform_that_is_gone_is_found_before_anything_is_begun() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    account
+        .script
+        .on("", "ListPlatformVersions", [platforms(NEWER)]);
+    assert_said!("platform_gone", account.run(&account.deploy(&[])).await?);
+    assert!(account.script.changes().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn program_of_another_architecture_is_not_uploaded() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    // The first bytes of a program for x86_64.
+    let mut program = b"\x7fELF".to_vec();
+    program.resize(18, 0);
+    program.extend([62, 0]);
+    std::fs::write(account.path("webui"), program)?;
+    assert_said!(
+        "other_architecture",
+        account.run(&account.deploy(&[])).await?
+    );
+    assert!(account.script.changes().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn wrong_flags_are_explained() -> Result<(), Anything> {
+    let account = Account::without_keys().await?;
+    let mut said = String::new();
+    for arguments in [
+        &["deploy", "--stage", "test"][..],
+        &["deploy", "--function", "x"],
+        &["deploy", "--poll", "soon"],
+        &["logs", "--since", "10"],
+        &["logs", "--since", "ten minutes"],
+        &[
+            "simulate",
+            "--stage",
+            "dev",
+            "--devices",
+            "0",
+            "--rate",
+            "1",
+        ],
+        &[
+            "simulate",
+            "--stage",
+            "dev",
+            "--devices",
+            "1",
+            "--rate",
+            "-1",
+        ],
+        &["publish", "hello"],
+    ] {
+        let arguments: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+        said += &format!(
+            "$ {}\n{}\n",
+            arguments.join(" "),
+            account.run(&arguments).await?
+        );
+    }
+    assert_said!("wrong_flags", said);
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use stack::Stage;
 
@@ -62,7 +62,9 @@ impl Script {
                 "<Account>123456789012</Account><Arn>arn:aws:iam::123456789012:user/you</Arn>",
             )],
         );
-        script.on("", "ListPlatformVersions", [xml("<PlatformSummaryList/>")]);
+        script.on("", "ListPlatformVersions", [platforms(PLATFORM)]);
+        // EC2 has its own way to wrap answers: this one lists no networks.
+        script.on("", "DescribeVpcs", [xml("")]);
         Arc::new(script)
     }
 
@@ -97,6 +99,11 @@ impl Script {
         Ok(address)
     }
 
+    fn has(&self, stack: &str, action: &str) -> bool {
+        let key = (stack.to_owned(), action.to_owned());
+        self.answers.lock().expect("no panic").contains_key(&key)
+    }
+
     fn next(&self, stack: &str, action: &str) -> Answer {
         let key = (stack.to_owned(), action.to_owned());
         let mut answers = self.answers.lock().expect("no panic");
@@ -118,8 +125,12 @@ async fn answer(
     State(script): State<Arc<Script>>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    if let Some(target) = headers.get("x-amz-target") {
+        return json(&script, &String::from_utf8_lossy(target.as_bytes()));
+    }
     let body = String::from_utf8_lossy(&body);
     let form: BTreeMap<String, String> = body
         .split('&')
@@ -157,9 +168,28 @@ async fn answer(
     }
 }
 
-/// Every artifact is there, and no bucket outlived anything.
+/// Services whose answers are JSON: the quotas. Five of everything, unless the script says otherwise.
+fn json(script: &Script, target: &str) -> Response {
+    let action = target.rsplit('.').next().unwrap_or_default();
+    match (script.has("", action), action) {
+        (false, "GetServiceQuota") => r#"{"Quota": {"Value": 5.0}}"#.into_response(),
+        _ => match script.next("", action) {
+            Answer::Xml(text) => text.into_response(),
+            Answer::Error(status, code, message) => {
+                let text = format!(r#"{{"__type": "{code}", "message": "{message}"}}"#);
+                (status, text).into_response()
+            }
+        },
+    }
+}
+
+/// Every artifact is there, nothing is beside them, and no bucket outlived anything.
 fn s3(method: &Method, uri: &Uri) -> Response {
+    let is_list = uri
+        .query()
+        .is_some_and(|query| query.contains("list-type=2"));
     match (method, uri.path()) {
+        (&Method::GET, _) if is_list => "<ListBucketResult/>".into_response(),
         (&Method::HEAD, _) => StatusCode::OK.into_response(),
         (&Method::GET, "/") => {
             "<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>".into_response()
@@ -234,6 +264,13 @@ pub(crate) fn described_with(stack: &str, status: &str, more: &str) -> Answer {
 }
 
 pub(crate) const PLATFORM: &str = "arn:aws:elasticbeanstalk:eu-west-1::platform/Go 1/4.9.1";
+
+/// ListPlatformVersions' answer: one that is offered.
+pub(crate) fn platforms(arn: &str) -> Answer {
+    Answer::Xml(format!(
+        "<PlatformSummaryList><member><PlatformArn>{arn}</PlatformArn><PlatformStatus>Ready</PlatformStatus></member></PlatformSummaryList>"
+    ))
+}
 
 /// Parameters of an unchanged deployment, without those that depend on the artifacts.
 fn parameters() -> [(&'static str, String); 4] {

@@ -1,0 +1,117 @@
+//! Artifacts that no kept version refers to: removed once a deployment has succeeded.
+//!
+//! What runs stays, and what ran before it: Beanstalk fetches the bundle whenever it launches an
+//! instance, and a rollback needs the version before. The bucket is versioned, so that what is
+//! removed can still be had back until its lifecycle ends it.
+
+use std::collections::BTreeSet;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+
+use crate::bucket::size;
+use crate::cloud::{Cloud, failed};
+use crate::progress::Voice;
+
+/// Folders that hold artifacts and nothing else.
+const FOLDERS: [&str; 3] = ["function/", "template/", "webui/"];
+
+/// Keys of one call at most, by DeleteObjects.
+const AT_ONCE: usize = 1_000;
+
+/// Removes every artifact that is not kept and was there before this deployment began: a younger one
+/// is somebody else's, who may be about to deploy it.
+pub(crate) async fn remove(
+    cloud: &Cloud,
+    voice: Voice,
+    bucket: &str,
+    kept: &[&str],
+    began: SystemTime,
+) -> anyhow::Result<()> {
+    let kept: BTreeSet<&str> = kept.iter().map(|key| stem(key)).collect();
+    let mut keys = Vec::new();
+    let mut bytes = 0;
+    for folder in FOLDERS {
+        let mut next = None;
+        loop {
+            let page = cloud
+                .s3
+                .list_objects_v2()
+                .bucket(bucket)
+                .prefix(folder)
+                .set_continuation_token(next)
+                .send()
+                .await
+                .map_err(|error| failed("list the artifacts", error))?;
+            for object in page.contents() {
+                let is_old = object
+                    .last_modified()
+                    .and_then(|at| SystemTime::try_from(*at).ok())
+                    .is_some_and(|at| at < began);
+                if let Some(key) = object
+                    .key()
+                    .filter(|key| is_old && !kept.contains(stem(key)))
+                {
+                    keys.push(key.to_owned());
+                    bytes += object
+                        .size()
+                        .and_then(|size| u64::try_from(size).ok())
+                        .unwrap_or(0);
+                }
+            }
+            next = page.next_continuation_token;
+            if next.is_none() {
+                break;
+            }
+        }
+    }
+    for keys in keys.chunks(AT_ONCE) {
+        delete(cloud, bucket, keys).await?;
+    }
+    if !keys.is_empty() {
+        let unit = if keys.len() == 1 {
+            "artifact"
+        } else {
+            "artifacts"
+        };
+        voice.say(format!(
+            "removed {} older {unit} that nothing refers to ({})",
+            keys.len(),
+            size(bytes)
+        ));
+    }
+    voice.tell(&serde_json::json!({ "removedArtifacts": keys }));
+    Ok(())
+}
+
+async fn delete(cloud: &Cloud, bucket: &str, keys: &[String]) -> anyhow::Result<()> {
+    let objects = keys
+        .iter()
+        .map(|key| ObjectIdentifier::builder().key(key).build());
+    let objects = objects
+        .collect::<Result<Vec<_>, _>>()
+        .context("name the artifacts to remove")?;
+    let objects = Delete::builder().set_objects(Some(objects)).quiet(true);
+    let answer = cloud
+        .s3
+        .delete_objects()
+        .bucket(bucket)
+        .delete(objects.build().context("name the artifacts to remove")?)
+        .send()
+        .await
+        .map_err(|error| failed("remove older artifacts", error))?;
+    match answer.errors().first() {
+        None => Ok(()),
+        Some(error) => anyhow::bail!(
+            "{} cannot be removed: {}",
+            error.key().unwrap_or("an artifact"),
+            error.message().unwrap_or("no reason given")
+        ),
+    }
+}
+
+/// Folder and hash: what belongs to an artifact and lies beside it has the same.
+fn stem(key: &str) -> &str {
+    key.split('.').next().unwrap_or(key)
+}

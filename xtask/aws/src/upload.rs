@@ -1,0 +1,220 @@
+//! Artifacts into the bucket: each once, in parts, with a checksum that S3 verifies.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context;
+use aws_sdk_s3::operation::head_object::HeadObjectError;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::artifacts::Artifact;
+use crate::bucket::size;
+use crate::cloud::{Cloud, failed};
+use crate::progress::Voice;
+
+/// Larger objects are uploaded in parts of this size, the smallest that S3 takes: a broken connection
+/// costs one part, and the bar moves.
+const PART: usize = 5 << 20;
+
+/// Parts of one object under way at once.
+const AT_ONCE: usize = 4;
+
+/// Uploads what is not there; returns for each artifact whether it was uploaded.
+///
+/// A key holds its contents' hash, so what is there is what would be uploaded.
+pub(crate) async fn all(
+    cloud: &Cloud,
+    voice: Voice,
+    bucket: &str,
+    artifacts: &[Artifact],
+) -> anyhow::Result<Vec<bool>> {
+    let there = try_join_all(artifacts.iter().map(|it| is_there(cloud, bucket, &it.key))).await?;
+    let missing = || artifacts.iter().zip(&there).filter(|(_, there)| !**there);
+    let total: usize = missing().map(|(it, _)| it.contents.len()).sum();
+    let gauge = Gauge::new(voice, total as u64);
+    let uploads = missing().map(|(artifact, _)| one(cloud, &gauge, bucket, artifact));
+    let done = try_join_all(uploads).await;
+    gauge.end();
+    done?;
+    Ok(there.into_iter().map(|there| !there).collect())
+}
+
+async fn is_there(cloud: &Cloud, bucket: &str, key: &str) -> anyhow::Result<bool> {
+    let there = cloud.s3.head_object().bucket(bucket).key(key).send().await;
+    match there {
+        Ok(_) => Ok(true),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(HeadObjectError::is_not_found) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(failed("look whether the artifact is there", error))
+            .with_context(|| format!("s3://{bucket}/{key}")),
+    }
+}
+
+async fn one(
+    cloud: &Cloud,
+    gauge: &Gauge,
+    bucket: &str,
+    artifact: &Artifact,
+) -> anyhow::Result<()> {
+    let Artifact { key, contents, .. } = artifact;
+    let done = if contents.len() <= PART {
+        whole(cloud, bucket, key, contents).await
+    } else {
+        in_parts(cloud, gauge, bucket, key, contents).await
+    };
+    done.with_context(|| format!("s3://{bucket}/{key}"))?;
+    if contents.len() <= PART {
+        gauge.add(contents.len());
+    }
+    Ok(())
+}
+
+async fn whole(cloud: &Cloud, bucket: &str, key: &str, contents: &[u8]) -> anyhow::Result<()> {
+    cloud
+        .s3
+        .put_object()
+        .bucket(bucket)
+        .key(key)
+        .checksum_algorithm(ChecksumAlgorithm::Sha256)
+        .body(ByteStream::from(contents.to_vec()))
+        .send()
+        .await
+        .map_err(|error| failed("upload the artifact", error))?;
+    Ok(())
+}
+
+async fn in_parts(
+    cloud: &Cloud,
+    gauge: &Gauge,
+    bucket: &str,
+    key: &str,
+    contents: &[u8],
+) -> anyhow::Result<()> {
+    let begun = cloud
+        .s3
+        .create_multipart_upload()
+        .bucket(bucket)
+        .key(key)
+        .checksum_algorithm(ChecksumAlgorithm::Sha256)
+        .send()
+        .await
+        .map_err(|error| failed("begin the upload", error))?;
+    let id = begun.upload_id.context("S3 gave the upload no ID")?;
+    let parts = (1_i32..)
+        .zip(contents.chunks(PART))
+        .map(|(number, contents)| {
+            let id = &id;
+            async move {
+                let uploaded = part(cloud, bucket, key, id, number, contents).await?;
+                gauge.add(contents.len());
+                gauge.say(key, contents.len());
+                anyhow::Ok(uploaded)
+            }
+        });
+    let parts: Vec<CompletedPart> = stream::iter(parts).buffered(AT_ONCE).try_collect().await?;
+    let parts = CompletedMultipartUpload::builder().set_parts(Some(parts));
+    cloud
+        .s3
+        .complete_multipart_upload()
+        .bucket(bucket)
+        .key(key)
+        .upload_id(id)
+        .multipart_upload(parts.build())
+        .send()
+        .await
+        .map_err(|error| failed("end the upload", error))?;
+    Ok(())
+}
+
+async fn part(
+    cloud: &Cloud,
+    bucket: &str,
+    key: &str,
+    id: &str,
+    number: i32,
+    contents: &[u8],
+) -> anyhow::Result<CompletedPart> {
+    let uploaded = cloud
+        .s3
+        .upload_part()
+        .bucket(bucket)
+        .key(key)
+        .upload_id(id)
+        .part_number(number)
+        .checksum_algorithm(ChecksumAlgorithm::Sha256)
+        .body(ByteStream::from(contents.to_vec()))
+        .send()
+        .await
+        // The parts that are there are removed by the bucket's lifecycle rule.
+        .map_err(|error| failed("upload a part of the artifact", error))?;
+    Ok(CompletedPart::builder()
+        .part_number(number)
+        .set_e_tag(uploaded.e_tag)
+        .set_checksum_sha256(uploaded.checksum_sha256)
+        .build())
+}
+
+/// How far all uploads together are: a bar on a terminal, plain lines elsewhere.
+struct Gauge {
+    voice: Voice,
+    bar: Option<ProgressBar>,
+    total: u64,
+    done: AtomicU64,
+}
+
+impl Gauge {
+    fn new(voice: Voice, total: u64) -> Gauge {
+        let is_shown = voice == Voice::Live && total > 0 && std::io::stderr().is_terminal();
+        let style = "  uploading {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        let bar = is_shown.then(|| {
+            let bar = ProgressBar::new(total);
+            // The words are ours; should they not be understood, the usual bar is as good.
+            if let Ok(style) = ProgressStyle::with_template(style) {
+                bar.set_style(style);
+            }
+            bar.tick();
+            bar
+        });
+        Gauge {
+            voice,
+            bar,
+            total,
+            done: AtomicU64::new(0),
+        }
+    }
+
+    fn add(&self, bytes: usize) {
+        self.done.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(bar) = &self.bar {
+            bar.inc(bytes as u64);
+        }
+    }
+
+    /// Says how far it is where there is no bar.
+    fn say(&self, key: &str, bytes: usize) {
+        if self.bar.is_none() {
+            let done = self.done.load(Ordering::Relaxed);
+            self.voice.say(format!(
+                "  uploaded {} of {key}; {} of {} in all",
+                size(bytes as u64),
+                size(done),
+                size(self.total)
+            ));
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
