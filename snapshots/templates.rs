@@ -229,6 +229,154 @@ fn every_statement_that_is_taken_away_is_missed() {
 }
 
 #[test]
+fn every_action_that_is_taken_away_is_missed() {
+    // As above, and what is allowed beyond need: CloudWatch Logs' agent asks for groups only to list them.
+    const NOT_KNOWN_TO_BE_NEEDED: &[&str] = &[
+        "s3:GetBucketLocation",
+        "s3:GetObject",
+        "s3:GetObjectVersion",
+        "s3:ListBucket",
+        "s3:PutObject",
+        "logs:DescribeLogGroups",
+    ];
+    for (stage, template) in main_templates() {
+        for place in statements(&template) {
+            let Place {
+                logical_id,
+                pointer,
+            } = &place;
+            let is_role = template["Resources"][logical_id]["Type"] == "AWS::IAM::Role";
+            let actions = template.pointer(&format!("{pointer}/Action"));
+            let actions = actions.and_then(Json::as_array).map_or(0, Vec::len);
+            let denies = template.pointer(&format!("{pointer}/Effect")) == Some(&"Deny".into());
+            // What a device, a person or the account itself may do follows from no setting.
+            let follows = is_role || calls_of_services(&template, pointer);
+            if denies || !follows {
+                continue;
+            }
+            for index in 0..actions {
+                let mut changed = template.clone();
+                let list = changed.pointer_mut(&format!("{pointer}/Action"));
+                let list = list.and_then(Json::as_array_mut).expect("is a list");
+                let action = list.remove(index);
+                let action = action.as_str().expect("an action is text");
+                if list.is_empty() {
+                    list.push("none:Nothing".into());
+                }
+                if logical_id == "WebInstanceRole" && NOT_KNOWN_TO_BE_NEEDED.contains(&action) {
+                    continue;
+                }
+                let problems = stack::permission_problems(&changed.to_string());
+                let named = |problem: &cfn::Problem| {
+                    let text = problem.to_string();
+                    text.contains(logical_id.as_str())
+                        || text.contains(logical_id.trim_end_matches("Policy"))
+                };
+                assert!(
+                    problems.iter().any(named),
+                    "{stage}: nobody misses {action} of {logical_id}, only: {problems:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_action_too_many_is_noticed() {
+    // Two that nothing needs, one of a service that most roles use and one that no role does.
+    for (stage, template) in main_templates() {
+        for Place {
+            logical_id,
+            pointer,
+        } in statements(&template)
+        {
+            let denies = template.pointer(&format!("{pointer}/Effect")) == Some(&"Deny".into());
+            let is_role = template["Resources"][&logical_id]["Type"] == "AWS::IAM::Role";
+            if denies || !(is_role || calls_of_services(&template, &pointer)) {
+                continue;
+            }
+            for action in ["s3:DeleteObject", "dynamodb:Scan"] {
+                let mut changed = template.clone();
+                let list = changed.pointer_mut(&format!("{pointer}/Action"));
+                let list = list.and_then(Json::as_array_mut).expect("is a list");
+                list.push(action.into());
+                let problems = stack::permission_problems(&changed.to_string());
+                let named = |problem: &cfn::Problem| {
+                    let text = problem.to_string();
+                    text.contains(&logical_id) && text.contains(action)
+                };
+                assert!(
+                    problems.iter().any(named),
+                    "{stage}: {logical_id} may {action} ({pointer}), and nobody says so: {problems:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A policy statement of a template.
+struct Place {
+    logical_id: String,
+    pointer: String,
+}
+
+/// The statements of all policies that the template's settings can be held against; a device's policy
+/// follows from what devices do.
+fn statements(template: &Json) -> Vec<Place> {
+    fn find(pointer: &str, value: &Json, found: &mut Vec<String>) {
+        match value {
+            Json::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    find(&format!("{pointer}/{index}"), item, found);
+                }
+            }
+            Json::Object(members) => {
+                if members.contains_key("Effect") && members.contains_key("Action") {
+                    found.push(pointer.to_owned());
+                }
+                for (name, member) in members {
+                    find(&format!("{pointer}/{name}"), member, found);
+                }
+            }
+            _ => {}
+        }
+    }
+    let resources = template["Resources"].as_object().expect("has resources");
+    let resources = resources
+        .iter()
+        .filter(|(_, resource)| resource["Type"] != "AWS::IoT::Policy");
+    let mut places = Vec::new();
+    for (logical_id, resource) in resources {
+        let mut found = Vec::new();
+        find(&format!("/Resources/{logical_id}"), resource, &mut found);
+        places.extend(found.into_iter().map(|pointer| Place {
+            logical_id: logical_id.clone(),
+            pointer,
+        }));
+    }
+    assert!(places.len() > 20, "few statements are found");
+    places
+}
+
+/// Whether a statement is about what AWS's services may do.
+fn calls_of_services(template: &Json, pointer: &str) -> bool {
+    let principal = template.pointer(&format!("{pointer}/Principal"));
+    principal.is_some_and(|principal| principal.get("Service").is_some())
+}
+
+fn main_templates() -> Vec<(Stage, Json)> {
+    Stage::ALL
+        .into_iter()
+        .map(|stage| {
+            let stacks = synth(stage);
+            let main = stacks.iter().find(|it| it.name == stack::stack_name(stage));
+            let template = &main.expect("the main stack is emitted").template;
+            (stage, serde_json::from_str(template).expect("is JSON"))
+        })
+        .collect()
+}
+
+#[test]
 fn timeouts_are_in_order_in_the_template() {
     for stage in Stage::ALL {
         let resolved = main_stack(stage);

@@ -315,6 +315,24 @@ impl Template {
             .map(|defined| &mut defined.attributes)
     }
 
+    /// The logical IDs that are defined so far, in order.
+    pub fn logical_ids(&self) -> impl Iterator<Item = &'static str> {
+        self.resources.keys().copied()
+    }
+
+    /// Adds to a resource's metadata, for people and tools; a resource that is not there is a problem.
+    pub fn annotate(&mut self, logical_id: &str, name: &'static str, value: Json) {
+        match self.resources.get_mut(logical_id) {
+            Some(defined) => {
+                defined.attributes.metadata.insert(name, value);
+            }
+            None => self.problems.push(Problem::of(
+                logical_id,
+                format!("gets metadata `{name}`, but is not defined in this template"),
+            )),
+        }
+    }
+
     /// A resource's properties; `None` when the handle is another template's.
     pub fn properties_mut<R: Resource>(&mut self, handle: Handle<R>) -> Option<&mut R> {
         self.resources

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use cfn::Problem;
+
 /// A deployment of its own: its stacks are named after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
@@ -26,6 +28,7 @@ impl Stage {
                 network: Network {
                     allowed_cidrs: &["0.0.0.0/0"],
                     nat_gateways: false,
+                    flow_logs: false,
                 },
                 stream: Stream {
                     mode: StreamMode::Provisioned { shards: 1 },
@@ -51,6 +54,7 @@ impl Stage {
                     min_instances: 1,
                     max_instances: 2,
                     public_instances: true,
+                    transport: Transport::HttpsOrPlainHttp,
                 },
             },
             Stage::Prod => Config {
@@ -60,6 +64,7 @@ impl Stage {
                 network: Network {
                     allowed_cidrs: &["0.0.0.0/0"],
                     nat_gateways: true,
+                    flow_logs: true,
                 },
                 stream: Stream {
                     mode: StreamMode::OnDemand,
@@ -85,6 +90,7 @@ impl Stage {
                     min_instances: 2,
                     max_instances: 4,
                     public_instances: false,
+                    transport: Transport::Https,
                 },
             },
         }
@@ -132,6 +138,32 @@ pub struct Config {
     pub processing: Processing,
     /// Web UI.
     pub dashboard: Dashboard,
+}
+
+impl Config {
+    /// Choices that do not go together.
+    ///
+    /// Plain HTTP to everybody is refused in `prod`, unless the configuration says so in so many words.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let everybody = self
+            .network
+            .allowed_cidrs
+            .iter()
+            .find(|cidr| cidr.ends_with("/0"));
+        if let (Stage::Prod, Transport::HttpsOrPlainHttp, Some(cidr)) =
+            (self.stage, self.dashboard.transport, everybody)
+        {
+            problems.push(Problem::of(
+                "DashboardEnvironment",
+                format!(
+                    "stage {} would answer {cidr} over plain HTTP where no certificate is given: set `transport` to `Transport::Https`, narrow `allowed_cidrs`, or say `Transport::PublicPlainHttpIsAccepted`",
+                    self.stage
+                ),
+            ));
+        }
+        problems
+    }
 }
 
 /// A processor architecture; build target, function and instance types follow from it.
@@ -188,6 +220,8 @@ pub struct Network {
     /// Whether the private subnets reach the internet, through one NAT gateway in each zone
     /// (about USD 33 a month each).
     pub nat_gateways: bool,
+    /// Whether every connection in the VPC is written down, in CloudWatch Logs.
+    pub flow_logs: bool,
 }
 
 /// Capacity and retention of the stream.
@@ -256,6 +290,21 @@ pub struct Dashboard {
     /// Whether they stand in public subnets with addresses of their own, which spares the NAT
     /// gateways; security groups admit the balancer alone either way.
     pub public_instances: bool,
+    /// How browsers reach it.
+    pub transport: Transport,
+}
+
+/// How browsers reach the dashboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTPS alone: whoever deploys must give a certificate, and plain HTTP is redirected.
+    Https,
+    /// The same where a certificate is given, and plain HTTP where none is. Anybody on the way reads
+    /// what is shown then: for trying out.
+    HttpsOrPlainHttp,
+    /// As [`Transport::HttpsOrPlainHttp`], and whoever wrote this knows that everybody may come over
+    /// plain HTTP in a stage that is used in earnest.
+    PublicPlainHttpIsAccepted,
 }
 
 /// Size of the web UI's instances; the family follows from the architecture.
@@ -285,6 +334,27 @@ impl InstanceTypes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prod_is_not_public_over_plain_http_unless_it_says_so() {
+        let with = |transport, allowed_cidrs| {
+            let mut config = Stage::Prod.config();
+            config.dashboard.transport = transport;
+            config.network.allowed_cidrs = allowed_cidrs;
+            config.problems().len()
+        };
+        let (everybody, some): (&[&str], &[&str]) = (&["0.0.0.0/0"], &["192.0.2.0/24"]);
+        assert_eq!(with(Transport::HttpsOrPlainHttp, everybody), 1);
+        assert_eq!(with(Transport::HttpsOrPlainHttp, &["::/0"]), 1);
+        assert_eq!(with(Transport::HttpsOrPlainHttp, some), 0);
+        assert_eq!(with(Transport::Https, everybody), 0);
+        assert_eq!(with(Transport::PublicPlainHttpIsAccepted, everybody), 0);
+        assert!(
+            Stage::ALL
+                .iter()
+                .all(|stage| stage.config().problems().is_empty())
+        );
+    }
 
     #[test]
     fn stages_are_read_as_they_are_written() {

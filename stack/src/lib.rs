@@ -8,6 +8,7 @@
 //! [`network`], [`ingest`], [`archive`], [`cache`], [`processing`], [`dashboard`], [`alarms`]; and
 //! [`artifacts`], the stack that comes first. [`state`] says what is lost with a resource.
 
+mod accepted;
 pub mod alarms;
 pub mod archive;
 pub mod artifacts;
@@ -38,8 +39,15 @@ pub struct Synthesized {
 }
 
 /// Emits both stacks of a stage, in the order of their deployment.
+///
+/// # Errors
+/// Everything that is wrong with the configuration, a value, or a permission.
 pub fn synth(stage: Stage) -> Result<Vec<Synthesized>, Problems> {
     let config = stage.config();
+    let problems = config.problems();
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
     let stacks = [
         (artifacts_stack_name(stage), artifacts_template(stage)),
         (stack_name(stage), template(&config)),
@@ -99,6 +107,7 @@ fn artifacts_template(stage: Stage) -> Template {
         "Sensors, stage {stage}: artifacts of the deployment"
     ));
     artifacts::define(&mut template);
+    accepted::annotate(&mut template);
     template
 }
 
@@ -108,11 +117,12 @@ pub fn template(config: &Config) -> Template {
         "Sensors, stage {}: MQTT to dashboard, and the archive",
         config.stage
     ));
-    let parameters = parameters::define(&mut template);
+    let parameters = parameters::define(&mut template, config.dashboard.transport);
     let network = network::define(
         &mut template,
         &network::Props {
             config: &config.network,
+            log_retention: config.log_retention,
         },
     );
     let cache = cache::define(
@@ -173,5 +183,6 @@ pub fn template(config: &Config) -> Template {
             parameters: &parameters,
         },
     );
+    accepted::annotate(&mut template);
     template
 }

@@ -1,10 +1,12 @@
 //! VPC, subnets, routes, and who may reach whom.
 
-use cfn::intrinsic::{availability_zones, select};
-use cfn::resources::ec2::{self, security_group};
+use cfn::intrinsic::{Sub, availability_zones, pseudo, select};
+use cfn::policy::{Condition, Document, Statement};
+use cfn::resources::ec2::{self, flow_log, security_group};
+use cfn::resources::{iam, logs};
 use cfn::{Handle, ResourceAttributes, Tag, Template, Value};
 
-use crate::config;
+use crate::config::{self, LogRetention};
 
 /// Port of HTTP, on the balancer and on the instances' nginx.
 const HTTP: i64 = 80;
@@ -22,6 +24,8 @@ const ANYWHERE: &str = "0.0.0.0/0";
 pub struct Props<'a> {
     /// The stage's choices.
     pub config: &'a config::Network,
+    /// How long flow logs are kept, where there are any.
+    pub log_retention: LogRetention,
 }
 
 /// What others may need.
@@ -134,6 +138,9 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Network {
         cache,
         CACHE_PORT,
     );
+    if props.config.flow_logs {
+        flow_logs(template, vpc, props.log_retention);
+    }
     Network {
         vpc,
         public_subnets,
@@ -302,6 +309,64 @@ fn private_routes(
         internet.extend([names.route, names.association]);
     }
     internet
+}
+
+/// Writes down who talked to whom, and what was refused.
+fn flow_logs(template: &mut Template, vpc: Handle<ec2::Vpc>, retention: LogRetention) {
+    let group = template.define(
+        "FlowLogs",
+        logs::LogGroup {
+            retention_in_days: Some(retention.days().into()),
+            ..Default::default()
+        },
+    );
+    let role = template.define(
+        "FlowLogsRole",
+        iam::Role {
+            description: Some("EC2 writes down who talks to whom in the VPC".into()),
+            ..iam::Role::new(Document::trust(
+                "vpc-flow-logs.amazonaws.com",
+                &[Condition::source_account()],
+            ))
+        },
+    );
+    // "IAM role for publishing flow logs to CloudWatch Logs" of the VPC user guide; the group is there,
+    // so nobody needs to make one.
+    let actions = [
+        "logs:CreateLogStream",
+        "logs:DescribeLogStreams",
+        "logs:PutLogEvents",
+    ];
+    template.grant(
+        role,
+        "FlowLogsWrite",
+        Statement::allow(actions, [group.arn()]),
+    );
+    // Describing groups knows no single group.
+    let groups = Sub::new()
+        .text("arn:")
+        .value(pseudo::partition())
+        .text(":logs:")
+        .value(pseudo::region())
+        .text(":")
+        .value(pseudo::account_id())
+        .text(":log-group:*")
+        .build();
+    template.grant(
+        role,
+        "FlowLogsFind",
+        Statement::allow(["logs:DescribeLogGroups"], [groups]),
+    );
+    template.define(
+        "VpcFlowLog",
+        ec2::FlowLog {
+            deliver_logs_permission_arn: Some(role.arn().into()),
+            log_group_name: Some(group.reference().into()),
+            tags: Some(named("VpcFlowLog")),
+            traffic_type: Some(flow_log::TrafficType::All.into()),
+            ..ec2::FlowLog::new(vpc.reference(), flow_log::ResourceType::Vpc)
+        },
+    );
 }
 
 fn group<const N: usize>(

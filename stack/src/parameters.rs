@@ -4,6 +4,8 @@
 use cfn::resources::{elasticbeanstalk, s3};
 use cfn::{Condition, ConditionExpression, Parameter, ParameterProps, Template};
 
+use crate::config::Transport;
+
 /// Bucket of the artifacts stack.
 pub const ARTIFACTS_BUCKET: &str = "ArtifactsBucket";
 /// Key of the function's zip: its content's hash is in it.
@@ -14,10 +16,11 @@ pub const BUNDLE_KEY: &str = "BundleKey";
 pub const PLATFORM_ARN: &str = "PlatformArn";
 /// Address that alarms are mailed to; empty for none.
 pub const ALARM_EMAIL: &str = "AlarmEmail";
-/// ARN of the balancer's certificate; empty for plain HTTP.
+/// ARN of the balancer's certificate; empty for plain HTTP, where the stage allows that.
 pub const CERTIFICATE_ARN: &str = "CertificateArn";
 
-/// Parameters that have no default: whoever deploys must give them.
+/// Parameters that have no default in any stage: whoever deploys must give them. A stage that takes
+/// HTTPS alone has no default for [`CERTIFICATE_ARN`] either.
 pub const REQUIRED: &[&str] = &[ARTIFACTS_BUCKET, FUNCTION_KEY, BUNDLE_KEY, PLATFORM_ARN];
 
 /// The declared parameters.
@@ -41,7 +44,7 @@ pub struct Parameters {
 }
 
 /// Declares the parameters.
-pub fn define(template: &mut Template) -> Parameters {
+pub fn define(template: &mut Template, transport: Transport) -> Parameters {
     let required = |description: &str| ParameterProps {
         description: Some(description.to_owned()),
         ..ParameterProps::default()
@@ -72,14 +75,19 @@ pub fn define(template: &mut Template) -> Parameters {
         ),
     );
     let has_alarm_email = template.condition("HasAlarmEmail", given(alarm_email));
-    let certificate_arn = template.parameter::<String>(
-        CERTIFICATE_ARN,
-        optional(
+    let certificate = match transport {
+        Transport::Https => ParameterProps {
+            allowed_pattern: Some("^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/.+$"),
+            constraint_description: Some("the ARN of a certificate in AWS Certificate Manager"),
+            ..required("ARN of the certificate for HTTPS")
+        },
+        Transport::HttpsOrPlainHttp | Transport::PublicPlainHttpIsAccepted => optional(
             "ARN of the certificate for HTTPS, empty for plain HTTP",
             "^$|^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/.+$",
             "the ARN of a certificate in AWS Certificate Manager, or empty",
         ),
-    );
+    };
+    let certificate_arn = template.parameter::<String>(CERTIFICATE_ARN, certificate);
     let has_certificate = template.condition("HasCertificate", given(certificate_arn));
     Parameters {
         artifacts_bucket,

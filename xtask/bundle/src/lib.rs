@@ -141,6 +141,8 @@ mod tests {
     fn redirect_is_only_in_a_bundle_with_https() {
         assert!(!all(PLAIN).contains("301"));
         assert!(all(SECURE).contains("return 301 https://"));
+        assert!(!all(PLAIN).contains("Strict-Transport-Security"));
+        assert!(all(SECURE).contains("Strict-Transport-Security"));
     }
 
     #[test]

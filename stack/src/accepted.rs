@@ -1,0 +1,67 @@
+//! Findings of outside judges that are accepted, each with its reason, in the templates' metadata.
+//!
+//! The judges read them there, so that whoever has the template has the reasons; a finding that is not
+//! here fails `cargo xtask test`, and so does a reason for a finding that nobody has any more.
+
+use cfn::Template;
+use serde_json::json;
+
+/// A finding of checkov: its identifier, the resources that have it, why it is accepted.
+struct Accepted {
+    check: &'static str,
+    resources: &'static [&'static str],
+    reason: &'static str,
+}
+
+const ACCEPTED: &[Accepted] = &[
+    Accepted {
+        check: "CKV_AWS_18",
+        resources: &["ArtifactsBucket", "ArchiveBucket", "FailureBucket"],
+        reason: "no access log: nobody but this account reads the bucket, and CloudTrail data events say who did, where they are wanted",
+    },
+    Accepted {
+        check: "CKV_AWS_111",
+        resources: &["FunctionRole"],
+        reason: "network interfaces: the calls have no resource-level permission that Lambda accepts",
+    },
+    Accepted {
+        check: "CKV_AWS_115",
+        resources: &["Function"],
+        reason: "no reserved concurrency: shards times parallelization factor bound it already",
+    },
+    Accepted {
+        check: "CKV_AWS_116",
+        resources: &["Function"],
+        reason: "no dead letter queue: it is for asynchronous calls; the event source mapping keeps what fails in the failure bucket",
+    },
+    Accepted {
+        check: "CKV_AWS_158",
+        resources: &["ArchiveErrors", "FlowLogs", "FunctionLogs", "RuleErrors"],
+        reason: "encrypted by the key that CloudWatch owns: what they hold beside topics and errors is in the archive, too",
+    },
+    Accepted {
+        check: "CKV_AWS_173",
+        resources: &["Function"],
+        reason: "the variables hold names and an address, no secret; Lambda encrypts them by its own key",
+    },
+    Accepted {
+        check: "CKV_AWS_260",
+        resources: &["BalancerSecurityGroup"],
+        reason: "port 80 is open to the allowed ranges of the stage: it redirects to HTTPS where a certificate is given",
+    },
+];
+
+/// Writes the reasons into the metadata of the resources that the template has.
+pub(crate) fn annotate(template: &mut Template) {
+    let ids: Vec<&'static str> = template.logical_ids().collect();
+    for id in ids {
+        let skip: Vec<_> = ACCEPTED
+            .iter()
+            .filter(|accepted| accepted.resources.contains(&id))
+            .map(|accepted| json!({ "id": accepted.check, "comment": accepted.reason }))
+            .collect();
+        if !skip.is_empty() {
+            template.annotate(id, "checkov", json!({ "skip": skip }));
+        }
+    }
+}
