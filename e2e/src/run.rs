@@ -49,6 +49,8 @@ pub struct Settings<'a> {
     pub template: Option<&'a Json>,
     /// Address for MQTT.
     pub mqtt: &'a str,
+    /// More flags of the program.
+    pub arguments: Vec<String>,
 }
 
 impl<'a> Settings<'a> {
@@ -58,6 +60,7 @@ impl<'a> Settings<'a> {
             programs,
             template: None,
             mqtt: "127.0.0.1:0",
+            arguments: Vec::new(),
         }
     }
 
@@ -201,6 +204,7 @@ impl Process {
             programs,
             template,
             mqtt,
+            arguments,
         } = settings;
         let folder = tempfile::tempdir().context("make a folder for the run")?;
         let template = match template {
@@ -222,7 +226,8 @@ impl Process {
             .arg(&programs.bundle)
             .arg("--data")
             .arg(folder.path().join("data"))
-            .args(["--mqtt", mqtt, "--dashboard", "127.0.0.1:0", "--json"]);
+            .args(["--mqtt", mqtt, "--dashboard", "127.0.0.1:0", "--json"])
+            .args(arguments);
         for parameter in &programs.parameters {
             command.args(["--parameter", parameter]);
         }

@@ -22,6 +22,13 @@ pub(crate) struct Arguments {
     /// Address for MQTT; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
     mqtt: String,
+    /// Address for MQTT with TLS, for devices with certificates
+    #[arg(long, value_name = "ADDR")]
+    mqtts: Option<String>,
+    /// What shall go wrong, such as function:crash@5%, cache:restart@30s, cache:wipe@30s,
+    /// stream:throttle@10s..20s or record:duplicate@1%; may be repeated
+    #[arg(long, value_name = "PART:WHAT")]
+    fault: Vec<String>,
     /// Address for the dashboard; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     dashboard: String,
@@ -49,6 +56,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         stage,
         template,
         mqtt,
+        mqtts,
+        fault,
         dashboard,
         control,
         redis,
@@ -86,6 +95,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         pass("--parameter", parameter.into());
     }
     pass("--mqtt", mqtt.into());
+    if let Some(mqtts) = mqtts {
+        pass("--mqtts", mqtts.into());
+    }
+    for fault in fault {
+        pass("--fault", fault.into());
+    }
     pass("--dashboard", dashboard.into());
     pass("--control", control.into());
     pass("--data", data.into());

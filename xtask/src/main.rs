@@ -9,12 +9,14 @@
 
 mod aws;
 mod codegen;
+mod device;
 mod local;
 mod program;
 mod publish;
 mod review;
 mod rule;
 mod simulate;
+mod soak;
 mod style;
 mod synth;
 mod test;
@@ -48,6 +50,10 @@ enum Command {
     Publish(publish::Arguments),
     /// Send what a fleet of simulated sensors says
     Simulate(simulate::Arguments),
+    /// Devices that sign in to the local run with a certificate
+    Device(device::Arguments),
+    /// Publish for a while, make everything fail now and then, and prove that nothing is lost
+    Soak(soak::Arguments),
     /// Show what a topic rule emits for a message
     Rule(rule::Arguments),
     /// Build and deploy a stage
@@ -104,6 +110,8 @@ fn main() -> Exit {
         Command::Local(arguments) => local::run(arguments),
         Command::Publish(arguments) => publish::run(arguments),
         Command::Simulate(arguments) => simulate::run(arguments),
+        Command::Device(arguments) => device::run(arguments),
+        Command::Soak(arguments) => soak::run(arguments),
         Command::Rule(arguments) => rule::run(arguments),
         Command::Deploy(arguments) => aws::deploy(&arguments),
         Command::Destroy(_)

@@ -5,7 +5,7 @@
 //! checks by programs that we did not write.
 
 mod judges;
-mod pipeline;
+pub(crate) mod pipeline;
 
 use std::path::Path;
 use std::process::Command;

@@ -2,6 +2,7 @@
 //! paths are handed over in one file, so that a single test can be run again by hand.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::json;
@@ -11,7 +12,7 @@ use super::{Setting, succeed};
 use crate::{local, program, tools, workspace};
 
 /// Names the file with the paths. The `e2e` package reads it.
-const PROGRAMS: &str = "E2E_PROGRAMS";
+pub(crate) const PROGRAMS: &str = "E2E_PROGRAMS";
 
 pub(super) fn run(setting: &Setting) -> anyhow::Result<()> {
     tools::redis()?;
@@ -21,6 +22,23 @@ pub(super) fn run(setting: &Setting) -> anyhow::Result<()> {
     let browser = tools::browser()?;
     tools::node_modules(&setting.root.join("e2e/browser"))?;
 
+    let programs = programs(&node, &browser)?;
+    eprintln!(
+        "one test again: {PROGRAMS}={} cargo test -p e2e NAME",
+        programs.display()
+    );
+    succeed(
+        program::cargo()
+            .args(["test", "--package", "e2e", "--locked", "--no-fail-fast"])
+            .args(setting.rest)
+            .env(PROGRAMS, &programs)
+            .env("PATH", tools::path()?),
+        setting,
+    )
+}
+
+/// Builds the programs under test; the file that names them all.
+pub(crate) fn programs(node: &Path, browser: &Path) -> anyhow::Result<PathBuf> {
     let function = program::build(program::FUNCTION)?;
     let webui = program::build(program::WEBUI)?;
     let local = program::build(program::LOCAL)?;
@@ -44,16 +62,5 @@ pub(super) fn run(setting: &Setting) -> anyhow::Result<()> {
     });
     fs::write(&programs, paths.to_string())
         .with_context(|| format!("write {}", programs.display()))?;
-    eprintln!(
-        "one test again: {PROGRAMS}={} cargo test -p e2e NAME",
-        programs.display()
-    );
-    succeed(
-        program::cargo()
-            .args(["test", "--package", "e2e", "--locked", "--no-fail-fast"])
-            .args(setting.rest)
-            .env(PROGRAMS, &programs)
-            .env("PATH", tools::path()?),
-        setting,
-    )
+    Ok(programs)
 }

@@ -1,0 +1,44 @@
+//! `cargo xtask soak`: the pipeline under faults, and proof that every message is accounted for.
+//!
+//! The proof is the end-to-end test of the same name, for longer.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::test::pipeline;
+use crate::{Exit, program, tools};
+
+/// How long the test publishes. The `e2e` package reads it.
+const SECONDS: &str = "SOAK_SECONDS";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// How long the fleet publishes
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    minutes: u64,
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let seconds = arguments.minutes.checked_mul(60);
+    let seconds = seconds.context("--minutes: too many")?;
+    if seconds == 0 {
+        bail!("--minutes: got 0, expected at least 1");
+    }
+    tools::redis()?;
+    // No browser takes part.
+    let programs = pipeline::programs(Path::new(""), Path::new(""))?;
+    let status = program::cargo()
+        .args(["test", "--package", "e2e", "--locked", "--test", "soak"])
+        .args(["--", "--nocapture"])
+        .env(pipeline::PROGRAMS, programs)
+        .env(SECONDS, seconds.to_string())
+        .env("PATH", tools::path()?)
+        .status()
+        .context("run cargo")?;
+    Ok(match status.success() {
+        true => Exit::Done,
+        false => Exit::Failed,
+    })
+}
