@@ -7,4 +7,5 @@ mod creation;
 mod deletion;
 mod door;
 mod persistence;
+mod running;
 mod update;

@@ -27,19 +27,31 @@ pub(crate) struct Rig {
     pub(crate) buckets: Arc<Memory>,
     folder: Arc<tempfile::TempDir>,
     faults: Vec<String>,
+    run: bool,
 }
 
 impl Rig {
+    /// A cloud that is only there to be asked.
     pub(crate) async fn new(faults: &[&str]) -> Rig {
+        Rig::start(faults, false).await
+    }
+
+    /// A cloud that runs what is deployed.
+    pub(crate) async fn running() -> Rig {
+        Rig::start(&[], true).await
+    }
+
+    async fn start(faults: &[&str], run: bool) -> Rig {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let faults: Vec<String> = faults.iter().map(|it| (*it).to_owned()).collect();
         let buckets = Arc::new(Memory::default());
-        let cloud = start(folder.path(), &faults, &buckets).await;
+        let cloud = start(folder.path(), &faults, &buckets, run).await;
         Rig {
             cloud,
             buckets,
             folder,
             faults,
+            run,
         }
     }
 
@@ -50,14 +62,16 @@ impl Rig {
             buckets,
             folder,
             faults,
+            run,
         } = self;
         drop(cloud);
-        let cloud = start(folder.path(), &faults, &buckets).await;
+        let cloud = start(folder.path(), &faults, &buckets, run).await;
         Rig {
             cloud,
             buckets,
             folder,
             faults,
+            run,
         }
     }
 
@@ -242,7 +256,7 @@ impl Rig {
     }
 }
 
-async fn start(folder: &Path, faults: &[String], buckets: &Arc<Memory>) -> Cloud {
+async fn start(folder: &Path, faults: &[String], buckets: &Arc<Memory>, run: bool) -> Cloud {
     let faults = faults.iter().map(|it| it.parse().unwrap()).collect();
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let cloud = Cloud::start_with(free, Some(buckets.clone()), |endpoint| Settings {
@@ -253,7 +267,7 @@ async fn start(folder: &Path, faults: &[String], buckets: &Arc<Memory>) -> Cloud
         redis: None,
         faults: Faults::new(faults),
         pace: Pace::Fast,
-        run: false,
+        run,
         reporter: Reporter::new(true),
     });
     cloud.await.unwrap()
@@ -345,6 +359,8 @@ pub(crate) async fn request(
 pub(crate) struct Memory {
     pub(crate) there: Mutex<BTreeSet<String>>,
     pub(crate) filled: Mutex<BTreeSet<String>>,
+    /// Objects by their keys, whatever the bucket.
+    pub(crate) objects: Mutex<BTreeMap<String, Bytes>>,
     /// While it is true, making a bucket takes for ever.
     pub(crate) held: watch::Sender<bool>,
 }
@@ -354,6 +370,7 @@ impl Default for Memory {
         Memory {
             there: Mutex::default(),
             filled: Mutex::default(),
+            objects: Mutex::default(),
             held: watch::Sender::new(false),
         }
     }
@@ -412,10 +429,13 @@ impl Buckets for Memory {
     fn get<'a>(
         &'a self,
         _bucket: &'a str,
-        _key: &'a str,
+        key: &'a str,
         _version: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Bytes, Failure>> {
-        Box::pin(async {
+        Box::pin(async move {
+            if let Some(object) = self.objects.lock().unwrap().get(key) {
+                return Ok(object.clone());
+            }
             let message = "The specified key does not exist.";
             Err(Failure::with(StatusCode::NOT_FOUND, "NoSuchKey", message))
         })
