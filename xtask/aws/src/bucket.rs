@@ -1,17 +1,28 @@
-//! S3: artifacts that are uploaded once, and buckets that are emptied to the last version.
+//! S3: buckets found by their stage, counted, emptied to the last version, and deleted.
+//!
+//! Listing goes page by page, deleting up to [`AT_ONCE`] pages at a time, so millions of objects go
+//! without being held in memory.
 
 use anyhow::{Context, bail};
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{
-    ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier,
-};
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use tokio::task::JoinSet;
 
-use crate::cloud::{Cloud, failed};
+use crate::cloud::{CallFailed, Cloud, failed};
 use crate::progress::Voice;
 use crate::stack_call::STAGE_TAG;
 
-/// Larger objects are uploaded in parts of this size, so that a broken connection costs one part.
-const PART: usize = 8 << 20;
+/// Calls that delete objects at the same time; each takes 1,000 keys. S3 admits 3,500 a second for
+/// each prefix and slows down who asks for more.
+const AT_ONCE: usize = 4;
+
+/// How often a bucket is emptied that is filled again meanwhile.
+const ROUNDS: usize = 5;
+
+/// How often keys are tried again that S3 could not delete just then.
+const TRIES: usize = 4;
+
+/// Keys named in an error.
+const MOST_KEYS: usize = 5;
 
 /// What is in a bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,206 +30,232 @@ pub(crate) struct Contents {
     /// Versions and delete markers.
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
-}
-
-/// Uploads an object unless it is there; returns whether it was uploaded.
-///
-/// The key holds the contents' hash, so what is there is what would be uploaded.
-pub(crate) async fn upload(
-    cloud: &Cloud,
-    voice: Voice,
-    bucket: &str,
-    key: &str,
-    contents: &[u8],
-) -> anyhow::Result<bool> {
-    let there = cloud.s3.head_object().bucket(bucket).key(key).send().await;
-    match there {
-        Ok(_) => return Ok(false),
-        Err(error) => {
-            let is_missing = error
-                .as_service_error()
-                .is_some_and(aws_sdk_s3::operation::head_object::HeadObjectError::is_not_found);
-            if !is_missing {
-                return Err(failed("look whether the artifact is there", error))
-                    .with_context(|| format!("s3://{bucket}/{key}"));
-            }
-        }
-    }
-    if contents.len() <= PART {
-        cloud
-            .s3
-            .put_object()
-            .bucket(bucket)
-            .key(key)
-            .checksum_algorithm(ChecksumAlgorithm::Sha256)
-            .body(ByteStream::from(contents.to_vec()))
-            .send()
-            .await
-            .map_err(|error| failed("upload the artifact", error))
-            .with_context(|| format!("s3://{bucket}/{key}"))?;
-    } else {
-        upload_parts(cloud, voice, bucket, key, contents)
-            .await
-            .with_context(|| format!("s3://{bucket}/{key}"))?;
-    }
-    Ok(true)
-}
-
-async fn upload_parts(
-    cloud: &Cloud,
-    voice: Voice,
-    bucket: &str,
-    key: &str,
-    contents: &[u8],
-) -> anyhow::Result<()> {
-    let begun = cloud
-        .s3
-        .create_multipart_upload()
-        .bucket(bucket)
-        .key(key)
-        .checksum_algorithm(ChecksumAlgorithm::Sha256)
-        .send()
-        .await
-        .map_err(|error| failed("begin the upload", error))?;
-    let id = begun.upload_id.context("S3 gave the upload no ID")?;
-    let mut parts = Vec::new();
-    for (number, part) in (1_i32..).zip(contents.chunks(PART)) {
-        let uploaded = cloud
-            .s3
-            .upload_part()
-            .bucket(bucket)
-            .key(key)
-            .upload_id(&id)
-            .part_number(number)
-            .checksum_algorithm(ChecksumAlgorithm::Sha256)
-            .body(ByteStream::from(part.to_vec()))
-            .send()
-            .await
-            // The parts that are there are removed by the bucket's lifecycle rule.
-            .map_err(|error| failed("upload a part of the artifact", error))?;
-        parts.push(
-            CompletedPart::builder()
-                .part_number(number)
-                .set_e_tag(uploaded.e_tag)
-                .set_checksum_sha256(uploaded.checksum_sha256)
-                .build(),
-        );
-        voice.say(format!(
-            "  uploaded {} of {} of {key}",
-            size((parts.len() * PART).min(contents.len()) as u64),
-            size(contents.len() as u64)
-        ));
-    }
-    cloud
-        .s3
-        .complete_multipart_upload()
-        .bucket(bucket)
-        .key(key)
-        .upload_id(id)
-        .multipart_upload(
-            CompletedMultipartUpload::builder()
-                .set_parts(Some(parts))
-                .build(),
-        )
-        .send()
-        .await
-        .map_err(|error| failed("end the upload", error))?;
-    Ok(())
+    /// Uploads that nobody has ended: their parts cost money, too.
+    pub(crate) uploads: u64,
 }
 
 /// Counts what is in a bucket; `None` when there is no such bucket.
 pub(crate) async fn contents(cloud: &Cloud, bucket: &str) -> anyhow::Result<Option<Contents>> {
     let mut contents = Contents::default();
     let mut versions = Versions::of(bucket);
-    loop {
-        let Some(page) = versions.next(cloud).await? else {
-            return Ok(versions.exists.then_some(contents));
-        };
+    while let Some(page) = versions.next(cloud).await? {
         contents.objects += page.objects.len() as u64;
         contents.bytes += page.bytes;
     }
+    if !versions.exists {
+        return Ok(None);
+    }
+    let mut uploads = Uploads::of(bucket);
+    while let Some(page) = uploads.next(cloud).await? {
+        contents.uploads += page.len() as u64;
+    }
+    Ok(Some(contents))
 }
 
 /// Removes every version, delete marker and unfinished upload, then the bucket. One that is gone
-/// already is fine.
+/// already is fine; one that is filled again meanwhile is emptied again, a few times.
 pub(crate) async fn remove(cloud: &Cloud, voice: Voice, bucket: &str) -> anyhow::Result<()> {
+    for round in 1..=ROUNDS {
+        if !empty(cloud, voice, bucket).await? {
+            return Ok(());
+        }
+        let gone = cloud.s3.delete_bucket().bucket(bucket).send().await;
+        match gone.map_err(|error| failed("delete the bucket", error)) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.code.as_deref() == Some("NoSuchBucket") => return Ok(()),
+            Err(error) if error.code.as_deref() == Some("BucketNotEmpty") && round < ROUNDS => {
+                voice.say(format!(
+                    "  {bucket} was filled again meanwhile: emptying it again"
+                ));
+                tokio::time::sleep(cloud.poll).await;
+            }
+            Err(error) => return Err(error).with_context(|| format!("bucket `{bucket}`")),
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is in a bucket; returns whether there is such a bucket.
+pub(crate) async fn empty(cloud: &Cloud, voice: Voice, bucket: &str) -> anyhow::Result<bool> {
+    let mut deleting: JoinSet<Result<Undeleted, CallFailed>> = JoinSet::new();
+    let mut undeleted = Undeleted::default();
     let mut removed = 0;
     // What is deleted shifts no page: markers are by key and version.
     let mut versions = Versions::of(bucket);
     while let Some(page) = versions.next(cloud).await? {
-        let count = page.objects.len();
-        if count == 0 {
+        if page.objects.is_empty() {
             continue;
         }
-        let delete = Delete::builder()
-            .set_objects(Some(page.objects))
-            .quiet(true)
-            .build()
-            .context("name the objects to delete")?;
-        let answer = cloud
-            .s3
-            .delete_objects()
-            .bucket(bucket)
-            .delete(delete)
-            .send()
-            .await
-            .map_err(|error| failed("delete objects", error))
-            .with_context(|| format!("bucket `{bucket}`"))?;
-        if let Some(error) = answer.errors().first() {
-            bail!(
-                "bucket `{bucket}`: {} cannot be deleted: {} ({} objects in all)",
-                error.key().unwrap_or("an object"),
-                error.message().unwrap_or("no reason given"),
-                answer.errors().len()
-            );
+        while deleting.len() >= AT_ONCE {
+            join(&mut deleting, &mut undeleted, bucket).await?;
         }
-        removed += count;
+        removed += page.objects.len();
+        let (cloud, bucket_name) = (cloud.clone(), bucket.to_owned());
+        deleting.spawn(async move { delete(&cloud, &bucket_name, page.objects).await });
         if versions.next.is_some() {
             voice.say(format!("  {bucket}: {removed} objects deleted …"));
         }
     }
-    if !versions.exists {
-        return Ok(());
+    while !deleting.is_empty() {
+        join(&mut deleting, &mut undeleted, bucket).await?;
     }
+    if !versions.exists {
+        return Ok(false);
+    }
+    undeleted.check(bucket)?;
     abort_uploads(cloud, bucket).await?;
-    let gone = cloud.s3.delete_bucket().bucket(bucket).send().await;
-    match gone.map_err(|error| failed("delete the bucket", error)) {
-        Err(error) if error.code.as_deref() == Some("NoSuchBucket") => Ok(()),
-        other => other
-            .map(drop)
-            .with_context(|| format!("bucket `{bucket}`")),
+    Ok(true)
+}
+
+async fn join(
+    deleting: &mut JoinSet<Result<Undeleted, CallFailed>>,
+    undeleted: &mut Undeleted,
+    bucket: &str,
+) -> anyhow::Result<()> {
+    if let Some(done) = deleting.join_next().await {
+        let done = done.context("wait for objects to be deleted")?;
+        let done = done.with_context(|| format!("bucket `{bucket}`"))?;
+        undeleted.count += done.count;
+        undeleted.examples.extend(done.examples);
+        undeleted.examples.truncate(MOST_KEYS);
+    }
+    Ok(())
+}
+
+/// Objects that S3 does not delete.
+#[derive(Debug, Default)]
+struct Undeleted {
+    count: usize,
+    /// The first of them, with S3's words.
+    examples: Vec<String>,
+}
+
+impl Undeleted {
+    fn check(&self, bucket: &str) -> anyhow::Result<()> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let examples = self.examples.join("\n  ");
+        let more = self.count - self.examples.len();
+        let more = match more {
+            0 => String::new(),
+            more => format!("\n  and {more} more"),
+        };
+        bail!(
+            "bucket `{bucket}`: {} objects cannot be deleted\n  {examples}{more}",
+            self.count
+        )
     }
 }
 
+/// Deletes one page of objects. Those that S3 could not delete just then are tried again.
+async fn delete(
+    cloud: &Cloud,
+    bucket: &str,
+    mut objects: Vec<ObjectIdentifier>,
+) -> Result<Undeleted, CallFailed> {
+    let mut undeleted = Undeleted::default();
+    for attempt in 1..=TRIES {
+        // Both fields are set, so it is always built.
+        let Ok(delete) = Delete::builder()
+            .set_objects(Some(objects))
+            .quiet(true)
+            .build()
+        else {
+            break;
+        };
+        let call = cloud.s3.delete_objects().bucket(bucket).delete(delete);
+        let answer = match call
+            .send()
+            .await
+            .map_err(|error| failed("delete objects", error))
+        {
+            Err(error) if error.code.as_deref() == Some("NoSuchBucket") => break,
+            answer => answer?,
+        };
+        objects = Vec::new();
+        for error in answer.errors() {
+            let passes = matches!(error.code(), Some("SlowDown" | "InternalError"));
+            let object = ObjectIdentifier::builder()
+                .set_key(error.key.clone())
+                .set_version_id(error.version_id.clone())
+                .build();
+            match object {
+                Ok(object) if passes && attempt < TRIES => objects.push(object),
+                _ => {
+                    undeleted.count += 1;
+                    if undeleted.examples.len() < MOST_KEYS {
+                        undeleted.examples.push(format!(
+                            "{}: {} ({})",
+                            error.key().unwrap_or("an object"),
+                            error.message().unwrap_or("no reason given"),
+                            error.code().unwrap_or("no code")
+                        ));
+                    }
+                }
+            }
+        }
+        if objects.is_empty() {
+            break;
+        }
+        tokio::time::sleep(cloud.poll * 2_u32.pow(u32::try_from(attempt).unwrap_or(1))).await;
+    }
+    Ok(undeleted)
+}
+
 async fn abort_uploads(cloud: &Cloud, bucket: &str) -> anyhow::Result<()> {
-    let (mut key, mut id) = (None, None);
-    loop {
-        let page = cloud
-            .s3
-            .list_multipart_uploads()
-            .bucket(bucket)
+    let mut uploads = Uploads::of(bucket);
+    while let Some(page) = uploads.next(cloud).await? {
+        for (key, id) in page {
+            let call = cloud.s3.abort_multipart_upload().bucket(bucket);
+            let answer = call.key(key).upload_id(id).send().await;
+            match answer.map_err(|error| failed("abort an unfinished upload", error)) {
+                // Ended by itself meanwhile.
+                Err(error) if error.code.as_deref() == Some("NoSuchUpload") => {}
+                answer => {
+                    answer.with_context(|| format!("bucket `{bucket}`"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pages over the unfinished uploads of a bucket.
+struct Uploads<'a> {
+    bucket: &'a str,
+    /// Markers of the next page.
+    next: Option<(Option<String>, Option<String>)>,
+}
+
+impl<'a> Uploads<'a> {
+    fn of(bucket: &'a str) -> Uploads<'a> {
+        Uploads {
+            bucket,
+            next: Some((None, None)),
+        }
+    }
+
+    /// Keys and IDs of the next page.
+    async fn next(&mut self, cloud: &Cloud) -> anyhow::Result<Option<Vec<(String, String)>>> {
+        let Some((key, id)) = self.next.take() else {
+            return Ok(None);
+        };
+        let call = cloud.s3.list_multipart_uploads().bucket(self.bucket);
+        let page = call
             .set_key_marker(key)
             .set_upload_id_marker(id)
             .send()
             .await
             .map_err(|error| failed("list unfinished uploads", error))
-            .with_context(|| format!("bucket `{bucket}`"))?;
-        for upload in page.uploads() {
-            cloud
-                .s3
-                .abort_multipart_upload()
-                .bucket(bucket)
-                .set_key(upload.key.clone())
-                .set_upload_id(upload.upload_id.clone())
-                .send()
-                .await
-                .map_err(|error| failed("abort an unfinished upload", error))
-                .with_context(|| format!("bucket `{bucket}`"))?;
+            .with_context(|| format!("bucket `{}`", self.bucket))?;
+        let uploads = page.uploads().iter();
+        let found = uploads.filter_map(|it| Some((it.key.clone()?, it.upload_id.clone()?)));
+        let found = found.collect();
+        if page.is_truncated.unwrap_or(false) {
+            self.next = Some((page.next_key_marker, page.next_upload_id_marker));
         }
-        if !page.is_truncated.unwrap_or(false) {
-            return Ok(());
-        }
-        (key, id) = (page.next_key_marker, page.next_upload_id_marker);
+        Ok(Some(found))
     }
 }
 

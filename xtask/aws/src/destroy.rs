@@ -2,23 +2,40 @@
 //!
 //! Everything it needs to know it reads from what is there: the stacks, and the buckets that carry
 //! the stage's tag. So it can be stopped at any moment, and the same command goes on.
+//!
+//! The order: sources off, the function out of the network, the main stack, the data if it shall go,
+//! and last the artifacts, which the main stack ran from.
 
 use std::time::Duration;
 
-use anyhow::bail;
-use serde_json::json;
+use anyhow::{Context, bail};
+use aws_sdk_cloudformation::types::StackResourceSummary;
+use serde_json::{Value as Json, json};
 
 use crate::arguments::Destroy;
-use crate::bucket::{self, Contents};
+use crate::bucket::{self, Contents, size};
 use crate::cloud::{Cloud, failed};
 use crate::deploy::{confirmed, synth};
-use crate::operation::Operator;
+use crate::hold::{Hold, hold};
+use crate::operation::{Ended, Operator};
 use crate::progress::Voice;
+use crate::sources::{self, Sources};
 use crate::stack_call::{self, Stack};
 use crate::state::State;
+use crate::sweep::{self, Expected, Sweep};
+
+/// How often a deletion is begun that something passing stands in the way of.
+const ATTEMPTS: u32 = 5;
+
+/// A stack that is there, and what it holds.
+struct FoundStack<'a> {
+    operator: &'a Operator,
+    stack: Stack,
+    resources: Vec<StackResourceSummary>,
+}
 
 /// A bucket and what is in it.
-struct Found {
+struct FoundBucket {
     name: String,
     contents: Contents,
 }
@@ -26,95 +43,106 @@ struct Found {
 pub(crate) async fn run(arguments: Destroy) -> anyhow::Result<()> {
     let stage = arguments.stage;
     let voice = Voice::new(arguments.json);
-    let stacks = synth(stage)?;
+    let [first, main] = synth(stage)?;
     let cloud = Cloud::connect(Duration::from_millis(arguments.poll)).await?;
     let identity = cloud.identity().await?;
     voice.say(format!(
         "stage {stage} in account {}, region {}",
         identity.account, cloud.region
     ));
-    let [first, main] = &stacks;
-    // The main stack first: its parameters refer to the bucket of the other.
-    let operators = [
-        Operator::new(&cloud, voice, stage, main)?,
-        Operator::new(&cloud, voice, stage, first)?,
-    ];
-    let mut found = Vec::new();
-    for operator in &operators {
-        if let Some(stack) = at_rest(operator).await? {
-            found.push((operator, stack));
-        }
-    }
-    let buckets = buckets(&cloud, &found, &stage.to_string()).await?;
-    let is_artifacts = |bucket: &Found| bucket.name.starts_with(&format!("{}-", first.name));
-    let doomed = |bucket: &Found| arguments.delete_data || is_artifacts(bucket);
-    if found.is_empty() && !buckets.iter().any(doomed) {
+    let main_operator = Operator::new(&cloud, voice, stage, &main)?;
+    let first_operator = Operator::new(&cloud, voice, stage, &first)?;
+    let main_stack = at_rest(&main_operator).await?;
+    let first_stack = at_rest(&first_operator).await?;
+    let stacks: Vec<&FoundStack<'_>> = main_stack.iter().chain(&first_stack).collect();
+    let buckets = buckets(&cloud, &stacks, &stage.to_string()).await?;
+    let is_artifacts = |bucket: &FoundBucket| bucket.name.starts_with(&format!("{}-", first.name));
+    let doomed = |bucket: &FoundBucket| arguments.delete_data || is_artifacts(bucket);
+    if stacks.is_empty() && !buckets.iter().any(doomed) {
         voice.say("nothing to destroy");
-        say_kept(voice, &buckets, stage);
+        say_kept(voice, &buckets, &arguments);
         voice.tell(&json!({ "result": "nothing to destroy", "kept": names(&buckets) }));
         return Ok(());
     }
-    announce(&cloud, voice, &found, &buckets, &doomed).await?;
-    protection(&cloud, &arguments, &found).await?;
+    announce(voice, &stacks, &buckets, &doomed);
+    protection(&cloud, &arguments, &stacks).await?;
     let question = "type the stage's name to destroy it: ";
     if !confirmed(arguments.yes, question, &[&stage.to_string()])? {
         bail!("nothing was destroyed: the answer was not `{stage}`");
     }
 
-    let mut gone = Vec::new();
-    for (operator, stack) in &found {
-        if operator.stack == first.name {
-            // What the main stack ran from; it is gone by now.
-            for bucket in buckets.iter().filter(|bucket| is_artifacts(bucket)) {
-                bucket::remove(&cloud, voice, &bucket.name).await?;
-            }
-        }
-        let retain = match stack.state() {
-            State::DeletionStuck => arguments.retain.as_slice(),
-            // CloudFormation admits resources to retain only then.
-            _ => &[],
-        };
-        let ended = operator.delete(stack, retain).await?;
-        operator.check(ended, "deleted")?;
-        voice.say(format!("`{}` is gone", operator.stack));
-        gone.push(operator.stack.clone());
+    let mut gone = Gone::default();
+    let mut expected = Expected::default();
+    if let Some(found) = &main_stack {
+        expected = Expected::of(&found.resources);
+        let sources = Sources::of(&found.resources);
+        sources::stop(&cloud, voice, &sources).await?;
+        take_down(found, &arguments, &sources, &mut gone).await?;
     }
-    for bucket in buckets.iter().filter(|bucket| doomed(bucket)) {
-        bucket::remove(&cloud, voice, &bucket.name).await?;
-        voice.say(format!(
-            "bucket `{}` is gone with {}",
-            bucket.name,
-            in_words(bucket.contents)
-        ));
+    // By now nothing is left that could fill them again.
+    let data = buckets.iter().filter(|it| doomed(it) && !is_artifacts(it));
+    for bucket in data {
+        remove(&cloud, voice, bucket).await?;
     }
-    sweep(&operators, voice, gone, arguments.stage).await
+    if let Some(found) = &first_stack {
+        take_down(found, &arguments, &Sources::default(), &mut gone).await?;
+    }
+    for bucket in buckets.iter().filter(|bucket| is_artifacts(bucket)) {
+        remove(&cloud, voice, bucket).await?;
+    }
+
+    for operator in [&main_operator, &first_operator] {
+        is_gone(operator).await?;
+    }
+    let kept = self::buckets(&cloud, &[], &stage.to_string()).await?;
+    let sweep = sweep::sweep(&cloud, &identity.account, &stage.to_string(), &expected).await?;
+    say_end(voice, &arguments, &gone, &kept, &sweep);
+    Ok(())
+}
+
+/// What this call has taken away, and what AWS was told to leave.
+#[derive(Default)]
+struct Gone {
+    stacks: Vec<String>,
+    /// Logical and physical IDs with the type, but for what is looked at by itself: buckets.
+    retained: Vec<[String; 3]>,
 }
 
 /// A stack on which nothing is under way; `None` when there is none.
-async fn at_rest(operator: &Operator) -> anyhow::Result<Option<Stack>> {
+async fn at_rest(operator: &Operator) -> anyhow::Result<Option<FoundStack<'_>>> {
     loop {
-        match stack_call::find(&operator.cloud, &operator.stack).await? {
-            None => return Ok(None),
-            Some(stack) => match stack.state() {
-                State::Absent => return Ok(None),
-                State::Busy => operator.wait_for_other(&stack).await?,
-                _ => return Ok(Some(stack)),
-            },
+        let found = stack_call::find(&operator.cloud, &operator.stack).await?;
+        let Some(stack) = found.filter(|stack| stack.state() != State::Absent) else {
+            return Ok(None);
+        };
+        if stack.state() == State::Busy {
+            operator.wait_for_other(&stack).await?;
+            continue;
         }
+        let resources = match stack_call::resources(&operator.cloud, &stack.id).await {
+            // Deleted by somebody else between the two questions.
+            Err(error) if error.is_missing_stack() => continue,
+            resources => resources?,
+        };
+        return Ok(Some(FoundStack {
+            operator,
+            stack,
+            resources,
+        }));
     }
 }
 
 /// The stage's buckets: those of its stacks, and those that outlived an earlier destroy.
 async fn buckets(
     cloud: &Cloud,
-    found: &[(&Operator, Stack)],
+    stacks: &[&FoundStack<'_>],
     stage: &str,
-) -> anyhow::Result<Vec<Found>> {
+) -> anyhow::Result<Vec<FoundBucket>> {
     let mut names = bucket::of_stage(cloud, stage).await?;
-    for (_, stack) in found {
-        let resources = stack_call::resources(cloud, &stack.id).await?;
+    for found in stacks {
         names.extend(
-            resources
+            found
+                .resources
                 .iter()
                 .filter(|resource| resource.resource_type() == Some("AWS::S3::Bucket"))
                 .filter_map(|resource| resource.physical_resource_id())
@@ -127,25 +155,42 @@ async fn buckets(
     let mut buckets = Vec::new();
     for name in names {
         if let Some(contents) = bucket::contents(cloud, &name).await? {
-            buckets.push(Found { name, contents });
+            buckets.push(FoundBucket { name, contents });
         }
     }
     Ok(buckets)
 }
 
-async fn announce(
-    cloud: &Cloud,
+/// Says what will go, and what data goes with it.
+fn announce(
     voice: Voice,
-    found: &[(&Operator, Stack)],
-    buckets: &[Found],
-    doomed: &dyn Fn(&Found) -> bool,
-) -> anyhow::Result<()> {
-    for (operator, stack) in found {
-        let count = stack_call::resources(cloud, &stack.id).await?.len();
+    stacks: &[&FoundStack<'_>],
+    buckets: &[FoundBucket],
+    doomed: &dyn Fn(&FoundBucket) -> bool,
+) {
+    for found in stacks {
+        let FoundStack {
+            operator,
+            stack,
+            resources,
+        } = found;
         voice.say(format!(
-            "  - `{}` ({}) with {count} resources",
-            operator.stack, stack.status
+            "  - `{}` ({}) with {} resources",
+            operator.stack,
+            stack.status,
+            resources.len()
         ));
+        for resource in resources {
+            let r#type = resource.resource_type().unwrap_or_default();
+            // Buckets follow with what is in them.
+            if r#type == "AWS::S3::Bucket" {
+                continue;
+            }
+            if let Some(lost) = stack::state::lost(r#type) {
+                let logical_id = resource.logical_resource_id().unwrap_or_default();
+                voice.say(format!("      {logical_id}: {lost}"));
+            }
+        }
     }
     for bucket in buckets {
         let verb = if doomed(bucket) { "-" } else { "  kept:" };
@@ -155,26 +200,34 @@ async fn announce(
             in_words(bucket.contents)
         ));
     }
-    Ok(())
+    voice.tell(&json!({
+        "stacks": stacks.iter().map(|it| &it.operator.stack).collect::<Vec<_>>(),
+        "buckets": buckets.iter().map(|it| json!({
+            "name": it.name, "objects": it.contents.objects, "bytes": it.contents.bytes,
+            "uploads": it.contents.uploads, "goes": doomed(it),
+        })).collect::<Vec<_>>(),
+    }));
 }
 
 /// Protected stacks are deleted only by who says so.
 async fn protection(
     cloud: &Cloud,
     arguments: &Destroy,
-    found: &[(&Operator, Stack)],
+    stacks: &[&FoundStack<'_>],
 ) -> anyhow::Result<()> {
-    for (operator, stack) in found.iter().filter(|(_, stack)| stack.is_protected) {
+    for found in stacks.iter().filter(|found| found.stack.is_protected) {
         if !arguments.lift_protection {
             bail!(
                 "`{}` is protected from being deleted; add `--lift-protection` if it shall go",
-                operator.stack
+                found.operator.stack
             );
         }
+    }
+    for found in stacks.iter().filter(|found| found.stack.is_protected) {
         cloud
             .cfn
             .update_termination_protection()
-            .stack_name(&stack.id)
+            .stack_name(&found.stack.id)
             .enable_termination_protection(false)
             .send()
             .await
@@ -183,33 +236,157 @@ async fn protection(
     Ok(())
 }
 
-/// Looks again, and says what is gone, what is kept and what still costs money.
-async fn sweep(
-    operators: &[Operator],
-    voice: Voice,
-    gone: Vec<String>,
-    stage: stack::Stage,
+/// Deletes a stack, again and again while what stands in the way is known to pass.
+async fn take_down(
+    found: &FoundStack<'_>,
+    arguments: &Destroy,
+    sources: &Sources,
+    gone: &mut Gone,
 ) -> anyhow::Result<()> {
-    for operator in operators {
-        if let Some(stack) = stack_call::find(&operator.cloud, &operator.stack).await?
-            && stack.state() != State::Absent
-        {
-            bail!(
-                "`{}` is still there ({}): somebody deploys at the same time; run the same command again",
-                stack.name,
-                stack.status
-            );
+    let FoundStack {
+        operator, stack, ..
+    } = found;
+    // CloudFormation admits resources to retain only when a deletion has failed before.
+    let mut retain = match stack.state() {
+        State::DeletionStuck => arguments.retain.clone(),
+        _ => Vec::new(),
+    };
+    let mut earlier = Vec::new();
+    for attempt in 1..=ATTEMPTS {
+        let ended = operator.delete(stack, &retain).await?;
+        gone.retained.extend(ended.kept().filter_map(|event| {
+            let is_bucket = event.r#type.starts_with("AWS::S3::");
+            let ids = [&event.logical_id, &event.physical_id, &event.r#type];
+            (!is_bucket).then(|| ids.map(String::clone))
+        }));
+        let can_go_on = attempt < ATTEMPTS
+            && ended.is_stuck()
+            && make_way(operator, arguments, sources, &ended, &mut retain).await?;
+        if !can_go_on {
+            operator.check(ended.after(&earlier), "deleted")?;
+            break;
         }
+        earlier.extend(ended.into_events());
+        // Each time a little longer: what passes may take its time.
+        tokio::time::sleep(operator.cloud.poll * 5 * attempt).await;
     }
-    let cloud = &operators[0].cloud;
-    let kept = buckets(cloud, &[], &stage.to_string()).await?;
-    voice.say(format!("stage {stage} is destroyed"));
-    say_kept(voice, &kept, stage);
-    voice.tell(&json!({ "result": "destroyed", "stacks": gone, "kept": names(&kept) }));
+    operator.voice.say(format!("`{}` is gone", operator.stack));
+    gone.stacks.push(operator.stack.clone());
     Ok(())
 }
 
-fn say_kept(voice: Voice, kept: &[Found], stage: stack::Stage) {
+/// Takes away what stands in the way of a deletion; `false` when it is not for this tool to take
+/// away.
+async fn make_way(
+    operator: &Operator,
+    arguments: &Destroy,
+    sources: &Sources,
+    ended: &Ended,
+    retain: &mut Vec<String>,
+) -> anyhow::Result<bool> {
+    let Operator { cloud, voice, .. } = operator;
+    let causes = ended.failures();
+    let mut holds = Vec::new();
+    for cause in &causes {
+        // Now that a deletion has failed, CloudFormation takes what shall be left.
+        if arguments.retain.contains(&cause.logical_id) && !retain.contains(&cause.logical_id) {
+            retain.push(cause.logical_id.clone());
+            holds.push((*cause, None));
+            continue;
+        }
+        match hold(cause) {
+            Some(hold) => holds.push((*cause, Some(hold))),
+            None => return Ok(false),
+        }
+    }
+    for (cause, hold) in &holds {
+        let why = match hold {
+            Some(hold) => hold.in_words(),
+            None => "it is left behind as you said",
+        };
+        voice.say(format!("{}: {why}; deleting again", cause.logical_id));
+        if *hold == Some(Hold::Bucket) {
+            if arguments.delete_data {
+                bucket::empty(cloud, *voice, &cause.physical_id).await?;
+            } else if !retain.contains(&cause.logical_id) {
+                // It came with a creation that failed, so CloudFormation does not keep it by itself.
+                retain.push(cause.logical_id.clone());
+            }
+        }
+    }
+    let is_network = |(_, hold): &(_, Option<Hold>)| *hold == Some(Hold::Network);
+    if holds.iter().any(is_network)
+        && let Some(function) = sources.function()
+    {
+        sources::wait_for_release(cloud, *voice, function).await?;
+    }
+    Ok(!holds.is_empty())
+}
+
+async fn remove(cloud: &Cloud, voice: Voice, bucket: &FoundBucket) -> anyhow::Result<()> {
+    bucket::remove(cloud, voice, &bucket.name).await?;
+    voice.say(format!(
+        "bucket `{}` is gone with {}",
+        bucket.name,
+        in_words(bucket.contents)
+    ));
+    Ok(())
+}
+
+/// Looks again: somebody may have deployed meanwhile.
+async fn is_gone(operator: &Operator) -> anyhow::Result<()> {
+    let found = stack_call::find(&operator.cloud, &operator.stack).await;
+    let found = found.with_context(|| format!("look whether `{}` is gone", operator.stack))?;
+    match found.filter(|stack| stack.state() != State::Absent) {
+        None => Ok(()),
+        Some(stack) => bail!(
+            "`{}` is still there ({}): somebody deploys at the same time; run the same command again",
+            stack.name,
+            stack.status
+        ),
+    }
+}
+
+/// What is gone, what is kept, and what still costs money.
+fn say_end(voice: Voice, arguments: &Destroy, gone: &Gone, kept: &[FoundBucket], sweep: &Sweep) {
+    voice.say(format!("stage {} is destroyed", arguments.stage));
+    for [logical_id, physical_id, r#type] in &gone.retained {
+        voice.say(format!(
+            "left behind as its policy or you said: {logical_id} ({type}) `{physical_id}`"
+        ));
+    }
+    say_kept(voice, kept, arguments);
+    for leftover in &sweep.leftovers {
+        voice.say(format!(
+            "still there: {} `{}`: {}",
+            leftover.kind, leftover.name, leftover.note
+        ));
+    }
+    for unknown in &sweep.unknown {
+        voice.say(format!("could not look for {unknown}"));
+    }
+    if kept.is_empty() && gone.retained.is_empty() && sweep.leftovers.is_empty() {
+        voice.say("nothing of it is left that costs money");
+    }
+    let retained: Vec<Json> = gone
+        .retained
+        .iter()
+        .map(|[logical_id, physical_id, r#type]| {
+            json!({ "logicalId": logical_id, "physicalId": physical_id, "type": r#type })
+        })
+        .collect();
+    let leftovers: Vec<Json> = sweep
+        .leftovers
+        .iter()
+        .map(sweep::Leftover::as_json)
+        .collect();
+    voice.tell(&json!({
+        "result": "destroyed", "stacks": gone.stacks, "kept": names(kept),
+        "retained": retained, "leftovers": leftovers, "unknown": sweep.unknown,
+    }));
+}
+
+fn say_kept(voice: Voice, kept: &[FoundBucket], arguments: &Destroy) {
     for bucket in kept {
         voice.say(format!(
             "kept, and still paid for: bucket `{}` with {}",
@@ -217,21 +394,27 @@ fn say_kept(voice: Voice, kept: &[Found], stage: stack::Stage) {
             in_words(bucket.contents)
         ));
     }
-    if !kept.is_empty() {
+    if !kept.is_empty() && !arguments.delete_data {
         voice.say(format!(
-            "delete it for good by `cargo xtask destroy --stage {stage} --delete-data`"
+            "delete it for good by `cargo xtask destroy --stage {} --delete-data`",
+            arguments.stage
         ));
     }
 }
 
-fn names(buckets: &[Found]) -> Vec<&str> {
+fn names(buckets: &[FoundBucket]) -> Vec<&str> {
     buckets.iter().map(|bucket| bucket.name.as_str()).collect()
 }
 
 fn in_words(contents: Contents) -> String {
+    let uploads = match contents.uploads {
+        0 => String::new(),
+        1 => " and an unfinished upload".to_owned(),
+        many => format!(" and {many} unfinished uploads"),
+    };
     format!(
-        "{} objects ({})",
+        "{} objects ({}){uploads}",
         contents.objects,
-        bucket::size(contents.bytes)
+        size(contents.bytes)
     )
 }

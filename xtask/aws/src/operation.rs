@@ -44,6 +44,28 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// Whether a deletion stopped half way.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let state = self.status.as_deref().map(State::of);
+        state == Some(State::DeletionStuck)
+    }
+
+    /// What the deletion left behind, because of its policy or because it was told to.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &Event> {
+        let events = self.events.iter();
+        events.filter(|event| event.status == "DELETE_SKIPPED" && !event.is_stack)
+    }
+
+    /// This end, with what happened in attempts before it.
+    pub(crate) fn after(mut self, earlier: &[Event]) -> Ended {
+        self.events.splice(0..0, earlier.iter().cloned());
+        self
+    }
+
+    pub(crate) fn into_events(self) -> Vec<Event> {
+        self.events
+    }
+
     /// The failures that say something, the first one first; none when it ended as it was meant to.
     pub(crate) fn failures(&self) -> Vec<&Event> {
         match &self.status {

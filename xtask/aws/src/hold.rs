@@ -1,0 +1,118 @@
+//! Why a deletion fails that is known to go through when it is tried again.
+
+use crate::event::Event;
+
+/// What is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Something in the network is still used: interfaces, or a group that another refers to.
+    Network,
+    /// The bucket is not empty.
+    Bucket,
+    /// Another change is under way, or AWS throttles CloudFormation.
+    Busy,
+}
+
+/// What holds a resource whose deletion failed; `None` for a reason that stays when it is tried again.
+pub(crate) fn hold(event: &Event) -> Option<Hold> {
+    let reason = event.reason.as_deref().unwrap_or_default();
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if event.r#type == "AWS::S3::Bucket" && says(&["not empty", "BucketNotEmpty"]) {
+        return Some(Hold::Bucket);
+    }
+    let network = [
+        "DependencyViolation",
+        "has a dependent object",
+        "has dependencies and cannot be deleted",
+        "has some mapped public address",
+        "is currently in use",
+        "InvalidNetworkInterface",
+    ];
+    if says(&network) {
+        return Some(Hold::Network);
+    }
+    let busy = [
+        "Rate exceeded",
+        "Throttling",
+        "ConflictException",
+        "ResourceInUse",
+        "invalid state for this operation",
+        "in an invalid state",
+        "did not stabilize",
+        "is being modified",
+    ];
+    says(&busy).then_some(Hold::Busy)
+}
+
+impl Hold {
+    /// What is in the way, in words.
+    pub(crate) fn in_words(self) -> &'static str {
+        match self {
+            Hold::Network => "something still uses it",
+            Hold::Bucket => "it was filled again meanwhile",
+            Hold::Busy => "AWS is still busy with it",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_that_pass_are_told_from_those_that_stay() {
+        let table = [
+            (
+                "AWS::EC2::SecurityGroup",
+                "resource sg-1 has a dependent object (Service: Ec2, Status Code: 400)",
+                Some(Hold::Network),
+            ),
+            (
+                "AWS::EC2::Subnet",
+                "The subnet 'subnet-1' has dependencies and cannot be deleted. (Service: Ec2, Error Code: DependencyViolation)",
+                Some(Hold::Network),
+            ),
+            (
+                "AWS::EC2::VPCGatewayAttachment",
+                "Network vpc-1 has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.",
+                Some(Hold::Network),
+            ),
+            (
+                "AWS::S3::Bucket",
+                "The bucket you tried to delete is not empty (Service: S3, Status Code: 409)",
+                Some(Hold::Bucket),
+            ),
+            // Only of a bucket.
+            ("AWS::ECR::Repository", "The repository is not empty", None),
+            (
+                "AWS::ElasticBeanstalk::Environment",
+                "Environment named e is in an invalid state for this operation. Must be Ready.",
+                Some(Hold::Busy),
+            ),
+            (
+                "AWS::Kinesis::Stream",
+                "Rate exceeded for stream (Service: Kinesis)",
+                Some(Hold::Busy),
+            ),
+            (
+                "AWS::IAM::Role",
+                "User is not authorized to perform: iam:DeleteRole",
+                None,
+            ),
+            ("AWS::IAM::Role", "", None),
+        ];
+        for (r#type, reason, expected) in table {
+            let event = Event {
+                id: String::new(),
+                logical_id: String::new(),
+                physical_id: String::new(),
+                r#type: r#type.to_owned(),
+                status: "DELETE_FAILED".to_owned(),
+                reason: Some(reason.to_owned()),
+                at: 0.0,
+                is_stack: false,
+            };
+            assert_eq!(hold(&event), expected, "{reason}");
+        }
+    }
+}
