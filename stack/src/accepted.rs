@@ -1,7 +1,7 @@
 //! Findings of outside judges that are accepted, each with its reason, in the templates' metadata.
 //!
 //! The judges read them there, so that whoever has the template has the reasons; a finding that is not
-//! here fails `cargo xtask test`, and so does a reason for a finding that nobody has any more.
+//! here fails `cargo xtask test`.
 
 use cfn::Template;
 use serde_json::json;
