@@ -23,7 +23,7 @@ use crate::stack_call::{self, ChangeSet, Examined, Stack};
 use crate::state::State;
 use crate::{
     beanstalk, bucket, doctor, leftovers, outputs, plan, platform, race, role_policy, sbom, smoke,
-    upload,
+    sources, upload,
 };
 
 pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
@@ -199,7 +199,7 @@ impl Deployment<'_> {
         Ok((programs, lists))
     }
 
-    /// Reads what is deployed.
+    /// Reads what is deployed, and switches on again what an interrupted destroy switched off.
     async fn deployed(&self, footing: Footing) -> anyhow::Result<Option<Deployed>> {
         let Footing::Existing(stack) = footing else {
             return Ok(None);
@@ -218,7 +218,10 @@ impl Deployment<'_> {
                 None => Ok(None),
             }
         };
-        let running = running.await?;
+        let (running, _) = tokio::try_join!(
+            running,
+            sources::resume(&self.cloud, self.voice, &stack.id, &resources)
+        )?;
         let platform = running.or_else(|| stack.parameters.get(parameters::PLATFORM_ARN).cloned());
         Ok(Some(Deployed {
             stack,
