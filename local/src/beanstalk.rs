@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -23,6 +24,7 @@ use contract::environment;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -64,6 +66,7 @@ pub struct Environment {
     address: SocketAddr,
     tasks: TaskTracker,
     shutdown: DropGuard,
+    renewal: Arc<Notify>,
 }
 
 impl Environment {
@@ -106,13 +109,28 @@ impl Environment {
         }
         let (address, tasks, shutdown) =
             (config.address, TaskTracker::new(), CancellationToken::new());
-        tasks.spawn(keep_running(program, config, line, log, shutdown.clone()));
+        let renewal = Arc::new(Notify::new());
+        let running = keep_running(
+            program,
+            config,
+            line,
+            log,
+            Arc::clone(&renewal),
+            shutdown.clone(),
+        );
+        tasks.spawn(running);
         tasks.close();
         Ok(Environment {
             address,
             tasks,
             shutdown: shutdown.drop_guard(),
+            renewal,
         })
+    }
+
+    /// The bundle is another one now: the web process is started again.
+    pub fn renew(&self) {
+        self.renewal.notify_one();
     }
 
     /// Where the web process listens.
@@ -132,6 +150,7 @@ async fn keep_running(
     config: Config,
     line: String,
     log: LogStream,
+    renewal: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
     let mut backoff = BACKOFF.0;
@@ -139,13 +158,20 @@ async fn keep_running(
         let started = Instant::now();
         let status = tokio::select! {
             () = shutdown.cancelled() => return program.stop(GRACE).await,
-            status = program.wait() => status,
+            () = renewal.notified() => {
+                program.stop(GRACE).await;
+                backoff = Duration::ZERO;
+                None
+            }
+            status = program.wait() => Some(status),
         };
-        let ended = status.map_or_else(|error| error.to_string(), describe);
-        tracing::error!(
-            "{}: its web process has ended: {ended}; it is started again",
-            config.logical_id
-        );
+        if let Some(status) = status {
+            let ended = status.map_or_else(|error| error.to_string(), describe);
+            tracing::error!(
+                "{}: its web process has ended: {ended}; it is started again",
+                config.logical_id
+            );
+        }
         if started.elapsed() > BACKOFF.1 {
             backoff = BACKOFF.0;
         }
@@ -154,7 +180,7 @@ async fn keep_running(
                 () = shutdown.cancelled() => return,
                 () = sleep(backoff) => {}
             }
-            backoff = (backoff * 2).min(BACKOFF.1);
+            backoff = (backoff * 2).clamp(BACKOFF.0, BACKOFF.1);
             match start(&config, &line, &log) {
                 Ok(program) => break program,
                 Err(error) => tracing::error!(
@@ -223,7 +249,7 @@ async fn is_healthy(address: SocketAddr, path: &str) -> bool {
         connection.write_all(request.as_bytes()).await?;
         let mut status = [0; 10];
         connection.read_exact(&mut status).await?;
-        Ok::<_, std::io::Error>(status.starts_with(b"HTTP/1.1 2"))
+        Ok::<_, std::io::Error>(status.starts_with(b"HTTP/1.") && status.ends_with(b" 2"))
     };
     matches!(timeout(Duration::from_secs(2), asked).await, Ok(Ok(true)))
 }

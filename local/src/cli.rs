@@ -76,6 +76,9 @@ pub struct Arguments {
     /// Folder for what the run keeps, such as the archive
     #[arg(long, value_name = "DIR", default_value = "target/local")]
     pub data: PathBuf,
+    /// Start again what changes: the template, a function's binary, a bundle
+    #[arg(long, conflicts_with = "cloud")]
+    pub watch: bool,
     /// Print events as JSON lines
     #[arg(long)]
     pub json: bool,

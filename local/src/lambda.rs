@@ -25,6 +25,7 @@ mod runtime_api;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -154,6 +155,8 @@ struct Inner {
     idle: Mutex<Vec<Environment>>,
     shutdown: CancellationToken,
     chances: OnceLock<Arc<Chances>>,
+    /// Grows with every new binary.
+    generation: AtomicU64,
 }
 
 impl Function {
@@ -199,6 +202,7 @@ impl Function {
                 idle: Mutex::default(),
                 shutdown: shutdown.clone(),
                 chances: OnceLock::new(),
+                generation: AtomicU64::new(0),
             }),
         };
         let inner = Arc::downgrade(&function.inner);
@@ -214,6 +218,12 @@ impl Function {
     /// What it was made from.
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// The binary is another one now: processes of the old one take no more invocations.
+    pub fn renew(&self) {
+        self.inner.generation.fetch_add(1, Ordering::SeqCst);
+        self.inner.idle().clear();
     }
 
     /// From now on its process is killed now and then.
@@ -259,6 +269,7 @@ impl Inner {
             }
         };
         self.status.invocations.increment();
+        let generation = self.generation.load(Ordering::SeqCst);
         let mut environment = match self.take_idle() {
             Some(environment) => environment,
             None => match self.start_environment(request_id).await {
@@ -269,7 +280,11 @@ impl Inner {
         let crash = self.chances.get().and_then(|it| it.crash());
         let result = environment.invoke(request_id, event, crash).await;
         if environment.is_usable() && !self.shutdown.is_cancelled() {
-            self.idle().push(environment);
+            let mut idle = self.idle();
+            // Looked at under the lock, so that a renewal in between removes it.
+            if self.generation.load(Ordering::SeqCst) == generation {
+                idle.push(environment);
+            }
         }
         match result {
             Ok(response) => Outcome::Completed(response),

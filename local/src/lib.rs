@@ -36,3 +36,4 @@ pub mod sessions;
 pub mod status;
 pub mod terminal;
 pub mod tls;
+pub mod watch;

@@ -9,16 +9,17 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use cfn::document::Document;
 use clap::Parser;
-use local::cli::Arguments;
+use local::cli::{Arguments, path_for};
 use local::cloud::fault::Faults;
 use local::cloud::{Cloud, Settings};
 use local::control::Control;
 use local::events::{Event, Reporter};
 use local::mqtt::device::is_thing_name;
-use local::pipeline::{Options, Pipeline, devices};
+use local::pipeline::{Kept, Options, Pipeline, Surroundings, devices};
 use local::plan::Plan;
 use local::terminal;
 use local::tls::Authority;
+use local::watch::{Change, Watch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -105,48 +106,152 @@ async fn run_template(arguments: Arguments, mut signals: Signals) -> anyhow::Res
             .map(|it| (it.logical_id.as_str(), it.what.as_str())),
     );
     let options = Options {
-        functions: arguments.function,
-        bundles: arguments.bundle,
+        functions: arguments.function.clone(),
+        bundles: arguments.bundle.clone(),
         mqtt: arguments.mqtt,
         dashboard: arguments.dashboard,
-        redis: arguments.redis,
-        data: arguments.data,
+        redis: arguments.redis.clone(),
+        data: arguments.data.clone(),
     };
+    let mut watch = watched(&arguments, &plan);
     let started = tokio::select! {
         biased;
         () = signals.next() => None,
-        started = Pipeline::start(plan, options, reporter) => Some(started?),
+        started = Running::start(&arguments, plan, options, Kept::default()) => Some(started?),
     };
-    let Some(mut pipeline) = started else {
+    let Some(mut running) = started else {
         // Whatever had started ends with the future that was starting it.
         return Ok(());
     };
-    if let Some(address) = arguments.mqtts {
-        let address = pipeline.serve_devices(address).await?;
-        reporter.tell(&Event::Started {
-            logical_id: "MQTT with TLS".to_owned(),
-            what: address.to_string(),
-        });
-    }
-    pipeline.inject(&faults)?;
-    let overview = pipeline.overview();
-    let control = match arguments.control {
-        Some(address) => Some(Control::start(address, overview.clone()).await?),
-        None => None,
-    };
-    reporter.tell(&pipeline.ready(control.as_ref().map(Control::address)));
-    let failure = tokio::select! {
-        () = signals.next() => None,
-        failure = pipeline.failed() => Some(failure),
-        () = terminal::keep_up_to_date(overview), if !arguments.json => None,
+    running.pipeline.inject(&faults)?;
+    let failure = loop {
+        let overview = running.pipeline.overview();
+        let changes = tokio::select! {
+            () = signals.next() => break None,
+            failure = running.pipeline.failed() => break Some(failure),
+            () = terminal::keep_up_to_date(overview), if !arguments.json => break None,
+            changes = watch.changed(), if arguments.watch => changes,
+        };
+        running = running.renew(&arguments, changes, &mut watch).await?;
     };
     reporter.tell(&Event::Stopping);
     tokio::select! {
         biased;
         () = signals.next() => killed(),
-        summary = pipeline.stop() => reporter.tell(&Event::Stopped { summary }),
+        summary = running.pipeline.stop() => reporter.tell(&Event::Stopped { summary }),
     }
     failure.map_or(Ok(()), Err)
+}
+
+/// The files of a run.
+fn watched(arguments: &Arguments, plan: &Plan) -> Watch {
+    let mut watch = Watch::default();
+    if let Some(template) = &arguments.template {
+        watch.add(template, Change::Template);
+    }
+    for function in &plan.functions {
+        if let Some(path) = path_for(&arguments.function, &function.logical_id) {
+            watch.add(path, Change::Function(function.logical_id.clone()));
+        }
+    }
+    for environment in &plan.environments {
+        if let Some(path) = path_for(&arguments.bundle, &environment.logical_id) {
+            watch.add(path, Change::Environment(environment.logical_id.clone()));
+        }
+    }
+    watch
+}
+
+/// A run of a template, with the ports beside it.
+struct Running {
+    pipeline: Pipeline,
+    options: Options,
+    control: Option<Control>,
+}
+
+impl Running {
+    async fn start(
+        arguments: &Arguments,
+        plan: Plan,
+        mut options: Options,
+        kept: Kept,
+    ) -> anyhow::Result<Running> {
+        let reporter = Reporter::new(arguments.json);
+        let surroundings = Surroundings {
+            kept,
+            ..Surroundings::default()
+        };
+        let mut pipeline =
+            Pipeline::start_in(plan, options.clone(), reporter, surroundings).await?;
+        // A run that starts again keeps its addresses.
+        options.mqtt = pipeline.mqtt();
+        options.dashboard = pipeline.dashboard().unwrap_or(options.dashboard);
+        if let Some(address) = arguments.mqtts {
+            let address = pipeline.serve_devices(address).await?;
+            reporter.tell(&Event::Started {
+                logical_id: "MQTT with TLS".to_owned(),
+                what: address.to_string(),
+            });
+        }
+        let control = match arguments.control {
+            Some(address) => Some(Control::start(address, pipeline.overview()).await?),
+            None => None,
+        };
+        reporter.tell(&pipeline.ready(control.as_ref().map(Control::address)));
+        Ok(Running {
+            pipeline,
+            options,
+            control,
+        })
+    }
+
+    /// Starts again what has changed: a function's processes, a web process, or, with another template,
+    /// everything but the caches and streams that are the same in it.
+    async fn renew(
+        self,
+        arguments: &Arguments,
+        changes: Vec<Change>,
+        watch: &mut Watch,
+    ) -> anyhow::Result<Running> {
+        for change in &changes {
+            match change {
+                Change::Function(id) => {
+                    if let Some(function) = self.pipeline.functions().get(id) {
+                        tracing::info!("{id}: another binary; its next invocation starts it");
+                        function.renew();
+                    }
+                }
+                Change::Environment(id) => {
+                    if let Some(environment) = self.pipeline.environments().get(id) {
+                        tracing::info!("{id}: another bundle; its web process starts again");
+                        environment.renew();
+                    }
+                }
+                Change::Template => {}
+            }
+        }
+        if !changes.contains(&Change::Template) {
+            return Ok(self);
+        }
+        let plan = match plan(arguments) {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::error!("the old template runs on: {error:#}");
+                return Ok(self);
+            }
+        };
+        tracing::info!("another template; starting again with what is the same in it");
+        *watch = watched(arguments, &plan);
+        let Running {
+            pipeline,
+            options,
+            control,
+            ..
+        } = self;
+        drop(control);
+        let (kept, _) = pipeline.stop_keeping().await;
+        Running::start(arguments, plan, options, kept).await
+    }
 }
 
 async fn run_cloud(

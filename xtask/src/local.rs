@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// Folder for what the run keeps, such as the archive [default: target/local]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Start again what changes: the template, a function's binary, the bundle
+    #[arg(long)]
+    watch: bool,
     /// Print events as JSON lines
     #[arg(long)]
     json: bool,
@@ -62,6 +65,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         control,
         redis,
         data,
+        watch,
         json,
     } = arguments;
     let template = match template {
@@ -107,6 +111,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     if let Some(redis) = redis {
         pass("--redis", redis.into());
     }
+    passed.extend(watch.then(|| "--watch".into()));
     passed.extend(json.then(|| "--json".into()));
     match program::become_program(&local, passed, [("PATH", tools::path()?)])? {}
 }

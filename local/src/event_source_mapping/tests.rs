@@ -611,3 +611,32 @@ async fn two_mappings_of_a_stream_each_get_every_record() {
     first.stop().await;
     second.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn role_that_may_not_write_the_failure_bucket_loses_the_records_in_plain_sight() {
+    let mut run = Run::new(1, &[Answer::Error; 3], None);
+    run.start(config(), |action| action != "s3:PutObject");
+    run.put(&["a"]).await;
+    for _ in 0..3 {
+        assert_eq!(run.batch().await, ["a"]);
+    }
+    run.put(&["b"]).await;
+    assert_eq!(run.batch().await, ["b"]);
+    assert_eq!(run.stop().await, [Some(0)]);
+    assert!(run.failures().is_empty());
+    assert_eq!(run.status.records_discarded.get(), 1);
+    assert_eq!(run.status.denials.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_delivered_again_are_those_from_one_on_to_the_end_of_their_batch() {
+    let mut run = Run::new(1, &[], None);
+    run.put(&["a", "b", "c"]).await;
+    run.start(config(), |_| true);
+    let faults = ["record:duplicate@100%".parse().unwrap()];
+    let mapping = run.mapping.as_ref().unwrap();
+    mapping.inject(Arc::new(Chances::of(&faults)));
+    assert_eq!(run.batch().await, ["a", "b", "c"]);
+    assert_eq!(run.batch().await, ["a", "b", "c"]);
+    run.stop().await;
+}
