@@ -18,7 +18,7 @@ from moto.core.responses import ActionResult
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.route_tables import RouteTable
 from moto.elasticbeanstalk.responses import EBResponse
-from moto.iot.models import FakePolicy
+from moto.iot.models import FakePolicy, iot_backends
 from moto.s3.models import FakeBucket, s3_backends
 from moto.server import main
 
@@ -28,10 +28,11 @@ STAND_INS = [
     "AWS::ElastiCache::ParameterGroup",
     "AWS::ElastiCache::ReplicationGroup",
     "AWS::ElastiCache::SubnetGroup",
+    "AWS::ElastiCache::User",
+    "AWS::ElastiCache::UserGroup",
     "AWS::ElasticBeanstalk::Application",
     "AWS::ElasticBeanstalk::ApplicationVersion",
     "AWS::ElasticBeanstalk::Environment",
-    "AWS::IoT::TopicRule",
     "AWS::KinesisFirehose::DeliveryStream",
     "AWS::Logs::LogStream",
     "AWS::Logs::MetricFilter",
@@ -96,12 +97,39 @@ class StandIn:
         pass
 
 
-def stand_in(type_name):
+class TopicRule(StandIn):
+    """A rule that moto's IoT knows, too: destroying a stage switches it off first."""
+
+    def __init__(self, name, properties, account_id, region_name):
+        # Names of rules have no hyphens.
+        super().__init__(name.replace("-", "_"), properties)
+        payload = properties["TopicRulePayload"]
+        iot_backends[account_id][region_name].create_topic_rule(
+            self.name,
+            payload["Sql"],
+            actions=payload["Actions"],
+            error_action=payload.get("ErrorAction"),
+            rule_disabled=payload.get("RuleDisabled", False) in (True, "true"),
+            aws_iot_sql_version=payload.get("AwsIotSqlVersion"),
+            description=payload.get("Description"),
+        )
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name, cloudformation_json, account_id, region_name, **kwargs
+    ):
+        return cls(resource_name, cloudformation_json["Properties"], account_id, region_name)
+
+    def delete(self, account_id, region_name):
+        iot_backends[account_id][region_name].rules.pop(self.name, None)
+
+
+def stand_in(type_name, base=StandIn):
     """The class of one type. moto asks the class itself for the type, without an instance."""
     return type(
         "StandInFor" + type_name.replace("::", ""),
         # moto looks at direct subclasses of its model alone, and at those of its own modules.
-        (StandIn, CloudFormationModel),
+        (base, CloudFormationModel),
         {
             "__module__": "moto.cloudformation.stand_in",
             "type_name": type_name,
@@ -112,6 +140,7 @@ def stand_in(type_name):
 
 # moto walks over the subclasses; somebody must hold them.
 classes = [stand_in(type_name) for type_name in STAND_INS]
+classes.append(stand_in("AWS::IoT::TopicRule", TopicRule))
 
 clean_json = parsing.clean_json
 
@@ -233,16 +262,23 @@ def delete_but_keep(self):
 parsing.ResourceMap.delete = delete_but_keep
 
 
+BRANCH = "Go 1 running on 64bit Amazon Linux 2023"
+
+
 def list_platform_versions(self):
-    """Two versions of the branch that was asked for, the newer one last in alphabetical order."""
-    branch = next(
-        it["Values"][0] for it in self._get_param("Filters") if it["Type"] == "PlatformBranchName"
-    )
-    arn = f"arn:aws:elasticbeanstalk:{self.region}::platform/{branch}/"
+    """Two versions of one branch, the newer one last in alphabetical order."""
+    arn = f"arn:aws:elasticbeanstalk:{self.region}::platform/{BRANCH}/"
     versions = [
-        {"PlatformArn": arn + version, "PlatformStatus": "Ready", "PlatformVersion": version}
+        {
+            "PlatformArn": arn + version,
+            "PlatformBranchName": BRANCH,
+            "PlatformStatus": "Ready",
+            "PlatformVersion": version,
+        }
         for version in ("4.9.1", "4.10.0")
     ]
+    for wanted in self._get_param("Filters") or []:
+        versions = [it for it in versions if it.get(wanted["Type"]) in wanted["Values"]]
     return ActionResult({"PlatformSummaryList": versions})
 
 

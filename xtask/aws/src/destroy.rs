@@ -365,7 +365,8 @@ fn say_end(voice: Voice, arguments: &Destroy, gone: &Gone, kept: &[FoundBucket],
     for unknown in &sweep.unknown {
         voice.say(format!("could not look for {unknown}"));
     }
-    if kept.is_empty() && gone.retained.is_empty() && sweep.leftovers.is_empty() {
+    let is_empty = kept.is_empty() && gone.retained.is_empty() && sweep.leftovers.is_empty();
+    if is_empty && sweep.unknown.is_empty() {
         voice.say("nothing of it is left that costs money");
     }
     let retained: Vec<Json> = gone

@@ -17,7 +17,13 @@ pub(crate) async fn snapshots(cloud: &Cloud, group: &str) -> anyhow::Result<Vec<
     let mut found = Vec::new();
     let mut marker = None;
     loop {
-        let answer = page(&client, group, marker.as_deref()).await?;
+        let answer = match page(&client, group, marker.as_deref()).await {
+            // The group went, and no snapshot remembers it.
+            Err(error) if error.code.as_deref() == Some("ReplicationGroupNotFoundFault") => {
+                return Ok(found);
+            }
+            answer => answer?,
+        };
         let list = ["DescribeSnapshotsResult", "Snapshots"];
         let names = signed::records(&answer, &list, Some("Snapshot"), &["SnapshotName"]);
         found.extend(names.into_iter().flatten());
