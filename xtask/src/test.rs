@@ -75,6 +75,18 @@ const STEPS: &[Step] = &[
         run: judges::cloudformation_validate,
     },
     Step {
+        name: "checkov",
+        run: judges::checkov,
+    },
+    Step {
+        name: "parliament",
+        run: judges::parliament,
+    },
+    Step {
+        name: "deny",
+        run: judges::deny,
+    },
+    Step {
         name: "end-to-end",
         run: pipeline::run,
     },

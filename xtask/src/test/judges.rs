@@ -1,9 +1,13 @@
-//! Checks of the templates by programs that we did not write. The two find different faults.
+//! Checks of the templates by programs that we did not write. Each finds other faults.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use cfn::document::Document;
+use cfn::resolve::{MissingParameters, Naming, resolve};
+use serde_json::Value as Json;
 use stack::Stage;
 
 use super::{Setting, succeed};
@@ -41,6 +45,174 @@ pub(super) fn cloudformation_validate(setting: &Setting) -> anyhow::Result<()> {
             .args(templates()?),
         setting,
     )
+}
+
+/// checkov: no finding but those that are accepted, with their reasons, in the templates' metadata.
+pub(super) fn checkov(setting: &Setting) -> anyhow::Result<()> {
+    let mut command = Command::new(tools::checkov()?);
+    // Without `--skip-download` it asks a server for texts about its checks.
+    command.args([
+        "--framework",
+        "cloudformation",
+        "--compact",
+        "--quiet",
+        "--skip-download",
+    ]);
+    for template in templates()? {
+        command.arg("--file").arg(template);
+    }
+    succeed(&mut command, setting)
+        .context("mend it, or accept it with a reason in stack/src/accepted.rs")
+}
+
+/// Findings of parliament that are accepted: issue, part of the policy file's name, reason.
+const ACCEPTED_OF_PARLIAMENT: &[(&str, &str, &str)] = &[
+    (
+        "RESOURCE_STAR",
+        "FunctionRole.NetworkInterfaces",
+        "Lambda refuses to make a function whose role narrows these calls",
+    ),
+    (
+        "RESOURCE_MISMATCH",
+        "FlowLogsRole.FlowLogsFind",
+        "DescribeLogGroups takes log groups by now (\"Actions, resources, and condition keys for Amazon CloudWatch Logs\")",
+    ),
+    (
+        "RESOURCE_MISMATCH",
+        "WebInstanceRole.BeanstalkLogs",
+        "the same; the form is that of AWSElasticBeanstalkWebTier",
+    ),
+];
+
+/// parliament: no finding in a role's policies but those that are accepted above.
+pub(super) fn parliament(_: &Setting) -> anyhow::Result<()> {
+    let folder = workspace::target()?.join("judges/parliament");
+    let count = write_policies(&folder)?;
+    let parliament = tools::parliament()?;
+    let output = Command::new(parliament)
+        .arg("--directory")
+        .arg(&folder)
+        .args(["--include_policy_extension", "json", "--json"])
+        .stdin(Stdio::null())
+        .output()
+        .context("run parliament")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut findings = Vec::new();
+    let mut used = vec![false; ACCEPTED_OF_PARLIAMENT.len()];
+    for line in said.lines().filter(|line| !line.is_empty()) {
+        let finding: Json = serde_json::from_str(line)
+            .with_context(|| format!("parliament says what nobody understands: {line}"))?;
+        let text = |pointer| {
+            finding
+                .pointer(pointer)
+                .and_then(Json::as_str)
+                .unwrap_or_default()
+        };
+        let (issue, path) = (text("/issue"), text("/location/filepath"));
+        let policy = path.rsplit('/').next().unwrap_or(path);
+        let accepted = ACCEPTED_OF_PARLIAMENT
+            .iter()
+            .position(|(known, part, _)| *known == issue && policy.contains(part));
+        match accepted {
+            Some(index) => used[index] = true,
+            None => findings.push(format!(
+                "{policy}: {} {}",
+                text("/title"),
+                finding["detail"]
+            )),
+        }
+    }
+    // 1 is said for findings; anything else is a failure of the program itself.
+    let ended = output.status.code();
+    if !matches!(ended, Some(0 | 1)) || (ended == Some(1) && said.trim().is_empty()) {
+        bail!(
+            "parliament ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    for ((issue, part, _), used) in ACCEPTED_OF_PARLIAMENT.iter().zip(used) {
+        if !used {
+            findings.push(format!(
+                "{part}: {issue} is accepted, but parliament does not find it any more: remove the reason"
+            ));
+        }
+    }
+    if !findings.is_empty() {
+        bail!("{}", findings.join("\n"));
+    }
+    println!("parliament has looked at {count} policies");
+    Ok(())
+}
+
+/// cargo-deny: licences, sources, withdrawn and unwanted packages of the lock file, by `deny.toml`; and
+/// advisories when their database is at hand, so that this needs no network.
+pub(super) fn deny(setting: &Setting) -> anyhow::Result<()> {
+    let deny = tools::cargo_deny()?;
+    let mut command = Command::new(deny);
+    command.args([
+        "--offline",
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ]);
+    if has_advisories() {
+        command.arg("advisories");
+    } else {
+        println!("no database of advisories at hand: `cargo deny fetch db` brings it");
+    }
+    succeed(&mut command, setting)
+}
+
+/// Whether cargo-deny has fetched its database once.
+fn has_advisories() -> bool {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let databases = home.and_then(|home| fs::read_dir(home.join("advisory-dbs")).ok());
+    databases.is_some_and(|mut entries| entries.next().is_some())
+}
+
+/// The policies of all roles, resolved, each in a file; how many.
+fn write_policies(folder: &Path) -> anyhow::Result<usize> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).context("remove what an earlier run wrote")?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    let mut count = 0;
+    for path in templates()? {
+        let template = fs::read_to_string(&path)?;
+        let document = Document::parse(&template)?;
+        // The account of AWS's own examples; names as AWS could have made them.
+        let context = cfn::resolve::Context {
+            missing_parameters: MissingParameters::Placeholder,
+            naming: Naming::Logical,
+            ..cfn::resolve::Context::new("123456789012", "eu-central-1", "sensors")
+        };
+        let resolved = resolve(&document, &context).map_err(|problems| {
+            anyhow::anyhow!(
+                "{} cannot be resolved: {problems:?}",
+                workspace::shown(&path)
+            )
+        })?;
+        let stack = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let stack = stack.trim_end_matches(".template.json");
+        for role in resolved.of_type("AWS::IAM::Role") {
+            for policy in role.items("/Policies") {
+                let name = policy["PolicyName"].as_str().unwrap_or_default();
+                let file = folder.join(format!("{stack}.{}.{name}.json", role.logical_id));
+                fs::write(&file, policy["PolicyDocument"].to_string())
+                    .with_context(|| format!("write {}", file.display()))?;
+                count += 1;
+            }
+        }
+    }
+    Ok(count)
 }
 
 /// Every stage's templates, synthesised now.

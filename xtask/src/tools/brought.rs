@@ -24,6 +24,15 @@ const CHROMIUM: &str = "@sparticuz/chromium@153.0.0";
 /// nothing to do with it. Raise it deliberately.
 pub(crate) const CFN_LINT: &str = "cfn-lint==1.58.0";
 
+/// Looks at templates as a security team does.
+const CHECKOV: &str = "checkov==3.3.30";
+
+/// Looks at IAM policies: actions and resources that do not go together, privilege escalation.
+const PARLIAMENT: &str = "parliament==1.6.4";
+
+/// Looks at what we depend on. No package holds it built, so it is built here once, in some minutes.
+const CARGO_DENY: &str = "0.20.2";
+
 /// Builds for AWS: another machine's processor, and a C library older than Amazon Linux has.
 const CARGO_LAMBDA: &str = "cargo-lambda==1.9.2";
 
@@ -165,6 +174,36 @@ fn npm() -> anyhow::Result<Command> {
 /// cfn-lint of exactly our version, in a virtual environment of its own.
 pub(crate) fn cfn_lint() -> anyhow::Result<PathBuf> {
     virtual_environment(CFN_LINT, "cfn-lint")
+}
+
+/// checkov, likewise.
+pub(crate) fn checkov() -> anyhow::Result<PathBuf> {
+    virtual_environment(CHECKOV, "checkov")
+}
+
+/// parliament, likewise.
+pub(crate) fn parliament() -> anyhow::Result<PathBuf> {
+    virtual_environment(PARLIAMENT, "parliament")
+}
+
+/// cargo-deny: found, or built into `target/tools`.
+pub(crate) fn cargo_deny() -> anyhow::Result<PathBuf> {
+    if let Some(deny) = find(&["cargo-deny"])? {
+        return Ok(deny);
+    }
+    let home = folder()?.join(format!("cargo-deny@{CARGO_DENY}"));
+    let deny = home.join("bin/cargo-deny");
+    if !deny.is_file() {
+        eprintln!("building cargo-deny {CARGO_DENY} into target/tools, which takes some minutes");
+        let package = format!("cargo-deny@{CARGO_DENY}");
+        run(crate::program::cargo()
+            .args(["install", "--locked", "--debug", &package, "--root"])
+            .arg(&home)
+            .arg("--target-dir")
+            .arg(home.join("build")))?;
+        fs::remove_dir_all(home.join("build")).context("remove what building it left")?;
+    }
+    link(&deny, "cargo-deny")
 }
 
 /// moto's server for the tests of the deployment: the Python that has it.
