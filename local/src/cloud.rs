@@ -3,7 +3,7 @@
 //! A deployment with `AWS_ENDPOINT_URL` set to this address creates, changes and deletes stacks as
 //! on AWS; the stack that holds a pipeline is run from the artifacts that were uploaded.
 //!
-//! Layout: [`server`] takes requests and finds their service; [`call`], [`form`] and [`xml`] are
+//! Layout: `server` takes requests and finds their service; [`call`], [`form`] and [`xml`] are
 //! what services read and write; [`account`] is what they share; [`fault`] and [`pace`] decide what
 //! fails and what takes its time; [`cloudformation`] and its neighbours are the services.
 //!

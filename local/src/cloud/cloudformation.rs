@@ -2,9 +2,9 @@
 //!
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/>
 //!
-//! Layout: [`stack`] is what is known, [`store`] keeps it; [`version`] and [`naming`] say what a template
-//! means, [`changes`] what a new one does; [`request`], [`change_set`] and [`describe`] are the calls;
-//! [`operation`], [`walk`] and [`step`] do what was asked for; [`runner`], [`gate`] and [`artifact`] run it.
+//! Layout: `stack` is what is known, `store` keeps it; `version` and `naming` say what a template
+//! means, `changes` what a new one does; `request`, `change_set` and `describe` are the calls;
+//! `operation`, `walk` and `step` do what was asked for; `runner`, `gate` and `artifact` run it.
 //!
 //! # Differs from AWS
 //! - Templates are JSON, without `Transform`, `Rules`, nested stacks, macros and YAML.

@@ -8,6 +8,9 @@
 //! | `cfn:token-expired@10s` | an access key is good for so long after its first use |
 //! | `s3:slow@500ms` | each answer comes so much later; 500 ms without a number |
 //!
+//! A resource that fails without `@once` also fails on the way back: an update ends in
+//! `UPDATE_ROLLBACK_FAILED` then, and with `@once` in `UPDATE_ROLLBACK_COMPLETE`.
+//!
 //! Which calls are throttled follows from a fixed seed, so that a run can be repeated.
 
 use std::collections::HashMap;

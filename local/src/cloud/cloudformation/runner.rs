@@ -6,7 +6,7 @@
 //!   caches and streams stay, with their data, as long as their own settings are the same. Clients
 //!   connect again; browsers do so by themselves.
 //! - Another number of shards makes an empty stream.
-//! - When the cloud itself is started again, caches and streams begin empty.
+//! - When the cloud itself is started again, caches begin empty.
 //! - The broker and the web UI of the first stack listen at the addresses of the command line; those
 //!   of another stack at free ones.
 
