@@ -50,10 +50,23 @@ const BUCKET_CALLS: &[&str] = &[
 
 /// What it calls that names no resource of ours, or that AWS restricts to none.
 const OTHER_CALLS: &[&str] = &[
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeAddresses",
+    "ec2:DescribeNatGateways",
+    "ec2:DescribeNetworkInterfaces",
+    "elasticache:DescribeSnapshots",
     "elasticbeanstalk:DescribeEnvironmentHealth",
     "elasticbeanstalk:DescribeEnvironments",
     "elasticbeanstalk:DescribeEvents",
     "elasticbeanstalk:ListPlatformVersions",
+    "iot:DisableTopicRule",
+    "iot:EnableTopicRule",
+    "iot:GetTopicRule",
+    "lambda:GetEventSourceMapping",
+    "lambda:GetFunctionConfiguration",
+    "lambda:UpdateEventSourceMapping",
+    "lambda:UpdateFunctionConfiguration",
+    "logs:DescribeLogGroups",
     "s3:ListAllMyBuckets",
     "sts:GetCallerIdentity",
 ];
