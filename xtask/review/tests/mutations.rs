@@ -88,7 +88,7 @@ fn moved_lines_are_nothing() {
         let resources = template["Resources"]
             .as_object_mut()
             .expect("has resources");
-        let last = resources.keys().last().cloned().expect("has some");
+        let last = resources.keys().next_back().cloned().expect("has some");
         let moved = resources.remove(&last).expect("is there");
         let rest = std::mem::take(resources);
         resources.insert(last, moved);
