@@ -15,10 +15,20 @@
 pub mod account;
 pub mod call;
 pub mod cloudformation;
+pub mod ec2;
+pub mod elasticbeanstalk;
 pub mod fault;
 pub mod form;
+pub mod iot;
+pub mod iot_data;
+pub mod lambda;
+pub mod logs;
 pub mod pace;
+pub mod s3;
 mod server;
+pub mod service_quotas;
+pub mod sts;
+pub mod switches;
 pub mod xml;
 
 use std::net::SocketAddr;
@@ -31,10 +41,36 @@ use tokio_util::sync::CancellationToken;
 pub use account::{Account, Buckets, Settings};
 pub use call::{Call, Failure, Protocol, Service};
 use cloudformation::CloudFormation;
+use ec2::{Ec2, Interfaces};
+use elasticbeanstalk::ElasticBeanstalk;
+use iot::Iot;
+use iot_data::IotData;
+use lambda::Lambda;
+use logs::Logs;
+use s3::S3;
+use service_quotas::ServiceQuotas;
+use sts::Sts;
+use switches::Switches;
 
 /// All services; each is in a module of its own.
 fn services(account: &Arc<Account>) -> anyhow::Result<Vec<Arc<dyn Service>>> {
-    Ok(vec![Arc::new(CloudFormation::open(account)?)])
+    let switches = Switches::open(account.settings.data.join("switches.json"))
+        .context("read what was switched off")?;
+    let interfaces = Interfaces::new(Arc::clone(&switches));
+    let s3 = Arc::new(S3::open(account)?);
+    account.lend_buckets(s3.buckets());
+    Ok(vec![
+        s3,
+        Arc::new(Sts::new(account)),
+        Arc::new(ServiceQuotas),
+        Arc::new(ElasticBeanstalk::new(account)),
+        Arc::new(Iot::new(account, &switches)),
+        Arc::new(IotData::new(account)),
+        Arc::new(Lambda::new(account, &switches, &interfaces)),
+        Arc::new(Logs::new(account)),
+        Arc::new(Ec2::new(account, &interfaces)),
+        Arc::new(CloudFormation::open(account)?),
+    ])
 }
 
 /// A running cloud. Dropped, it ends with everything that runs in it.

@@ -34,6 +34,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -106,6 +107,8 @@ pub(crate) struct Shared {
     pub(crate) status: Arc<Status>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) shutdown: CancellationToken,
+    /// Whether batches are taken.
+    enabled: watch::Sender<bool>,
     last_result: Mutex<String>,
     deadline: OnceLock<Instant>,
     pub(crate) chances: OnceLock<Arc<Chances>>,
@@ -120,6 +123,12 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
+    /// Returns when batches may be taken.
+    pub(crate) async fn enabled(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.enabled.subscribe().wait_for(|enabled| *enabled).await;
+    }
+
     /// When everything must have ended; the first call after the shutdown sets it.
     pub(crate) fn deadline(&self) -> Instant {
         *self.deadline.get_or_init(|| Instant::now() + GRACE)
@@ -176,6 +185,7 @@ impl Mapping {
         .with_context(|| format!("{}: read its checkpoints", config.logical_id))?;
         let lanes = TaskTracker::new();
         let shared = Arc::new(Shared {
+            enabled: watch::Sender::new(config.enabled),
             last_result: Mutex::new("No records processed".to_owned()),
             deadline: OnceLock::new(),
             chances: OnceLock::new(),
@@ -189,24 +199,22 @@ impl Mapping {
             checkpoints,
             shutdown: shutdown.clone(),
         });
-        if shared.config.enabled {
-            let count = shared.config.parallelization_factor;
-            // All positions first, so that no checkpoint of one lane is mistaken for another's.
-            let starts: Vec<Lane> = shared
-                .stream
-                .shards()
-                .into_iter()
-                .flat_map(|shard| (0..count).map(move |index| (shard, index)))
-                .map(|(shard, index)| Lane::new(shared.clone(), shard, index, count))
-                .collect();
-            for lane in starts {
-                lanes.spawn(lane.run());
-            }
-            lanes.spawn({
-                let shared = shared.clone();
-                async move { shared.checkpoints.keep_written(&shared.shutdown).await }
-            });
+        let count = shared.config.parallelization_factor;
+        // All positions first, so that no checkpoint of one lane is mistaken for another's.
+        let starts: Vec<Lane> = shared
+            .stream
+            .shards()
+            .into_iter()
+            .flat_map(|shard| (0..count).map(move |index| (shard, index)))
+            .map(|(shard, index)| Lane::new(shared.clone(), shard, index, count))
+            .collect();
+        for lane in starts {
+            lanes.spawn(lane.run());
         }
+        lanes.spawn({
+            let shared = shared.clone();
+            async move { shared.checkpoints.keep_written(&shared.shutdown).await }
+        });
         lanes.close();
         Ok(Mapping { shared, lanes })
     }
@@ -222,9 +230,14 @@ impl Mapping {
         let _ = self.shared.chances.set(chances);
     }
 
+    /// Switches it on or off. Off, it ends the batches at hand and takes no other.
+    pub fn enable(&self, enabled: bool) {
+        self.shared.enabled.send_replace(enabled);
+    }
+
     /// `Enabled` or `Disabled`.
     pub fn state(&self) -> &'static str {
-        if self.shared.config.enabled {
+        if *self.shared.enabled.borrow() {
             "Enabled"
         } else {
             "Disabled"

@@ -21,6 +21,7 @@ mod message;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
@@ -88,7 +89,7 @@ struct Rule {
     logical_id: String,
     name: String,
     sql: iot_sql::Rule,
-    disabled: bool,
+    disabled: AtomicBool,
     actions: Vec<action::Compiled>,
     error_action: Option<action::Compiled>,
     /// Whether the statement or a template asks for the trace ID, which costs a random number.
@@ -168,6 +169,19 @@ impl RuleEngine {
         }))
     }
 
+    /// Names of all rules.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.name.as_str())
+    }
+
+    /// Switches a rule off or on, by its name; messages at hand are still handled as before.
+    pub fn disable(&self, name: &str, disabled: bool) {
+        if let Some(index) = self.by_name.get(name) {
+            let rule = &self.rules[*index];
+            rule.disabled.store(disabled, Ordering::Relaxed);
+        }
+    }
+
     /// Takes a message: returns when the actions of every rule that it concerns have ended, or
     /// their error actions have.
     pub async fn accept(&self, publish: &Publish) {
@@ -177,7 +191,7 @@ impl RuleEngine {
                 .get(ingest.rule)
                 .map(|index| &self.rules[*index])
             {
-                Some(rule) if !rule.disabled => self.run(rule, publish).await,
+                Some(rule) if !rule.is_disabled() => self.run(rule, publish).await,
                 _ => {
                     self.status.rules_not_found.increment();
                     tracing::warn!(
@@ -190,7 +204,7 @@ impl RuleEngine {
             return;
         }
         for rule in &self.rules {
-            if !rule.disabled
+            if !rule.is_disabled()
                 && rule
                     .sql
                     .topic_filter()
@@ -338,6 +352,10 @@ fn message<'a>(
 }
 
 impl Rule {
+    fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::Relaxed)
+    }
+
     fn compile(config: RuleConfig) -> Result<Rule, Vec<RuleError>> {
         let sql = iot_sql::Rule::compile(&config.sql, config.version).map_err(|error| {
             vec![RuleError {
@@ -377,7 +395,7 @@ impl Rule {
             logical_id: config.logical_id,
             name: config.name,
             sql,
-            disabled: config.disabled,
+            disabled: AtomicBool::new(config.disabled),
             actions,
             error_action,
             traced,

@@ -44,6 +44,24 @@ impl Logs {
         }
     }
 
+    /// The folder that they are below.
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
+    /// Groups that somebody writes to in this run.
+    pub fn groups(&self) -> Vec<String> {
+        let streams = self
+            .inner
+            .streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut groups: Vec<String> = streams.keys().map(|(group, _)| group.clone()).collect();
+        groups.sort();
+        groups.dedup();
+        groups
+    }
+
     /// A stream of a group.
     pub fn stream(&self, group: &str, stream: &str) -> LogStream {
         let mut streams = self

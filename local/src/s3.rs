@@ -10,9 +10,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 /// Folder of objects that are being written; beside the buckets, so that nobody who lists a bucket
@@ -23,6 +24,18 @@ const INCOMPLETE: &str = ".Incomplete";
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
+    backing: OnceLock<Arc<dyn Backing>>,
+}
+
+/// Somebody else who keeps the objects, see [`Store::back`].
+pub trait Backing: std::fmt::Debug + Send + Sync {
+    /// Writes an object, whole or not at all; returns the file of its bytes.
+    fn put<'a>(
+        &'a self,
+        bucket: &'a str,
+        key: &'a str,
+        body: Bytes,
+    ) -> BoxFuture<'a, io::Result<PathBuf>>;
 }
 
 impl Store {
@@ -38,7 +51,15 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => fs::create_dir_all(&incomplete)?,
         }
-        Ok(Arc::new(Store { folder }))
+        Ok(Arc::new(Store {
+            folder,
+            backing: OnceLock::new(),
+        }))
+    }
+
+    /// From now on another keeps the objects; the first one counts.
+    pub fn back(&self, backing: Arc<dyn Backing>) {
+        let _ = self.backing.set(backing);
     }
 
     /// Where an object is or would be.
@@ -53,6 +74,9 @@ impl Store {
     /// # Errors
     /// The file system's, with the path.
     pub async fn put_object(&self, bucket: &str, key: &str, body: Bytes) -> io::Result<PathBuf> {
+        if let Some(backing) = self.backing.get() {
+            return backing.put(bucket, key, body).await;
+        }
         let path = self.path(bucket, key);
         let incomplete = self
             .folder

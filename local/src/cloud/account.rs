@@ -186,6 +186,12 @@ impl Account {
             .find_map(|it| it.refuses_deletion(resource))
     }
 
+    /// A stack's pipeline runs.
+    pub fn pipeline_started(&self, stack_id: &str, pipeline: &Pipeline) {
+        self.each_service()
+            .for_each(|it| it.pipeline_started(stack_id, pipeline));
+    }
+
     /// A resource is there, or has changed.
     pub fn put(&self, resource: Resource) {
         let key = key(&resource);

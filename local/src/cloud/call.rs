@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::account::Resource;
 use super::form::Form;
 use super::xml::Xml;
+use crate::pipeline::Pipeline;
 
 /// A request whose service is known.
 #[derive(Clone, Debug)]
@@ -103,6 +104,9 @@ pub trait Service: fmt::Debug + Send + Sync {
         None
     }
 
+    /// A stack's pipeline runs.
+    fn pipeline_started(&self, _stack_id: &str, _pipeline: &Pipeline) {}
+
     /// CloudFormation has created or changed a resource.
     fn put_resource(&self, _resource: &Resource) {}
 
@@ -134,6 +138,15 @@ impl Failure {
             code: code.to_owned(),
             message: message.into(),
         }
+    }
+
+    /// An operation that AWS has and this cloud does not: 501.
+    pub fn not_here(service: &str, operation: &str) -> Failure {
+        Failure::with(
+            StatusCode::NOT_IMPLEMENTED,
+            "NotImplemented",
+            format!("`local --cloud` has no operation `{operation}` of the service `{service}`"),
+        )
     }
 
     /// The error in a protocol.

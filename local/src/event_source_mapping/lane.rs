@@ -78,7 +78,10 @@ impl Lane {
         loop {
             tokio::select! {
                 biased;
-                () = self.allowed_to_read() => {}
+                () = async {
+                    shared.enabled().await;
+                    self.allowed_to_read().await;
+                } => {}
                 () = shared.shutdown.cancelled() => return None,
             }
             self.read();

@@ -142,6 +142,17 @@ impl Broker {
         self.rules.accept(&message).await;
     }
 
+    /// Takes a message that came by HTTP; `is_confirmed` is QoS 1.
+    pub async fn publish_by_http(&self, publish: Publish, is_confirmed: bool, is_retained: bool) {
+        let qos = if is_confirmed {
+            QoS::AtLeastOnce
+        } else {
+            QoS::AtMostOnce
+        };
+        // No connection has this number: they begin at one.
+        self.publish(publish, qos, is_retained, 0).await;
+    }
+
     fn deliver(&self, message: &Arc<Publish>, qos: QoS, retain: bool, publisher: u64) {
         let subscribers = self
             .subscribers

@@ -278,6 +278,7 @@ impl Runner {
             }
         }?;
         settings.reporter.tell(&started.ready(None));
+        self.account.pipeline_started(&cell.id, &started);
         *place.pipeline.write().await = Some(started);
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.remove(&cell.id);
