@@ -15,7 +15,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 pub(crate) use brought::{
-    browser, cargo_deny, cargo_lambda, cfn_lint, checkov, moto, node, node_modules, parliament, path_for_aws,
+    browser, cargo_deny, cargo_lambda, cfn_lint, checkov, moto, node, node_modules, parliament,
+    path_for_aws,
 };
 
 use crate::workspace;

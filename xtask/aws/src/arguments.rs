@@ -66,6 +66,10 @@ pub(crate) struct Deploy {
     /// Use this program as the web UI instead of building it
     #[arg(long, value_name = "FILE", requires = "function")]
     pub(crate) webui: Option<PathBuf>,
+    /// Take the given programs though they are of another architecture than the stage's; nothing but
+    /// a rehearsal on one machine can run them
+    #[arg(long, requires = "function", hide_short_help = true)]
+    pub(crate) any_architecture: bool,
     /// Leave a resource out when a stuck rollback is continued; may be repeated
     #[arg(long, value_name = "LOGICAL_ID")]
     pub(crate) skip: Vec<String>,

@@ -183,7 +183,9 @@ impl Deployment<'_> {
         let arch = arguments.stage.config().arch;
         if let (Some(function), Some(webui)) = (&arguments.function, &arguments.webui) {
             let programs = artifacts::read(function, webui)?;
-            artifacts::check(&programs, arch)?;
+            if !arguments.any_architecture {
+                artifacts::check(&programs, arch)?;
+            }
             return Ok((programs, Vec::new()));
         }
         let started = Instant::now();

@@ -11,8 +11,8 @@ use serde_json::json;
 use stack::artifacts as artifacts_stack;
 
 use crate::arguments::Diff;
-use crate::cloud::Cloud;
 use crate::change::is_same_json;
+use crate::cloud::Cloud;
 use crate::deploy::synth;
 use crate::plan::{self, Version};
 use crate::progress::Voice;

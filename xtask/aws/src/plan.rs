@@ -160,9 +160,7 @@ pub(crate) fn as_json(changes: &Changes) -> Json {
         })
         .collect();
     let texts = |rows: &[Row]| rows.iter().map(|row| row.join(" ")).collect::<Vec<_>>();
-    let widened = |lines: &Lines| {
-        json!({ "widened": texts(&lines.widened), "narrowed": texts(&lines.narrowed) })
-    };
+    let widened = |lines: &Lines| json!({ "widened": texts(&lines.widened), "narrowed": texts(&lines.narrowed) });
     json!({
         "resources": resources,
         "permissions": widened(&changes.permissions),

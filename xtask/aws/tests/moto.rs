@@ -1,6 +1,7 @@
 //! The deployment against a judge that we did not write: moto's CloudFormation and S3, with the gaps
 //! mended that `e2e/moto` names. From an empty account to an empty account.
 
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -129,6 +130,21 @@ impl Moto {
         self.run(&arguments)
     }
 
+    /// Asks moto itself; the signature only says which service is meant.
+    fn ask(&self, method: &str, path: &str, service: &str, body: &str) -> Result<String, Anything> {
+        let host = self.endpoint.trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(host)?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nauthorization: AWS4-HMAC-SHA256 Credential=test/20261123/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        // Some services put a space there, some do not.
+        Ok(answer.replace("\": ", "\":"))
+    }
+
     fn destroy(&self, more: &[&str]) -> Result<Vec<Json>, Anything> {
         let arguments = ["destroy", "--yes", "--json", "--poll", "20"];
         self.run(&[&arguments, more].concat())
@@ -176,6 +192,7 @@ fn doctor_finds_the_account_and_misses_what_builds() -> Result<(), Anything> {
         ("region", true),
         ("credentials", true),
         ("platform", true),
+        ("networks (VPCs)", true),
     ];
     assert_eq!(checks, expected.map(|(name, ok)| (name.to_owned(), ok)));
     assert_eq!(output.status.code(), Some(1));
@@ -259,5 +276,84 @@ fn stage_comes_up_stays_changes_and_goes() -> Result<(), Anything> {
     assert_eq!(last["result"], "nothing to destroy");
     assert_eq!(last["kept"], Json::Array(Vec::new()));
     assert!(!moto.output(&["outputs"])?.status.success());
+    Ok(())
+}
+
+/// The first text between two tags of an answer.
+fn between<'a>(answer: &'a str, before: &str, after: &str) -> Result<&'a str, Anything> {
+    let rest = answer.split_once(before).ok_or("no beginning")?.1;
+    Ok(rest.split_once(after).ok_or("no end")?.0)
+}
+
+#[test]
+fn what_an_interrupted_destroy_switched_off_is_on_after_a_deployment() -> Result<(), Anything> {
+    let moto = Moto::start()?;
+    moto.deploy(&[])?;
+    let rules = moto.ask("GET", "/rules", "iot", "")?;
+    let rule = between(&rules, "\"ruleName\":\"", "\"")?;
+    moto.ask("POST", &format!("/rules/{rule}/disable"), "iot", "")?;
+    let mappings = moto.ask("GET", "/2015-03-31/event-source-mappings/", "lambda", "")?;
+    let mapping = between(&mappings, "\"UUID\":\"", "\"")?;
+    let path = format!("/2015-03-31/event-source-mappings/{mapping}");
+    moto.ask("PUT", &path, "lambda", "{\"Enabled\": false}")?;
+    let functions = moto.ask("GET", "/2015-03-31/functions/", "lambda", "")?;
+    let function = between(&functions, "\"FunctionName\":\"", "\"")?;
+    let path = format!("/2015-03-31/functions/{function}/configuration");
+    let nowhere = "{\"VpcConfig\": {\"SubnetIds\": [], \"SecurityGroupIds\": []}}";
+    moto.ask("PUT", &path, "lambda", nowhere)?;
+
+    let told = moto.deploy(&[])?;
+    assert_eq!((result(&told), uploads(&told)), ("unchanged", 0));
+    let resumed = told.iter().find_map(|line| line["resumed"].as_array());
+    assert_eq!(resumed.map(Vec::len), Some(3), "{told:?}");
+    let rules = moto.ask("GET", "/rules", "iot", "")?;
+    assert!(!rules.contains("\"ruleDisabled\":true"), "{rules}");
+    let mappings = moto.ask("GET", "/2015-03-31/event-source-mappings/", "lambda", "")?;
+    assert_eq!(between(&mappings, "\"State\":\"", "\"")?, "Enabled");
+    let functions = moto.ask("GET", "/2015-03-31/functions/", "lambda", "")?;
+    assert!(functions.contains("\"subnet-"), "{functions}");
+
+    let told = moto.deploy(&[])?;
+    assert!(told.iter().all(|line| line["resumed"].is_null()));
+    Ok(())
+}
+
+#[test]
+fn interfaces_of_exactly_this_function_are_deleted_with_the_stage() -> Result<(), Anything> {
+    let moto = Moto::start()?;
+    moto.deploy(&[])?;
+    let functions = moto.ask("GET", "/2015-03-31/functions/", "lambda", "")?;
+    let function = between(&functions, "\"FunctionName\":\"", "\"")?;
+    // In a network of its own, so that moto minds nothing.
+    let subnets = "Action=DescribeSubnets&Version=2016-11-15&Filter.1.Name=default-for-az&Filter.1.Value.1=true";
+    let subnets = moto.ask("POST", "/", "ec2", subnets)?;
+    let subnet = between(&subnets, "<subnetId>", "</subnetId>")?;
+    let mut ids = Vec::new();
+    for name in [function.to_owned(), format!("{function}-2")] {
+        let create = format!(
+            "Action=CreateNetworkInterface&Version=2016-11-15&SubnetId={subnet}&Description=AWS+Lambda+VPC+ENI-{name}-0a1b2c3d-0a1b-0a1b-0a1b-0a1b2c3d4e5f"
+        );
+        let created = moto.ask("POST", "/", "ec2", &create)?;
+        let id = between(&created, "<networkInterfaceId>", "</networkInterfaceId>")?;
+        ids.push(id.to_owned());
+    }
+    // Elastic IP addresses that carry the stage's tag are told at the end.
+    let address = "Action=AllocateAddress&Version=2016-11-15&Domain=vpc&TagSpecification.1.ResourceType=elastic-ip&TagSpecification.1.Tag.1.Key=sensors%3Astage&TagSpecification.1.Tag.1.Value=dev";
+    let address = moto.ask("POST", "/", "ec2", address)?;
+    let address = between(&address, "<publicIp>", "</publicIp>")?.to_owned();
+
+    let told = moto.destroy(&["--delete-data"])?;
+    assert_eq!(result(&told), "destroyed");
+    let left = moto.ask(
+        "POST",
+        "/",
+        "ec2",
+        "Action=DescribeNetworkInterfaces&Version=2016-11-15",
+    )?;
+    assert!(!left.contains(&ids[0]), "{left}");
+    assert!(left.contains(&ids[1]), "{left}");
+    let leftovers = &told.last().ok_or("nothing was said")?["leftovers"];
+    assert_eq!(leftovers[0]["kind"], "Elastic IP address");
+    assert_eq!(leftovers[0]["name"], address.as_str());
     Ok(())
 }

@@ -811,9 +811,8 @@ async fn failure_that_passes_is_tried_once_more() -> Result<(), Anything> {
 #[tokio::test]
 async fn failure_that_does_not_pass_is_not_tried_a_third_time() -> Result<(), Anything> {
     let account = Account::new().await?;
-    let later = RACED.map(|(second, id, r#type, status, reason)| {
-        (second + 100, id, r#type, status, reason)
-    });
+    let later = RACED
+        .map(|(second, id, r#type, status, reason)| (second + 100, id, r#type, status, reason));
     races(&account.script, &later, "ROLLBACK_COMPLETE");
     assert_said!("failure_again", account.run(&account.deploy(&[])).await?);
     let executed = account.script.changes();
