@@ -21,7 +21,7 @@ use cfn::document::Document;
 use cfn::evaluate::{ManagedPolicies, Policies};
 use cfn::integration::{self, Call};
 use cfn::resolve::{
-    Context, MissingParameters, Override, Problem, Resolved, ResolvedResource, resolve,
+    Context, MissingParameters, Problem, Resolved, ResolvedResource, resolve,
 };
 use serde_json::json;
 
@@ -234,13 +234,9 @@ impl Plan {
                 attributes.insert(format!("{endpoint}.Address"), json!(host));
                 attributes.insert(format!("{endpoint}.Port"), json!(port.to_string()));
             }
-            context.overrides.insert(
-                logical_id.clone(),
-                Override {
-                    physical_id: None,
-                    attributes,
-                },
-            );
+            // An ID that was given, as the cloud does, stays.
+            let known = context.overrides.entry(logical_id.clone()).or_default();
+            known.attributes.extend(attributes);
         }
         resolve(&self.document, &context).map_err(Unplannable)
     }

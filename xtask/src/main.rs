@@ -13,6 +13,7 @@ mod device;
 mod local;
 mod program;
 mod publish;
+mod rehearse;
 mod review;
 mod rule;
 mod simulate;
@@ -70,6 +71,8 @@ enum Command {
     Open(aws::arguments::Open),
     /// Check what a deployment needs
     Doctor(aws::arguments::Ask),
+    /// Deploy to a cloud on this machine, change, destroy, and time each part
+    Rehearse(rehearse::Arguments),
     /// Send a message through a deployed stage and time its way to the dashboard
     Smoke(aws::arguments::Smoke),
     /// Show what a stage's programs and rules have logged
@@ -114,6 +117,7 @@ fn main() -> Exit {
         Command::Soak(arguments) => soak::run(arguments),
         Command::Rule(arguments) => rule::run(arguments),
         Command::Deploy(arguments) => aws::deploy(&arguments),
+        Command::Rehearse(arguments) => rehearse::run(arguments),
         Command::Destroy(_)
         | Command::Diff(_)
         | Command::Status(_)

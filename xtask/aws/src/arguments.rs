@@ -66,10 +66,12 @@ pub(crate) struct Deploy {
     /// Use this program as the web UI instead of building it
     #[arg(long, value_name = "FILE", requires = "function")]
     pub(crate) webui: Option<PathBuf>,
-    /// Take the given programs though they are of another architecture than the stage's; nothing but
-    /// a rehearsal on one machine can run them
+    /// In a rehearsal: take the given programs though they are of another architecture than the stage's
     #[arg(long, requires = "function", hide_short_help = true)]
     pub(crate) any_architecture: bool,
+    /// In a rehearsal: change a property of the main stack; may be repeated
+    #[arg(long, value_name = "LOGICAL_ID.PROPERTY=VALUE", hide_short_help = true)]
+    pub(crate) set: Vec<String>,
     /// Leave a resource out when a stuck rollback is continued; may be repeated
     #[arg(long, value_name = "LOGICAL_ID")]
     pub(crate) skip: Vec<String>,

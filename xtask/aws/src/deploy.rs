@@ -22,8 +22,8 @@ use crate::progress::Voice;
 use crate::stack_call::{self, ChangeSet, Examined, Stack};
 use crate::state::State;
 use crate::{
-    beanstalk, bucket, doctor, leftovers, outputs, plan, platform, race, role_policy, sbom, smoke,
-    sources, upload,
+    beanstalk, bucket, doctor, leftovers, outputs, plan, platform, race, rehearsal, role_policy,
+    sbom, smoke, sources, upload,
 };
 
 pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
@@ -33,7 +33,9 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
     }
     let began = SystemTime::now();
     let voice = Voice::new(arguments.json);
-    let stacks = synth(stage)?;
+    rehearsal::check(&arguments)?;
+    let mut stacks = synth(stage)?;
+    stacks[1].template = rehearsal::set(&stacks[1].template, &arguments.set)?;
     let cloud = Cloud::connect(Duration::from_millis(arguments.poll)).await?;
     let [first, main] = &stacks;
     // A call that fails because of the credentials is explained by the one that asks for them.

@@ -36,6 +36,7 @@ mod plan;
 mod platform;
 mod progress;
 mod race;
+mod rehearsal;
 mod role_policy;
 mod sbom;
 mod signed;

@@ -1,0 +1,375 @@
+//! `cargo xtask rehearse`: a deployment from nothing to nothing on this machine, with the very programs
+//! that deploy to AWS, against the local run's cloud.
+//!
+//! Layout: the steps; `Cloud`, the process that answers the AWS APIs; `Stage`, the commands run against
+//! it; the table at the end.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde_json::{Value as Json, json};
+
+use crate::{Exit, program, style, tools, workspace};
+
+/// The property that changes between the deployments, and its new value: updated in place, and the
+/// function starts anew with it.
+const CHANGE: &str = "Function.MemorySize=512";
+
+/// Milliseconds between two questions of a command that waits: the cloud is near.
+const POLL: &str = "200";
+
+/// Every stage is alike to the cloud; this one asks for no certificate.
+const STAGE: &str = "dev";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// What shall go wrong in the cloud, such as 'cfn:Cache=CREATE_FAILED:no capacity@once',
+    /// cfn:throttle@20%, cfn:token-expired@10s or s3:slow@500ms; a command that fails is run
+    /// again, once; may be repeated
+    #[arg(long, value_name = "WHERE:WHAT")]
+    fault: Vec<String>,
+    /// How long the cloud takes for a resource
+    #[arg(long, value_name = "PACE", default_value = "fast")]
+    pace: Pace,
+    /// Wait until the archive holds the message, too
+    #[arg(long)]
+    archive: bool,
+    /// Leave the stage deployed and stay until Ctrl-C, to look around
+    #[arg(long)]
+    keep: bool,
+    /// Folder of the cloud and its log, made anew [default: target/rehearsal]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print what the commands tell, and every step, as JSON lines
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Pace {
+    /// As fast as it can be
+    Fast,
+    /// As long as AWS usually takes
+    Real,
+}
+
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    tools::redis()?;
+    let programs = Programs {
+        local: program::build(program::LOCAL)?,
+        aws: program::build(program::AWS)?,
+        function: program::build(program::FUNCTION)?,
+        webui: program::build(program::WEBUI)?,
+    };
+    let data = match &arguments.data {
+        Some(data) => data.clone(),
+        None => workspace::target()?.join("rehearsal"),
+    };
+    make_anew(&data)?;
+    let mut rehearsal = Rehearsal {
+        arguments: &arguments,
+        done: Vec::new(),
+    };
+    let started = Instant::now();
+    let cloud = Cloud::start(&programs.local, &data, &arguments)?;
+    rehearsal.note("the cloud answers", true, started.elapsed());
+    let stage = Stage {
+        programs: &programs,
+        cloud: &cloud,
+        data: &data,
+        is_json: arguments.json,
+    };
+    let is_good = rehearsal.play(&stage)?;
+    if !arguments.json {
+        rehearsal.print();
+    }
+    if !is_good {
+        eprintln!(
+            "{}: what the cloud said is in {}",
+            style::stderr().bad("failed"),
+            workspace::shown(&cloud.log)
+        );
+        return Ok(Exit::Failed);
+    }
+    if arguments.keep {
+        cloud.stay(arguments.json)?;
+    } else {
+        cloud.stop()?;
+    }
+    Ok(Exit::Done)
+}
+
+/// An empty folder of ours; one that holds something else is left alone.
+fn make_anew(data: &Path) -> anyhow::Result<()> {
+    let marker = data.join("cloud.log");
+    let is_empty = fs::read_dir(data).map_or(true, |mut entries| entries.next().is_none());
+    if !is_empty {
+        if !marker.is_file() {
+            bail!(
+                "--data: {} holds something else; name a folder that is empty or does not exist",
+                data.display()
+            );
+        }
+        fs::remove_dir_all(data).with_context(|| format!("delete {}", data.display()))?;
+    }
+    fs::create_dir_all(data).with_context(|| format!("make {}", data.display()))
+}
+
+struct Programs {
+    local: PathBuf,
+    aws: PathBuf,
+    function: PathBuf,
+    webui: PathBuf,
+}
+
+/// What was done, in order.
+struct Rehearsal<'a> {
+    arguments: &'a Arguments,
+    done: Vec<(String, bool, Duration)>,
+}
+
+impl Rehearsal<'_> {
+    /// Runs every step; whether all went well. The first that fails ends it.
+    fn play(&mut self, stage: &Stage) -> anyhow::Result<bool> {
+        let archive: &[&str] = if self.arguments.archive {
+            &["--archive"]
+        } else {
+            &[]
+        };
+        let smoke = [&["smoke"], archive].concat();
+        let changed = [stage.deploy(), vec!["--set".into(), CHANGE.into()]].concat();
+        let mut steps: Vec<(&str, Vec<OsString>)> = vec![
+            ("deploy to an empty account", stage.deploy()),
+            ("a message gets through", Stage::words(&smoke)),
+            ("deploy a changed property", changed.clone()),
+            ("a message gets through", Stage::words(&["smoke"])),
+            ("deploy without a change", changed),
+        ];
+        if !self.arguments.keep {
+            let destroy = [
+                "destroy",
+                "--yes",
+                "--delete-data",
+                "--lift-protection",
+                "--poll",
+                POLL,
+            ];
+            steps.push(("destroy with all data", Stage::words(&destroy)));
+            steps.push(("destroy finds nothing", Stage::words(&destroy)));
+        }
+        for (name, words) in steps {
+            if self.step(stage, name, &words)? {
+                continue;
+            }
+            // Whoever meets a fault runs the command again.
+            let again = format!("{name}, again");
+            if self.arguments.fault.is_empty() || !self.step(stage, &again, &words)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn step(&mut self, stage: &Stage, name: &str, words: &[OsString]) -> anyhow::Result<bool> {
+        if !self.arguments.json {
+            eprintln!("\n{}", style::stderr().title(&format!("── {name} ──")));
+        }
+        let started = Instant::now();
+        let status = stage.run(words)?;
+        self.note(name, status.success(), started.elapsed());
+        Ok(status.success())
+    }
+
+    fn note(&mut self, name: &str, is_good: bool, took: Duration) {
+        if self.arguments.json {
+            let seconds = took.as_secs_f64();
+            println!(
+                "{}",
+                json!({ "event": "step", "name": name, "ok": is_good, "seconds": seconds })
+            );
+        }
+        self.done.push((name.to_owned(), is_good, took));
+    }
+
+    fn print(&self) {
+        let style = style::stdout();
+        let width = self.done.iter().map(|(name, ..)| name.len()).max();
+        println!();
+        for (name, is_good, took) in &self.done {
+            let verdict = if *is_good {
+                style.good("ok    ")
+            } else {
+                style.bad("FAILED")
+            };
+            println!(
+                "{name:width$}  {verdict}  {:>6.1} s",
+                took.as_secs_f64(),
+                width = width.unwrap_or(0)
+            );
+        }
+    }
+}
+
+/// The process that answers the AWS APIs; it ends with us.
+struct Cloud {
+    process: Child,
+    endpoint: String,
+    log: PathBuf,
+}
+
+impl Cloud {
+    fn start(local: &Path, data: &Path, arguments: &Arguments) -> anyhow::Result<Cloud> {
+        let log = data.join("cloud.log");
+        let said = File::create(&log).with_context(|| format!("write {}", log.display()))?;
+        let mut command = Command::new(local);
+        command
+            .args(["--cloud", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
+            .args(["--dashboard", "127.0.0.1:0", "--json", "--data"])
+            .arg(data.join("account"))
+            .args(["--pace", pace(arguments.pace)])
+            .env("PATH", tools::path()?)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(said);
+        for fault in &arguments.fault {
+            command.args(["--fault", fault]);
+        }
+        let mut process = command.spawn().context("start the cloud")?;
+        let output = process.stdout.take().context("read what the cloud says")?;
+        let mut cloud = Cloud {
+            process,
+            endpoint: String::new(),
+            log,
+        };
+        let mut lines = BufReader::new(output).lines();
+        for line in lines.by_ref() {
+            let event: Json = serde_json::from_str(&line.context("read what the cloud says")?)
+                .context("read what the cloud says")?;
+            if event["event"] == "cloud-ready"
+                && let Some(endpoint) = event["endpoint"].as_str()
+            {
+                endpoint.clone_into(&mut cloud.endpoint);
+                break;
+            }
+        }
+        if cloud.endpoint.is_empty() {
+            let said = fs::read_to_string(&cloud.log).unwrap_or_default();
+            bail!("the cloud does not start: {}", said.trim());
+        }
+        // Read to the end, so that the cloud never waits for us; its log says the same.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(cloud)
+    }
+
+    /// Waits for Ctrl-C, which the cloud gets, too.
+    fn stay(mut self, is_json: bool) -> anyhow::Result<()> {
+        if !is_json {
+            println!("\nthe stage stays until Ctrl-C; in another terminal:\n");
+            for (name, value) in self.environment() {
+                println!("  export {name}={value}");
+            }
+            println!("  cargo xtask status --stage {STAGE}");
+        }
+        self.process.wait().context("wait for the cloud")?;
+        Ok(())
+    }
+
+    /// Ends the cloud as Ctrl-C does.
+    fn stop(mut self) -> anyhow::Result<()> {
+        self.interrupt()?;
+        let status = self.process.wait().context("wait for the cloud")?;
+        if !status.success() {
+            bail!("the cloud ended with {status}: {}", self.log.display());
+        }
+        Ok(())
+    }
+
+    fn interrupt(&mut self) -> anyhow::Result<()> {
+        Command::new("kill")
+            .args(["-INT", &self.process.id().to_string()])
+            .status()
+            .context("run kill")?;
+        Ok(())
+    }
+
+    /// What a program needs to take it for AWS, and nothing of the user's own account.
+    fn environment(&self) -> [(&'static str, &str); 6] {
+        [
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_ACCESS_KEY_ID", "rehearsal"),
+            ("AWS_SECRET_ACCESS_KEY", "rehearsal"),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_CONFIG_FILE", "/dev/null"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+        ]
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        if let Ok(None) = self.process.try_wait() {
+            // It stops its own programs when it is asked to.
+            let _ = self.interrupt();
+            let _ = self.process.wait();
+        }
+    }
+}
+
+fn pace(pace: Pace) -> &'static str {
+    match pace {
+        Pace::Fast => "fast",
+        Pace::Real => "real",
+    }
+}
+
+/// The commands that a user would type.
+struct Stage<'a> {
+    programs: &'a Programs,
+    cloud: &'a Cloud,
+    data: &'a Path,
+    is_json: bool,
+}
+
+impl Stage<'_> {
+    fn words(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(Into::into).collect()
+    }
+
+    /// A deployment of the programs of this machine, whatever the stage's architecture.
+    fn deploy(&self) -> Vec<OsString> {
+        let mut words = Stage::words(&["deploy", "--yes", "--no-smoke", "--any-architecture"]);
+        words.extend(Stage::words(&["--poll", POLL, "--function"]));
+        words.push(self.programs.function.clone().into());
+        words.push("--webui".into());
+        words.push(self.programs.webui.clone().into());
+        words.push("--lock".into());
+        words.push(self.data.join("platform.json").into());
+        words
+    }
+
+    fn run(&self, words: &[OsString]) -> anyhow::Result<ExitStatus> {
+        let mut command = Command::new(&self.programs.aws);
+        command.args(words).args(["--stage", STAGE]);
+        if self.is_json {
+            command.arg("--json");
+        }
+        // Of the user's own account nothing gets in, such as a profile or an endpoint of one service.
+        let theirs = std::env::vars_os().map(|(name, _)| name);
+        for name in theirs.filter(|name| name.to_string_lossy().starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        command
+            .envs(self.cloud.environment())
+            .env("XTASK_ROOT", workspace::root()?)
+            .env("PATH", tools::path()?)
+            .stdin(Stdio::null())
+            .status()
+            .with_context(|| format!("run {}", self.programs.aws.display()))
+    }
+}
