@@ -152,13 +152,22 @@ impl Cloud {
     }
 
     /// Ends the server; then every pipeline, in order.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
         // A client that keeps its connection open keeps nobody waiting.
         self.server.abort();
-        let _ = self.server.await;
+        let _ = (&mut self.server).await;
         for service in &self.services {
             service.stop().await;
         }
+    }
+}
+
+impl Drop for Cloud {
+    /// The server's task would outlive us, and with it the services: two clouds on one folder.
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.server.abort();
+        self.services.iter().for_each(|it| it.halt());
     }
 }

@@ -94,6 +94,9 @@ pub trait Service: fmt::Debug + Send + Sync {
     /// Goes on with what was under way when an earlier run ended; called once, when every service is there.
     fn resume(&self) {}
 
+    /// Ends at once what it does by itself, as a kill would; nothing is written any more.
+    fn halt(&self) {}
+
     /// Ends what runs, in order.
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})

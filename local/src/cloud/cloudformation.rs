@@ -136,6 +136,10 @@ impl Service for CloudFormation {
         }
     }
 
+    fn halt(&self) {
+        self.engine.halt();
+    }
+
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.engine.halt();

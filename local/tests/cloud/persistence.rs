@@ -35,6 +35,29 @@ async fn cloud_that_was_killed_brings_an_operation_to_its_end() {
 }
 
 #[tokio::test]
+async fn bucket_that_was_made_just_before_a_kill_is_the_stacks_own() {
+    let rig = Rig::new(&[]).await;
+    rig.buckets.held.send_replace(true);
+    let template = json!({ "Resources": { "Bucket": { "Type": "AWS::S3::Bucket" } } });
+    rig.propose("CREATE", &template, &[]).await;
+    rig.ok(
+        "ExecuteChangeSet",
+        &[("StackName", "s"), ("ChangeSetName", "c")],
+    )
+    .await;
+    // Somebody waits for the bucket: it has been asked for.
+    while rig.buckets.held.receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let bucket = rig.physical_id("Bucket").await;
+    let rig = rig.restart().await;
+    rig.buckets.there.lock().unwrap().insert(bucket.clone());
+    rig.buckets.held.send_replace(false);
+    assert_eq!(rig.settled().await, "CREATE_COMPLETE");
+    assert_eq!(rig.buckets.names(), [bucket]);
+}
+
+#[tokio::test]
 async fn deletion_goes_on_after_a_restart() {
     let rig = Rig::new(&["cfn:A=DELETE_FAILED:in use@once"]).await;
     rig.create(&chain(&["A", "B"])).await;

@@ -43,6 +43,8 @@ impl Engine {
         let stop = self.stop.clone();
         let task = self.tasks.spawn(async move {
             tokio::select! {
+                // A cloud that has ended does not take one more step.
+                biased;
                 () = stop.cancelled() => {}
                 () = task => {}
             }

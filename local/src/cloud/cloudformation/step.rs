@@ -176,6 +176,8 @@ impl Engine {
             && let Some(buckets) = self.account.buckets()
         {
             let (bucket, properties) = (&step.physical_id, &step.target.properties);
+            // A bucket outlives a kill: whoever goes on must know that it is this stack's.
+            cell.change(|_| ());
             return match buckets.create(&cell.region, bucket, properties).await {
                 Err(failure) if failure.code == "BucketAlreadyOwnedByYou" && is_resumed => Ok(()),
                 made => made.map_err(|failure| NotMade {

@@ -41,7 +41,8 @@ impl StackCell {
     }
 
     /// Changes the stack as a step of the operation on it; it is written a moment later. A run that
-    /// is killed before that does the step again.
+    /// is killed before that does the step again; what outlives a kill must be written before it is
+    /// made, by [`change`](Self::change).
     pub(super) fn step<T>(&self, change: impl FnOnce(&mut Stack) -> T) -> T {
         let mut stack = self.read();
         let result = change(&mut stack);
