@@ -3,14 +3,15 @@
 //! For each stage and stack the template itself, and beside it in plain text who may do what and who
 //! may reach whom; and the bundle's files. Change them by `cargo insta review` only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cfn::access;
 use cfn::document::Document;
 use cfn::resolve::{Resolved, resolve};
 use serde_json::Value as Json;
-use stack::{Stage, Synthesized};
+use stack::config::Encryption;
+use stack::{Config, Stage, Synthesized};
 
 /// One snapshot: its folder, its name and its text.
 struct Emitted {
@@ -189,12 +190,7 @@ fn every_statement_that_is_taken_away_is_missed() {
     // What instances do in Beanstalk's own bucket is granted as AWS's policy for web tiers gives it;
     // which of it an instance needs is not published call by call.
     const NOT_KNOWN_TO_BE_NEEDED: &[&str] = &["BeanstalkBucketList", "BeanstalkBucketObjects"];
-    for stage in Stage::ALL {
-        let stack = synth(stage)
-            .into_iter()
-            .find(|stack| stack.name == stack::stack_name(stage))
-            .expect("the main stack is emitted");
-        let template: Json = serde_json::from_str(&stack.template).expect("a template is JSON");
+    for (stage, template) in main_templates() {
         let resources = template["Resources"]
             .as_object()
             .expect("a template has resources");
@@ -364,16 +360,29 @@ fn calls_of_services(template: &Json, pointer: &str) -> bool {
     principal.is_some_and(|principal| principal.get("Service").is_some())
 }
 
-fn main_templates() -> Vec<(Stage, Json)> {
-    Stage::ALL
+/// The main stacks of all stages, and of `prod` with the choices that it does not take.
+fn main_templates() -> Vec<(String, Json)> {
+    let stages = Stage::ALL.map(|stage| (stage.to_string(), main(synth(stage))));
+    let others = [(
+        "prod with its own key".to_owned(),
+        main(synth_with(&own_key())),
+    )];
+    stages
         .into_iter()
-        .map(|stage| {
-            let stacks = synth(stage);
-            let main = stacks.iter().find(|it| it.name == stack::stack_name(stage));
-            let template = &main.expect("the main stack is emitted").template;
-            (stage, serde_json::from_str(template).expect("is JSON"))
+        .chain(others)
+        .map(|(name, main)| {
+            let template = serde_json::from_str(&main.template).expect("a template is JSON");
+            (name, template)
         })
         .collect()
+}
+
+/// `prod`, with a key of our own.
+fn own_key() -> Config {
+    Config {
+        encryption: Encryption::OwnKey,
+        ..Stage::Prod.config()
+    }
 }
 
 #[test]
@@ -415,13 +424,17 @@ fn synth(stage: Stage) -> Vec<Synthesized> {
     stack::synth(stage).unwrap_or_else(|problems| panic!("{stage} has problems:\n{problems}"))
 }
 
+fn synth_with(config: &Config) -> Vec<Synthesized> {
+    stack::synth_with(config).unwrap_or_else(|problems| panic!("has problems:\n{problems}"))
+}
+
+/// The main one of a stage's stacks.
+fn main(mut stacks: Vec<Synthesized>) -> Synthesized {
+    stacks.pop().expect("the main stack is emitted last")
+}
+
 fn main_stack(stage: Stage) -> Resolved {
-    let name = stack::stack_name(stage);
-    let synthesized = synth(stage)
-        .into_iter()
-        .find(|stack| stack.name == name)
-        .expect("the main stack is emitted");
-    resolved(&synthesized)
+    resolved(&main(synth(stage)))
 }
 
 fn resolved(stack: &Synthesized) -> Resolved {
@@ -453,6 +466,17 @@ fn emitted() -> Vec<Emitted> {
             add("template", stack.template.clone());
         }
     }
+    let (prod, own_key) = (main(synth(Stage::Prod)), main(synth_with(&own_key())));
+    for (name, text) in [
+        ("permissions", access::permissions(&resolved(&own_key))),
+        ("difference", difference(&prod, &own_key)),
+    ] {
+        emitted.push(Emitted {
+            folder: "own-key".to_owned(),
+            name: format!("{}.{name}", own_key.name),
+            text,
+        });
+    }
     for (name, redirect_to_https) in [("http", false), ("https", true)] {
         let files = bundle::files(bundle::Settings { redirect_to_https });
         let text = files
@@ -467,6 +491,50 @@ fn emitted() -> Vec<Emitted> {
         });
     }
     emitted
+}
+
+/// What another choice changes in a template, value by value.
+fn difference(before: &Synthesized, after: &Synthesized) -> String {
+    let [before, after] = [before, after].map(|stack| {
+        let template = serde_json::from_str(&stack.template).expect("a template is JSON");
+        let mut values = BTreeMap::new();
+        flatten(String::new(), &template, &mut values);
+        values
+    });
+    let places: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut text = String::new();
+    for place in places {
+        let (old, new) = (before.get(place), after.get(place));
+        if old == new {
+            continue;
+        }
+        for (sign, value) in [('-', old), ('+', new)] {
+            if let Some(value) = value {
+                text.push_str(&format!("{sign} {place} {value}\n"));
+            }
+        }
+    }
+    text
+}
+
+/// The values of a template by where they stand; an intrinsic function is one value.
+fn flatten(place: String, value: &Json, values: &mut BTreeMap<String, String>) {
+    let is_intrinsic = |name: &String| name == "Ref" || name.starts_with("Fn::");
+    match value {
+        Json::Array(items) if !items.is_empty() => {
+            for (index, item) in items.iter().enumerate() {
+                flatten(format!("{place}/{index}"), item, values);
+            }
+        }
+        Json::Object(members) if !members.is_empty() && !members.keys().any(is_intrinsic) => {
+            for (name, member) in members {
+                flatten(format!("{place}/{name}"), member, values);
+            }
+        }
+        value => {
+            values.insert(place, value.to_string());
+        }
+    }
 }
 
 /// A change that waits for `cargo insta review`; CI fails on it by itself.

@@ -5,10 +5,10 @@
 //! made is then complete: whatever waits for the role waits for its permissions too.
 
 use crate::intrinsic::Sub;
-use crate::policy::{Document, Statement};
+use crate::policy::{Condition, Document, Statement};
 use crate::problem::Problem;
 use crate::resource::Handle;
-use crate::resources::{elasticache, iam, kinesis, kinesisfirehose, logs, s3};
+use crate::resources::{elasticache, iam, kinesis, kinesisfirehose, kms, logs, s3};
 use crate::template::Template;
 use crate::value::List;
 
@@ -104,6 +104,42 @@ impl Handle<elasticache::ReplicationGroup> {
             role,
             format!("{}Connect", self.logical_id()),
             Statement::allow(["elasticache:Connect"], of),
+        );
+    }
+}
+
+impl kms::Key {
+    /// The key is used by a service for the caller, never by the caller alone; `service` is the first word
+    /// of its address, such as `kinesis`.
+    ///
+    /// See "kms:ViaService" of the AWS KMS developer guide.
+    pub fn used_through(service: &str) -> Condition {
+        let address = Sub::new()
+            .text(service)
+            .text(".")
+            .value(crate::intrinsic::pseudo::region())
+            .text(".")
+            .value(crate::intrinsic::pseudo::url_suffix());
+        Condition::string_equals("kms:ViaService", address.build())
+    }
+}
+
+impl Handle<kms::Key> {
+    /// `role` may use the key through a service, such as `kinesis`, as far as the key's policy lets the
+    /// account's roles do so.
+    pub fn grant_through(
+        self,
+        template: &mut Template,
+        role: Handle<iam::Role>,
+        service: &str,
+        actions: &[&str],
+    ) {
+        let statement = Statement::allow(actions.iter().copied(), [self.arn()])
+            .when(kms::Key::used_through(service));
+        template.grant(
+            role,
+            format!("{}Through-{service}", self.logical_id()),
+            statement,
         );
     }
 }

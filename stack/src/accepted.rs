@@ -6,6 +6,8 @@
 use cfn::Template;
 use serde_json::json;
 
+use crate::config::Encryption;
+
 /// A finding of checkov: its identifier, the resources that have it, why it is accepted.
 struct Accepted {
     check: &'static str,
@@ -51,13 +53,20 @@ const ACCEPTED: &[Accepted] = &[
     },
 ];
 
+/// What is no finding under a key of our own.
+const ANSWERED_BY_OWN_KEY: [&str; 2] = ["CKV_AWS_158", "CKV_AWS_173"];
+
 /// Writes the reasons into the metadata of the resources that the template has.
-pub(crate) fn annotate(template: &mut Template) {
+pub(crate) fn annotate(template: &mut Template, encryption: Encryption) {
+    let is_finding = |accepted: &&Accepted| {
+        encryption == Encryption::AwsManaged || !ANSWERED_BY_OWN_KEY.contains(&accepted.check)
+    };
     let ids: Vec<&'static str> = template.logical_ids().collect();
     for id in ids {
         let skip: Vec<_> = ACCEPTED
             .iter()
             .filter(|accepted| accepted.resources.contains(&id))
+            .filter(is_finding)
             .map(|accepted| json!({ "id": accepted.check, "comment": accepted.reason }))
             .collect();
         if !skip.is_empty() {

@@ -9,6 +9,7 @@ use cfn::resources::{
 use cfn::{Handle, ResourceAttributes, Template, Value};
 use contract::{metrics, timing};
 
+use crate::encryption::{self, Encryption};
 use crate::parameters::Parameters;
 
 /// Namespace of what is counted from the rules' error log.
@@ -18,6 +19,8 @@ const PERIOD: i64 = 60;
 
 /// What the alarms watch.
 pub struct Props<'a> {
+    /// Whose key encrypts the topic.
+    pub encryption: Encryption,
     /// CPU and memory of its nodes.
     pub cache: Handle<elasticache::ReplicationGroup>,
     /// How many nodes there are.
@@ -38,7 +41,7 @@ pub struct Props<'a> {
 
 /// Defines the alarms and the topic that they are sent to.
 pub fn define(template: &mut Template, props: &Props<'_>) {
-    let topic = topic(template, props.parameters);
+    let topic = topic(template, props);
     let function = || {
         vec![alarm::Dimension::new(
             "FunctionName",
@@ -319,34 +322,8 @@ impl Watch {
 }
 
 /// The alarms' topic, under a key of our own: AWS's key for SNS does not admit CloudWatch.
-fn topic(template: &mut Template, parameters: &Parameters) -> Handle<sns::Topic> {
-    let cloudwatch = || Principal::Service("cloudwatch.amazonaws.com".into());
-    let account = Sub::new()
-        .text("arn:")
-        .value(pseudo::partition())
-        .text(":iam::")
-        .value(pseudo::account_id())
-        .text(":root")
-        .build();
-    let key = template.define(
-        "AlarmKey",
-        kms::Key {
-            description: Some("Encrypts the alarms' topic".into()),
-            enable_key_rotation: Some(true.into()),
-            // A key's policy speaks of that key alone, hence `*`: see "Key policies in AWS KMS".
-            key_policy: Some(
-                Document::new([
-                    Statement::allow(["kms:*"], ["*"]).by(Principal::Aws(account)),
-                    Statement::allow(["kms:Decrypt", "kms:GenerateDataKey*"], ["*"])
-                        .by(cloudwatch())
-                        .when(Condition::source_account()),
-                ])
-                .into(),
-            ),
-            pending_window_in_days: Some(7.into()),
-            ..Default::default()
-        },
-    );
+fn topic(template: &mut Template, props: &Props<'_>) -> Handle<sns::Topic> {
+    let key = props.encryption.key.unwrap_or_else(|| alarm_key(template));
     let topic = template.define(
         "AlarmTopic",
         sns::Topic {
@@ -358,7 +335,7 @@ fn topic(template: &mut Template, parameters: &Parameters) -> Handle<sns::Topic>
         "AlarmTopicPolicy",
         sns::TopicPolicy::new(
             Document::new([Statement::allow(["sns:Publish"], [topic.reference()])
-                .by(cloudwatch())
+                .by(Principal::Service("cloudwatch.amazonaws.com".into()))
                 .when(Condition::source_account())]),
             [topic.reference()],
         ),
@@ -366,13 +343,41 @@ fn topic(template: &mut Template, parameters: &Parameters) -> Handle<sns::Topic>
     template.define_with(
         "AlarmSubscription",
         sns::Subscription {
-            endpoint: Some(parameters.alarm_email.reference().into()),
+            endpoint: Some(props.parameters.alarm_email.reference().into()),
             ..sns::Subscription::new(Value::from("email"), topic.reference())
         },
         ResourceAttributes {
-            condition: Some(parameters.has_alarm_email),
+            condition: Some(props.parameters.has_alarm_email),
             ..ResourceAttributes::default()
         },
     );
     topic
+}
+
+/// The topic's own key, where there is no key for everything.
+fn alarm_key(template: &mut Template) -> Handle<kms::Key> {
+    let account = Sub::new()
+        .text("arn:")
+        .value(pseudo::partition())
+        .text(":iam::")
+        .value(pseudo::account_id())
+        .text(":root")
+        .build();
+    template.define(
+        "AlarmKey",
+        kms::Key {
+            description: Some("Encrypts the alarms' topic".into()),
+            enable_key_rotation: Some(true.into()),
+            // A key's policy speaks of that key alone, hence `*`: see "Key policies in AWS KMS".
+            key_policy: Some(
+                Document::new([
+                    Statement::allow(["kms:*"], ["*"]).by(Principal::Aws(account)),
+                    encryption::alarms(),
+                ])
+                .into(),
+            ),
+            pending_window_in_days: Some(7.into()),
+            ..Default::default()
+        },
+    )
 }

@@ -8,6 +8,7 @@ use cfn::{Handle, Template};
 
 use crate::bucket;
 use crate::config::{self, LogRetention};
+use crate::encryption::Encryption;
 
 /// Megabytes that Firehose gathers before it writes an object.
 const BUFFER_MB: i64 = 5;
@@ -18,6 +19,8 @@ const BUFFER_SECONDS: i64 = 60;
 pub struct Props<'a> {
     /// The stage's choices.
     pub config: &'a config::Archive,
+    /// Whose key encrypts what it keeps.
+    pub encryption: Encryption,
     /// How long errors are kept.
     pub log_retention: LogRetention,
 }
@@ -40,6 +43,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Archive {
         "ArchiveBucket",
         "ArchiveBucketPolicy",
         &bucket::Props {
+            key: props.encryption.arn(),
             noncurrent_days: 30,
             expiration_days: props.config.expiration_days,
         },
@@ -47,6 +51,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Archive {
     let errors = template.define(
         "ArchiveErrors",
         logs::LogGroup {
+            kms_key_id: props.encryption.arn().map(Into::into),
             retention_in_days: Some(props.log_retention.days().into()),
             ..Default::default()
         },
@@ -74,13 +79,22 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Archive {
     );
     bucket.grant_delivery(template, role);
     deliveries.grant_write(template, errors, role);
+    let use_of_key = ["kms:Decrypt", "kms:GenerateDataKey"];
+    props.encryption.grant(template, role, "s3", &use_of_key);
     let delivery_stream = template.define(
         "ArchiveStream",
         kinesisfirehose::DeliveryStream {
             delivery_stream_encryption_configuration_input: Some(
-                delivery_stream::DeliveryStreamEncryptionConfigurationInput::new(
-                    delivery_stream::KeyType::AwsOwnedCmk,
-                )
+                delivery_stream::DeliveryStreamEncryptionConfigurationInput {
+                    key_arn: props.encryption.arn().map(Into::into),
+                    ..delivery_stream::DeliveryStreamEncryptionConfigurationInput::new(match props
+                        .encryption
+                        .key
+                    {
+                        Some(_) => delivery_stream::KeyType::CustomerManagedCmk,
+                        None => delivery_stream::KeyType::AwsOwnedCmk,
+                    })
+                }
                 .into(),
             ),
             delivery_stream_type: Some(delivery_stream::DeliveryStreamType::DirectPut.into()),

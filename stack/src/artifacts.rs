@@ -20,6 +20,7 @@ pub struct Artifacts {
 /// a rollback needs the previous one. The deployment removes what no kept version refers to.
 pub fn define(template: &mut Template) -> Artifacts {
     let props = bucket::Props {
+        key: None,
         noncurrent_days: 30,
         expiration_days: None,
     };

@@ -1,14 +1,17 @@
 //! What every bucket of ours has: private, encrypted, versioned, TLS only, tidied up.
 
 use cfn::policy::{Anybody, Condition, Document, Principal, Statement};
+use cfn::resources::kms;
 use cfn::resources::s3::{self, bucket};
-use cfn::{DeletionPolicy, Handle, ResourceAttributes, Template, UpdateReplacePolicy};
+use cfn::{Attribute, DeletionPolicy, Handle, ResourceAttributes, Template, UpdateReplacePolicy};
 
 /// Days after which the parts of an upload that never ended are removed.
 const UNFINISHED_UPLOAD_DAYS: i64 = 7;
 
 /// What differs between our buckets.
 pub(crate) struct Props {
+    /// Our own key; `None`: the one that S3 manages.
+    pub key: Option<Attribute<kms::KeyArn>>,
     /// Days that a version is kept after another took its place.
     pub noncurrent_days: u32,
     /// Days that objects are kept; `None` is for good.
@@ -32,16 +35,7 @@ pub(crate) fn define(
     let bucket = template.define_with(
         logical_id,
         s3::Bucket {
-            bucket_encryption: Some(
-                bucket::BucketEncryption::new([bucket::ServerSideEncryptionRule {
-                    server_side_encryption_by_default: Some(
-                        bucket::ServerSideEncryptionByDefault::new(bucket::SseAlgorithm::Aes256)
-                            .into(),
-                    ),
-                    ..Default::default()
-                }])
-                .into(),
-            ),
+            bucket_encryption: Some(bucket::BucketEncryption::new([encryption(props.key)]).into()),
             lifecycle_configuration: Some(
                 bucket::LifecycleConfiguration::new([rule(props)]).into(),
             ),
@@ -80,6 +74,25 @@ pub(crate) fn define(
         kept,
     );
     bucket
+}
+
+/// With a key of our own S3 asks KMS once for many objects (its bucket key), not for each.
+fn encryption(key: Option<Attribute<kms::KeyArn>>) -> bucket::ServerSideEncryptionRule {
+    let algorithm = match key {
+        Some(_) => bucket::SseAlgorithm::AwsKms,
+        None => bucket::SseAlgorithm::Aes256,
+    };
+    bucket::ServerSideEncryptionRule {
+        bucket_key_enabled: key.map(|_| true.into()),
+        server_side_encryption_by_default: Some(
+            bucket::ServerSideEncryptionByDefault {
+                kms_master_key_id: key.map(Into::into),
+                ..bucket::ServerSideEncryptionByDefault::new(algorithm)
+            }
+            .into(),
+        ),
+        ..Default::default()
+    }
 }
 
 fn rule(props: &Props) -> bucket::Rule {

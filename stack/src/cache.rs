@@ -12,12 +12,15 @@ use cfn::{DeletionPolicy, Handle, ResourceAttributes, Template, UpdateReplacePol
 use contract::access::{self, Access};
 
 use crate::config;
+use crate::encryption::Encryption;
 use crate::network::{CACHE_PORT, Network};
 
 /// What the cache depends on.
 pub struct Props<'a> {
     /// The stage's choices.
     pub config: &'a config::Cache,
+    /// Whose key encrypts what it keeps.
+    pub encryption: Encryption,
     /// Where it stands.
     pub network: &'a Network,
 }
@@ -145,6 +148,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Cache {
             cache_subnet_group_name: Some(subnets.reference().into()),
             engine: Some("valkey".into()),
             engine_version: Some("8.0".into()),
+            kms_key_id: props.encryption.arn().map(Into::into),
             multi_az_enabled: Some(replicated.into()),
             num_cache_clusters: Some(nodes.into()),
             port: Some(CACHE_PORT.into()),

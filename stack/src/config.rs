@@ -24,6 +24,7 @@ impl Stage {
             Stage::Dev => Config {
                 stage: self,
                 arch: Arch::Arm64,
+                encryption: Encryption::AwsManaged,
                 log_retention: LogRetention::Week,
                 network: Network {
                     allowed_cidrs: &["0.0.0.0/0"],
@@ -60,6 +61,7 @@ impl Stage {
             Stage::Prod => Config {
                 stage: self,
                 arch: Arch::Arm64,
+                encryption: Encryption::AwsManaged,
                 log_retention: LogRetention::Quarter,
                 network: Network {
                     allowed_cidrs: &["0.0.0.0/0"],
@@ -124,6 +126,8 @@ pub struct Config {
     pub stage: Stage,
     /// The processors of function and web UI.
     pub arch: Arch,
+    /// Whose key data at rest is encrypted with.
+    pub encryption: Encryption,
     /// How long logs are kept.
     pub log_retention: LogRetention,
     /// Network.
@@ -191,6 +195,20 @@ impl Arch {
             Arch::X86_64 => "x86_64",
         }
     }
+}
+
+/// Whose key data at rest is encrypted with. Nothing is unencrypted in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// The keys that AWS owns or manages for each service: no cost, nothing to administer. The alarms'
+    /// topic alone has a key of ours, because AWS's key for SNS does not admit CloudWatch.
+    AwsManaged,
+    /// One key of our own for everything, about USD 1 a month and its requests. It turns every year, its
+    /// use is in CloudTrail, and whoever disables it makes the data unreadable.
+    ///
+    /// It outlives the stack, because the archive does. To change an existing stage from the one to the
+    /// other replaces the cache.
+    OwnKey,
 }
 
 /// How long logs are kept; CloudWatch takes certain numbers of days only.

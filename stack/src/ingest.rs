@@ -8,6 +8,7 @@ use cfn::resources::{iam, kinesisfirehose, logs};
 use cfn::{Handle, Template, Value};
 
 use crate::config::{self, LogRetention, StreamMode};
+use crate::encryption::Encryption;
 
 /// Version of IoT SQL. The default without it is of 2015.
 const SQL_VERSION: &str = "2016-03-23";
@@ -16,6 +17,8 @@ const SQL_VERSION: &str = "2016-03-23";
 pub struct Props<'a> {
     /// The stage's choices.
     pub config: &'a config::Stream,
+    /// Whose key encrypts what it keeps.
+    pub encryption: Encryption,
     /// Takes every message for the archive.
     pub delivery_stream: Handle<kinesisfirehose::DeliveryStream>,
     /// How long rule errors are kept.
@@ -36,6 +39,10 @@ pub struct Ingest {
 /// match of the parent level differently. The partition key is the topic, so that a device's
 /// records stay in order and its identity travels with them.
 pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
+    let key: Value<stream::KeyId> = match props.encryption.arn() {
+        Some(key) => key.into(),
+        None => stream::KeyId::literal("alias/aws/kinesis").into(),
+    };
     let stream = template.define(
         "SensorStream",
         kinesis::Stream {
@@ -45,11 +52,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
                 StreamMode::OnDemand => None,
             },
             stream_encryption: Some(
-                stream::StreamEncryption::new(
-                    stream::EncryptionType::Kms,
-                    stream::KeyId::literal("alias/aws/kinesis"),
-                )
-                .into(),
+                stream::StreamEncryption::new(stream::EncryptionType::Kms, key).into(),
             ),
             stream_mode_details: Some(
                 stream::StreamModeDetails::new(match props.config.mode {
@@ -64,6 +67,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
     let errors = template.define(
         "RuleErrors",
         logs::LogGroup {
+            kms_key_id: props.encryption.arn().map(Into::into),
             retention_in_days: Some(props.log_retention.days().into()),
             ..Default::default()
         },
@@ -74,6 +78,8 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
         "AWS IoT puts messages into the stream",
     );
     stream.grant_put(template, stream_role);
+    let encryption = props.encryption;
+    encryption.grant(template, stream_role, "kinesis", &["kms:GenerateDataKey"]);
     let archive_role = role(
         template,
         "RuleToArchiveRole",

@@ -5,7 +5,7 @@
 //!
 //! Layout, in reading order: [`config`] holds what differs between the stages, [`parameters`] what the
 //! deployment fills in; then the constructs from the network inwards:
-//! [`network`], [`ingest`], [`archive`], [`cache`], [`processing`], [`dashboard`], [`alarms`]; and
+//! [`encryption`], [`network`], [`ingest`], [`archive`], [`cache`], [`processing`], [`dashboard`], [`alarms`]; and
 //! [`artifacts`], the stack that comes first. [`state`] says what is lost with a resource.
 
 mod accepted;
@@ -16,6 +16,7 @@ mod bucket;
 pub mod cache;
 pub mod config;
 pub mod dashboard;
+pub mod encryption;
 pub mod ingest;
 pub mod network;
 pub mod parameters;
@@ -43,14 +44,22 @@ pub struct Synthesized {
 /// # Errors
 /// Everything that is wrong with the configuration, a value, or a permission.
 pub fn synth(stage: Stage) -> Result<Vec<Synthesized>, Problems> {
-    let config = stage.config();
+    synth_with(&stage.config())
+}
+
+/// The same for a configuration other than the stage's own.
+///
+/// # Errors
+/// As [`synth`].
+pub fn synth_with(config: &Config) -> Result<Vec<Synthesized>, Problems> {
     let problems = config.problems();
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
+    let stage = config.stage;
     let stacks = [
         (artifacts_stack_name(stage), artifacts_template(stage)),
-        (stack_name(stage), template(&config)),
+        (stack_name(stage), template(config)),
     ];
     stacks
         .into_iter()
@@ -107,7 +116,7 @@ fn artifacts_template(stage: Stage) -> Template {
         "Sensors, stage {stage}: artifacts of the deployment"
     ));
     artifacts::define(&mut template);
-    accepted::annotate(&mut template);
+    accepted::annotate(&mut template, config::Encryption::AwsManaged);
     template
 }
 
@@ -118,10 +127,12 @@ pub fn template(config: &Config) -> Template {
         config.stage
     ));
     let parameters = parameters::define(&mut template, config.dashboard.transport);
+    let encryption = encryption::define(&mut template, config.encryption);
     let network = network::define(
         &mut template,
         &network::Props {
             config: &config.network,
+            encryption,
             log_retention: config.log_retention,
         },
     );
@@ -129,6 +140,7 @@ pub fn template(config: &Config) -> Template {
         &mut template,
         &cache::Props {
             config: &config.cache,
+            encryption,
             network: &network,
         },
     );
@@ -136,6 +148,7 @@ pub fn template(config: &Config) -> Template {
         &mut template,
         &archive::Props {
             config: &config.archive,
+            encryption,
             log_retention: config.log_retention,
         },
     );
@@ -143,6 +156,7 @@ pub fn template(config: &Config) -> Template {
         &mut template,
         &ingest::Props {
             config: &config.stream,
+            encryption,
             delivery_stream: archive.delivery_stream,
             log_retention: config.log_retention,
         },
@@ -151,6 +165,7 @@ pub fn template(config: &Config) -> Template {
         &mut template,
         &processing::Props {
             config: &config.processing,
+            encryption,
             arch: config.arch,
             network: &network,
             cache: &cache,
@@ -173,6 +188,7 @@ pub fn template(config: &Config) -> Template {
     alarms::define(
         &mut template,
         &alarms::Props {
+            encryption,
             cache: cache.replication_group,
             nodes: config.cache.nodes,
             stream: stream.stream,
@@ -183,6 +199,6 @@ pub fn template(config: &Config) -> Template {
             parameters: &parameters,
         },
     );
-    accepted::annotate(&mut template);
+    accepted::annotate(&mut template, config.encryption);
     template
 }

@@ -7,6 +7,7 @@ use cfn::resources::{iam, logs};
 use cfn::{Handle, ResourceAttributes, Tag, Template, Value};
 
 use crate::config::{self, LogRetention};
+use crate::encryption::Encryption;
 
 /// Port of HTTP, on the balancer and on the instances' nginx.
 const HTTP: i64 = 80;
@@ -24,6 +25,8 @@ const ANYWHERE: &str = "0.0.0.0/0";
 pub struct Props<'a> {
     /// The stage's choices.
     pub config: &'a config::Network,
+    /// Whose key encrypts flow logs.
+    pub encryption: Encryption,
     /// How long flow logs are kept, where there are any.
     pub log_retention: LogRetention,
 }
@@ -139,7 +142,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Network {
         CACHE_PORT,
     );
     if props.config.flow_logs {
-        flow_logs(template, vpc, props.log_retention);
+        flow_logs(template, vpc, props);
     }
     Network {
         vpc,
@@ -312,11 +315,12 @@ fn private_routes(
 }
 
 /// Writes down who talked to whom, and what was refused.
-fn flow_logs(template: &mut Template, vpc: Handle<ec2::Vpc>, retention: LogRetention) {
+fn flow_logs(template: &mut Template, vpc: Handle<ec2::Vpc>, props: &Props<'_>) {
     let group = template.define(
         "FlowLogs",
         logs::LogGroup {
-            retention_in_days: Some(retention.days().into()),
+            kms_key_id: props.encryption.arn().map(Into::into),
+            retention_in_days: Some(props.log_retention.days().into()),
             ..Default::default()
         },
     );

@@ -9,6 +9,7 @@ use contract::{environment, timing};
 use crate::bucket;
 use crate::cache::Cache;
 use crate::config::{self, Arch, LogRetention};
+use crate::encryption::Encryption;
 use crate::network::Network;
 use crate::parameters::Parameters;
 
@@ -19,6 +20,8 @@ const FAILURE_DAYS: u32 = 90;
 pub struct Props<'a> {
     /// The stage's choices.
     pub config: &'a config::Processing,
+    /// Whose key encrypts what it keeps.
+    pub encryption: Encryption,
     /// What the function was built for.
     pub arch: Arch,
     /// Where the function stands.
@@ -46,6 +49,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
     let log_group = template.define(
         "FunctionLogs",
         logs::LogGroup {
+            kms_key_id: props.encryption.arn().map(Into::into),
             retention_in_days: Some(props.log_retention.days().into()),
             ..Default::default()
         },
@@ -55,6 +59,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
         "FailureBucket",
         "FailureBucketPolicy",
         &bucket::Props {
+            key: props.encryption.arn(),
             noncurrent_days: FAILURE_DAYS,
             expiration_days: Some(FAILURE_DAYS),
         },
@@ -72,6 +77,14 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
     let cache = props.cache;
     cache.grant(template, cache.function_user, role);
     grant_network_interfaces(template, role);
+    // Reads the stream, keeps what failed, and opens the function's variables.
+    for (service, action) in [
+        ("kinesis", "kms:Decrypt"),
+        ("s3", "kms:GenerateDataKey"),
+        ("lambda", "kms:Decrypt"),
+    ] {
+        props.encryption.grant(template, role, service, &[action]);
+    }
 
     let function = template.define(
         "Function",
@@ -107,6 +120,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
             ),
             // Any text: the runtime runs `bootstrap`.
             handler: Some("bootstrap".into()),
+            kms_key_arn: props.encryption.arn().map(Into::into),
             logging_config: Some(
                 function::LoggingConfig {
                     application_log_level: Some(function::ApplicationLogLevel::Info.into()),

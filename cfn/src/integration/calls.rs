@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::{Call, Caller};
 use crate::evaluate::Keys;
 use crate::network::option;
-use crate::resolve::{Problem, Resolved, ResolvedResource, text};
+use crate::resolve::{Naming, Problem, Resolved, ResolvedResource, text};
 
 /// What [`super::calls`] and [`super::check`] are made of.
 pub(super) struct Calls<'a> {
@@ -771,7 +771,15 @@ impl<'a> Calls<'a> {
             path: "KmsKeyId".to_owned(),
             caller: Caller::Service(format!("logs.{}.{}", context.region, context.url_suffix)),
         };
-        let arn = self.arn("logs", &format!("log-group:{}", group.name));
+        // A key's policy can only say how the names begin that CloudFormation makes up: to name the groups
+        // themselves would be a circle. Where a logical ID stands for the name, that is put before it.
+        let name = match context.naming {
+            Naming::Logical if group.text("/LogGroupName").is_none() => {
+                format!("{}-{}", context.stack_name, group.name)
+            }
+            _ => group.name.clone(),
+        };
+        let arn = self.arn("logs", &format!("log-group:{name}"));
         let keys = Keys::new()
             .with("kms:EncryptionContext:aws:logs:arn", arn)
             .with("aws:SourceAccount", &context.account_id);
@@ -780,6 +788,8 @@ impl<'a> Calls<'a> {
             "kms:DescribeKey",
             "kms:Encrypt",
             "kms:GenerateDataKey",
+            "kms:ReEncryptFrom",
+            "kms:ReEncryptTo",
         ] {
             self.need(&own, action, &key, keys.clone());
         }
