@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use cfn::access;
 use cfn::document::Document;
 use cfn::resolve::{Resolved, resolve};
+use contract::oidc::{Oidc, Secret};
 use serde_json::Value as Json;
 use stack::config::Encryption;
 use stack::{Config, Stage, Synthesized};
@@ -183,6 +184,40 @@ fn function_and_web_ui_reach_the_cache_and_nothing_else_does() {
         );
         assert!(!open(&function, &web, 80), "{stage}: function to web UI");
     }
+}
+
+#[test]
+fn balancer_reaches_the_identity_provider_only_where_it_signs_in() {
+    use cfn::network::{Endpoint, Protocol, reachable};
+    let reaches = |stack: &Synthesized| {
+        let resolved = resolved(stack);
+        let balancer =
+            Endpoint::balancer(&resolved, "DashboardEnvironment").expect("has a balancer");
+        let open = |port| {
+            let internet = Endpoint::internet();
+            reachable(&resolved, &balancer, &internet, Protocol::Tcp, port).is_ok()
+        };
+        (open(443), open(80))
+    };
+    let mut everywhere = signing_in();
+    everywhere.dashboard.sign_in = Some(Oidc {
+        provider_cidrs: &["0.0.0.0/0"],
+        ..PROVIDER
+    });
+    for stage in Stage::ALL {
+        assert_eq!(reaches(&main(synth(stage))), (false, false), "{stage}");
+    }
+    assert_eq!(reaches(&main(synth_with(&everywhere))), (true, false));
+    // Ranges of the provider are not the whole internet.
+    assert_eq!(reaches(&main(synth_with(&signing_in()))), (false, false));
+}
+
+#[test]
+fn secret_of_the_sign_in_is_only_ever_a_reference() {
+    let emitted: String = emitted().into_iter().map(|it| it.text).collect();
+    let references = emitted.matches("{{resolve:secretsmanager:").count();
+    assert_eq!(emitted.matches("\"ClientSecret\": ").count(), references);
+    assert!(references > 0, "the sign-in names its secret");
 }
 
 #[test]
@@ -377,6 +412,29 @@ fn main_templates() -> Vec<(String, Json)> {
         .collect()
 }
 
+/// `prod`, signing visitors in at the balancer.
+fn signing_in() -> Config {
+    let mut config = Stage::Prod.config();
+    config.dashboard.sign_in = Some(PROVIDER);
+    config
+}
+
+/// An identity provider that does not exist.
+const PROVIDER: Oidc = Oidc {
+    issuer: "https://id.example.com/tenant",
+    authorization_endpoint: "https://id.example.com/tenant/authorize",
+    token_endpoint: "https://id.example.com/tenant/token",
+    user_info_endpoint: "https://id.example.com/tenant/userinfo",
+    client_id: "sensors-dashboard",
+    client_secret: Secret {
+        name: "sensors/prod/oidc",
+        key: "clientSecret",
+    },
+    scope: "openid email",
+    session_seconds: 28_800,
+    provider_cidrs: &["192.0.2.0/24", "198.51.100.0/24"],
+};
+
 /// `prod`, with a key of our own.
 fn own_key() -> Config {
     Config {
@@ -477,8 +535,26 @@ fn emitted() -> Vec<Emitted> {
             text,
         });
     }
-    for (name, redirect_to_https) in [("http", false), ("https", true)] {
-        let files = bundle::files(bundle::Settings { redirect_to_https });
+    let signing_in = main(synth_with(&signing_in()));
+    for (name, text) in [
+        ("reachability", access::reachability(&resolved(&signing_in))),
+        ("difference", difference(&prod, &signing_in)),
+    ] {
+        emitted.push(Emitted {
+            folder: "sign-in".to_owned(),
+            name: format!("{}.{name}", signing_in.name),
+            text,
+        });
+    }
+    for (name, redirect_to_https, sign_in) in [
+        ("http", false, None),
+        ("https", true, None),
+        ("sign-in", true, Some(PROVIDER)),
+    ] {
+        let files = bundle::files(bundle::Settings {
+            redirect_to_https,
+            sign_in,
+        });
         let text = files
             .iter()
             .map(|file| format!("==> {}\n{}", file.path, file.contents))

@@ -4,13 +4,14 @@
 //! A name that stands in this crate stands nowhere else in the repository.
 //!
 //! Layout: [`topic`], [`environment`], [`redis`] and who may do what there in [`access`], [`http`],
-//! [`timing`], [`metrics`], and [`message`] for what travels.
+//! [`timing`], [`metrics`], [`oidc`], and [`message`] for what travels.
 
 pub mod access;
 pub mod environment;
 pub mod http;
 pub mod message;
 pub mod metrics;
+pub mod oidc;
 pub mod redis;
 pub mod timing;
 pub mod topic;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bundle::{OPEN_FILES, Settings, WORKER_CONNECTIONS};
+use contract::oidc::{Oidc, Secret};
 use contract::{environment, http, timing};
 use e2e::PATIENCE;
 use e2e::programs::Programs;
@@ -34,6 +35,7 @@ async fn websocket_is_upgraded_with_the_clients_address() -> anyhow::Result<()> 
     let nginx = Nginx::start(
         Settings {
             redirect_to_https: false,
+            sign_in: None,
         },
         upstream.address,
     )
@@ -68,6 +70,7 @@ async fn page_is_served_beside_beanstalks_own_location() -> anyhow::Result<()> {
     let nginx = Nginx::start(
         Settings {
             redirect_to_https: false,
+            sign_in: None,
         },
         upstream.address,
     )
@@ -81,11 +84,48 @@ async fn page_is_served_beside_beanstalks_own_location() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn sessions_of_the_balancer_fit_where_it_signs_in() -> anyhow::Result<()> {
+    let url = "https://id.example.com";
+    let oidc = Oidc {
+        issuer: url,
+        authorization_endpoint: url,
+        token_endpoint: url,
+        user_info_endpoint: url,
+        client_id: "dashboard",
+        client_secret: Secret {
+            name: "oidc",
+            key: "clientSecret",
+        },
+        scope: "openid",
+        session_seconds: 3_600,
+        provider_cidrs: &["0.0.0.0/0"],
+    };
+    // Four cookies, each as long as browsers take one.
+    let cookies: Vec<String> = (0..4)
+        .map(|number| format!("AWSELBAuthSessionCookie-{number}={}", "x".repeat(4_060)))
+        .collect();
+    let header = format!("Cookie: {}", cookies.join("; "));
+    let upstream = Upstream::start().await?;
+    for (sign_in, expected) in [(Some(oidc), "HTTP/1.1 200"), (None, "HTTP/1.1 400")] {
+        let settings = Settings {
+            redirect_to_https: true,
+            sign_in,
+        };
+        let nginx = Nginx::start(settings, upstream.address).await?;
+        let header = format!("X-Forwarded-Proto: https\r\n{header}");
+        let answer = nginx.get("/", &header).await?;
+        ensure!(answer.starts_with(expected), "{answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn plain_http_is_redirected_except_for_the_health_check() -> anyhow::Result<()> {
     let upstream = Upstream::start().await?;
     let nginx = Nginx::start(
         Settings {
             redirect_to_https: true,
+            sign_in: None,
         },
         upstream.address,
     )
@@ -117,6 +157,7 @@ async fn descriptors_of_a_worker_suffice_for_its_connections() -> anyhow::Result
     let nginx = Nginx::start(
         Settings {
             redirect_to_https: false,
+            sign_in: None,
         },
         upstream.address,
     )
@@ -208,6 +249,7 @@ impl Unpacked {
         let webui = fs::read(Programs::load()?.webui)?;
         let settings = Settings {
             redirect_to_https: false,
+            sign_in: None,
         };
         let zip = bundle::zip(settings, &webui)?;
         let folder = tempfile::tempdir()?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use cfn::Problem;
+use contract::oidc::Oidc;
 
 /// A deployment of its own: its stacks are named after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +57,7 @@ impl Stage {
                     max_instances: 2,
                     public_instances: true,
                     transport: Transport::HttpsOrPlainHttp,
+                    sign_in: None,
                 },
             },
             Stage::Prod => Config {
@@ -93,6 +95,7 @@ impl Stage {
                     max_instances: 4,
                     public_instances: false,
                     transport: Transport::Https,
+                    sign_in: None,
                 },
             },
         }
@@ -165,6 +168,27 @@ impl Config {
                     self.stage
                 ),
             ));
+        }
+        problems.extend(self.sign_in_problems());
+        problems
+    }
+
+    /// What is wrong with the sign-in at the balancer.
+    fn sign_in_problems(&self) -> Vec<Problem> {
+        let Some(oidc) = &self.dashboard.sign_in else {
+            return Vec::new();
+        };
+        let of = |message| Problem::of("DashboardEnvironment", message);
+        let mut problems: Vec<Problem> = oidc
+            .problems()
+            .into_iter()
+            .map(|problem| of(format!("sign-in at the balancer: {problem}")))
+            .collect();
+        if self.dashboard.transport != Transport::Https {
+            problems.push(of(format!(
+                "`sign_in` is set, but stage {} may be deployed without a certificate, and a balancer signs people in over HTTPS only: set `transport` to `Transport::Https`, so that `CertificateArn` must be given",
+                self.stage
+            )));
         }
         problems
     }
@@ -310,6 +334,8 @@ pub struct Dashboard {
     pub public_instances: bool,
     /// How browsers reach it.
     pub transport: Transport,
+    /// Who signs visitors in at the balancer; `None`: whoever is in the allowed ranges sees the dashboard.
+    pub sign_in: Option<Oidc>,
 }
 
 /// How browsers reach the dashboard.
@@ -372,6 +398,46 @@ mod tests {
                 .iter()
                 .all(|stage| stage.config().problems().is_empty())
         );
+    }
+
+    #[test]
+    fn sign_in_needs_https_and_right_settings() {
+        let oidc = Oidc {
+            issuer: "https://id.example.com",
+            authorization_endpoint: "https://id.example.com/authorize",
+            token_endpoint: "https://id.example.com/token",
+            user_info_endpoint: "https://id.example.com/userinfo",
+            client_id: "dashboard",
+            client_secret: contract::oidc::Secret {
+                name: "sensors/oidc",
+                key: "clientSecret",
+            },
+            scope: "openid",
+            session_seconds: 3_600,
+            provider_cidrs: &["0.0.0.0/0"],
+        };
+        let with = |stage: Stage, transport, sign_in| {
+            let mut config = stage.config();
+            config.dashboard.transport = transport;
+            config.dashboard.sign_in = Some(sign_in);
+            let synthesised = crate::synth_with(&config);
+            synthesised.err().map(|problems| problems.to_string())
+        };
+        assert_eq!(with(Stage::Prod, Transport::Https, oidc), None);
+        assert_eq!(with(Stage::Dev, Transport::Https, oidc), None);
+        let missing = with(Stage::Dev, Transport::HttpsOrPlainHttp, oidc).unwrap_or_default();
+        for part in ["DashboardEnvironment", "`transport`", "`Transport::Https`"] {
+            assert!(missing.contains(part), "{missing}");
+        }
+        let wrong = Oidc {
+            issuer: "http://id.example.com",
+            session_seconds: 0,
+            ..oidc
+        };
+        let wrong = with(Stage::Prod, Transport::Https, wrong).unwrap_or_default();
+        for part in ["`issuer`", "`session_seconds`"] {
+            assert!(wrong.contains(part), "{wrong}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use cfn::policy::{Document, Statement};
 use cfn::resources::elasticbeanstalk::{self, application, application_version, environment};
 use cfn::resources::iam;
 use cfn::{Attribute, Handle, ResourceAttributes, Template, Value};
+use contract::oidc::Secret;
 use contract::{environment as variable, http, timing};
 
 use crate::cache::Cache;
@@ -42,6 +43,9 @@ pub struct Dashboard {
 /// The environment has no name of its own: a named one could not be replaced.
 pub fn define(template: &mut Template, props: &Props<'_>) -> Dashboard {
     let service_role = service_role(template);
+    if let Some(oidc) = &props.config.sign_in {
+        grant_client_secret(template, service_role, &oidc.client_secret);
+    }
     let instance_role = instance_role(template);
     let cache = props.cache;
     cache.grant(template, cache.webui_user, instance_role);
@@ -163,6 +167,29 @@ fn service_role(template: &mut Template) -> Handle<iam::Role> {
             ))
         },
     )
+}
+
+/// The client secret of the sign-in, as Beanstalk updates the environment by itself: CloudFormation then
+/// reads it anew with this role. The rules that hold the reference to it are in the bundle.
+///
+/// A secret's ARN ends in six characters that Secrets Manager makes up.
+fn grant_client_secret(template: &mut Template, role: Handle<iam::Role>, secret: &Secret) {
+    let arn = Sub::new()
+        .text("arn:")
+        .value(pseudo::partition())
+        .text(":secretsmanager:")
+        .value(pseudo::region())
+        .text(":")
+        .value(pseudo::account_id())
+        .text(":secret:")
+        .text(secret.name)
+        .text("-??????")
+        .build();
+    template.grant(
+        role,
+        "ClientSecretRead",
+        Statement::allow(["secretsmanager:GetSecretValue"], [arn]),
+    );
 }
 
 /// The instances: fetch and rotate files in Beanstalk's own buckets, report health, stream logs.

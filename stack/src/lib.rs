@@ -133,6 +133,7 @@ pub fn template(config: &Config) -> Template {
         &network::Props {
             config: &config.network,
             encryption,
+            sign_in: config.dashboard.sign_in.as_ref(),
             log_retention: config.log_retention,
         },
     );

@@ -6,6 +6,8 @@ use cfn::resources::ec2::{self, flow_log, security_group};
 use cfn::resources::{iam, logs};
 use cfn::{Handle, ResourceAttributes, Tag, Template, Value};
 
+use contract::oidc::Oidc;
+
 use crate::config::{self, LogRetention};
 use crate::encryption::Encryption;
 
@@ -27,6 +29,8 @@ pub struct Props<'a> {
     pub config: &'a config::Network,
     /// Whose key encrypts flow logs.
     pub encryption: Encryption,
+    /// The identity provider that the balancer must reach, where it signs visitors in.
+    pub sign_in: Option<&'a Oidc>,
     /// How long flow logs are kept, where there are any.
     pub log_retention: LogRetention,
 }
@@ -98,7 +102,11 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Network {
                     })
                     .collect(),
             ),
-            ..group("Load balancer of the dashboard", vpc, [no_traffic()])
+            ..group(
+                "Load balancer of the dashboard",
+                vpc,
+                balancer_egress(props.sign_in),
+            )
         },
     );
     let web = template.define(
@@ -373,10 +381,10 @@ fn flow_logs(template: &mut Template, vpc: Handle<ec2::Vpc>, props: &Props<'_>) 
     );
 }
 
-fn group<const N: usize>(
+fn group(
     description: &str,
     vpc: Handle<ec2::Vpc>,
-    egress: [security_group::Egress; N],
+    egress: impl IntoIterator<Item = security_group::Egress>,
 ) -> ec2::SecurityGroup {
     ec2::SecurityGroup {
         security_group_egress: Some(egress.into_iter().collect()),
@@ -398,9 +406,22 @@ fn no_traffic() -> security_group::Egress {
 }
 
 fn outward(description: &str, protocol: &str, port: i64) -> security_group::Egress {
+    outward_to(ANYWHERE, description, protocol, port)
+}
+
+/// What the balancer may reach beside the instances: the identity provider, whom it asks who somebody is.
+fn balancer_egress(sign_in: Option<&Oidc>) -> Vec<security_group::Egress> {
+    let Some(oidc) = sign_in else {
+        return vec![no_traffic()];
+    };
+    let provider = |cidr: &&str| outward_to(cidr, "The identity provider", "tcp", HTTPS);
+    oidc.provider_cidrs.iter().map(provider).collect()
+}
+
+fn outward_to(cidr: &str, description: &str, protocol: &str, port: i64) -> security_group::Egress {
     security_group::Egress {
         description: Some(description.into()),
-        cidr_ip: Some(ANYWHERE.into()),
+        cidr_ip: Some(cidr.into()),
         from_port: Some(port.into()),
         to_port: Some(port.into()),
         ..security_group::Egress::new(protocol)

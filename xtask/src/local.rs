@@ -52,6 +52,7 @@ pub(crate) struct Arguments {
 /// There is no HTTPS listener in front of the dashboard here.
 pub(crate) const BUNDLE: bundle::Settings = bundle::Settings {
     redirect_to_https: false,
+    sign_in: None,
 };
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
@@ -87,6 +88,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let folder = data.join("bundle");
     let settings = bundle::Settings {
         redirect_to_https: false,
+        sign_in: None,
     };
     bundle::write_folder(&folder, settings, &webui)?;
 

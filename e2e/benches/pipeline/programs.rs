@@ -16,6 +16,7 @@ pub(crate) fn build(folder: &Path) -> anyhow::Result<Programs> {
     let bundle = folder.join("bundle");
     let settings = bundle::Settings {
         redirect_to_https: false,
+        sign_in: None,
     };
     bundle::write_folder(&bundle, settings, &webui)?;
     let synthesized = cargo()

@@ -202,6 +202,7 @@ mod tests {
 
     const SETTINGS: bundle::Settings = bundle::Settings {
         redirect_to_https: false,
+        sign_in: None,
     };
 
     #[test]

@@ -438,6 +438,10 @@ impl Deployment<'_> {
             return Ok(());
         }
         let stage = self.arguments.stage;
+        if stage.config().dashboard.sign_in.is_some() {
+            voice.say("no message is sent through it: the balancer lets nobody see the dashboard who has not signed in, this program neither");
+            return Ok(());
+        }
         voice.say("sending a message through it:");
         let probe = smoke::Probe {
             cloud,
@@ -531,6 +535,7 @@ fn bundle_settings(arguments: &Deploy, existing: Option<&Stack>) -> bundle::Sett
     let certificate = arguments.certificate.as_ref().or_else(kept);
     bundle::Settings {
         redirect_to_https: certificate.is_some_and(|arn| !arn.is_empty()),
+        sign_in: arguments.stage.config().dashboard.sign_in,
     }
 }
 

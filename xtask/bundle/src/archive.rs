@@ -52,6 +52,7 @@ mod tests {
 
     const SETTINGS: Settings = Settings {
         redirect_to_https: true,
+        sign_in: None,
     };
 
     #[test]

@@ -4,15 +4,18 @@
 //! local run, so there is one answer to "what does the instance get".
 //! What it deliberately is not: a builder. The web UI's binary comes from outside.
 //!
-//! Layout: [`files`] says what a bundle holds, `nginx` makes the proxy's part of it, [`zip()`] and
+//! Layout: [`files`] says what a bundle holds, `nginx` makes the proxy's part of it, `sign_in` the
+//! balancer's, [`zip()`] and
 //! [`write_folder`] put the binary beside it.
 
 mod archive;
 mod nginx;
+mod sign_in;
 
 use std::path::Path;
 
 use anyhow::Context;
+use contract::oidc::Oidc;
 
 pub use archive::zip;
 pub use nginx::{OPEN_FILES, WORKER_CONNECTIONS};
@@ -24,12 +27,17 @@ pub const WEBUI: &str = "bin/webui";
 pub const PROCFILE: &str = "Procfile";
 
 /// What differs between bundles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Whether requests that reached the balancer as plain HTTP are redirected to HTTPS.
     ///
     /// Only where the balancer has an HTTPS listener: without one, the redirect would lead nowhere.
     pub redirect_to_https: bool,
+    /// Who signs visitors in at the balancer; `None`: nobody.
+    ///
+    /// Only where the balancer has an HTTPS listener: it signs in nobody over plain HTTP, and its rules
+    /// belong to that listener.
+    pub sign_in: Option<Oidc>,
 }
 
 /// One file of the bundle.
@@ -68,6 +76,16 @@ pub fn files(settings: Settings) -> Vec<File> {
         files.push(File {
             path: ".platform/nginx/conf.d/elasticbeanstalk/redirect.conf",
             contents: nginx::redirect(),
+        });
+    }
+    if let Some(oidc) = &settings.sign_in {
+        files.push(File {
+            path: ".ebextensions/sign-in.config",
+            contents: sign_in::rules(oidc),
+        });
+        files.push(File {
+            path: ".platform/nginx/conf.d/sign-in.conf",
+            contents: sign_in::headers(),
         });
     }
     files
@@ -116,9 +134,11 @@ mod tests {
 
     const PLAIN: Settings = Settings {
         redirect_to_https: false,
+        sign_in: None,
     };
     const SECURE: Settings = Settings {
         redirect_to_https: true,
+        sign_in: None,
     };
 
     fn all(settings: Settings) -> String {
