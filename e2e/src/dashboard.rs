@@ -112,6 +112,26 @@ impl View {
         Ok(())
     }
 
+    /// Waits until the latest message of a device is this JSON.
+    ///
+    /// # Errors
+    ///
+    /// It does not come.
+    pub async fn wait_for_payload(&mut self, device: &str, json: &str) -> anyhow::Result<()> {
+        let there = |view: &View| {
+            let device = view.devices.get(device);
+            device.is_some_and(|it| it.latest.payload.get() == json)
+        };
+        let shown = async {
+            while !there(self) {
+                self.next().await?;
+            }
+            anyhow::Ok(())
+        };
+        let shown = timeout(PATIENCE, shown).await;
+        shown.with_context(|| format!("{device} never shows {json}"))?
+    }
+
     /// Takes the next frame; whether it was a full one.
     async fn next(&mut self) -> anyhow::Result<bool> {
         loop {

@@ -49,6 +49,8 @@ pub struct Settings<'a> {
     pub template: Option<&'a Json>,
     /// Address for MQTT.
     pub mqtt: &'a str,
+    /// Folder of the data; [`None`]: one of its own.
+    pub data: Option<&'a Path>,
     /// More flags of the program.
     pub arguments: Vec<String>,
 }
@@ -60,6 +62,7 @@ impl<'a> Settings<'a> {
             programs,
             template: None,
             mqtt: "127.0.0.1:0",
+            data: None,
             arguments: Vec::new(),
         }
     }
@@ -171,6 +174,26 @@ impl Run {
         }
         self.process.wait(events).await
     }
+
+    /// Kills it, so that it can do nothing more, and waits until everything that it started is gone.
+    ///
+    /// # Errors
+    ///
+    /// Something goes on.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        let processes = self.processes()?;
+        self.process.signal("KILL")?;
+        self.process.child.wait().await?;
+        let gone = async {
+            while !running(&processes)?.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            anyhow::Ok(())
+        };
+        timeout(PATIENCE, gone)
+            .await
+            .context("its processes go on")?
+    }
 }
 
 /// Starts a run that is expected to end by itself, and waits for that.
@@ -194,8 +217,9 @@ pub async fn run_to_end(settings: Settings<'_>) -> anyhow::Result<Ended> {
 struct Process {
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
-    /// Data, template and log.
+    /// Template and log, and the data unless they are elsewhere.
     folder: Option<TempDir>,
+    data: PathBuf,
 }
 
 impl Process {
@@ -204,9 +228,11 @@ impl Process {
             programs,
             template,
             mqtt,
+            data,
             arguments,
         } = settings;
         let folder = tempfile::tempdir().context("make a folder for the run")?;
+        let data = data.map_or_else(|| folder.path().join("data"), Path::to_owned);
         let template = match template {
             None => programs.template.clone(),
             Some(template) => {
@@ -225,7 +251,7 @@ impl Process {
             .arg("--bundle")
             .arg(&programs.bundle)
             .arg("--data")
-            .arg(folder.path().join("data"))
+            .arg(&data)
             .args(["--mqtt", mqtt, "--dashboard", "127.0.0.1:0", "--json"])
             .args(arguments);
         for parameter in &programs.parameters {
@@ -244,6 +270,7 @@ impl Process {
             child,
             stdout: BufReader::new(stdout).lines(),
             folder: Some(folder),
+            data,
         })
     }
 
@@ -254,7 +281,7 @@ impl Process {
     }
 
     fn data(&self) -> PathBuf {
-        self.folder().join("data")
+        self.data.clone()
     }
 
     fn log(&self) -> String {
@@ -297,7 +324,7 @@ impl Process {
             status,
             events,
             log: String::from_utf8_lossy(&log).into_owned(),
-            data: folder.path().join("data"),
+            data: self.data(),
             _folder: folder,
         })
     }

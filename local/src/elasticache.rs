@@ -1,24 +1,30 @@
 //! ElastiCache: a real Redis or Valkey server, behind TLS where the template asks for it.
 //!
 //! The server is the one of `--redis`, else `valkey-server` or `redis-server` of the PATH, started on a
-//! free port without a configuration file and without persistence. With `TransitEncryptionEnabled` a TLS
-//! endpoint stands in front of it, so that `rediss://` runs unchanged.
+//! free port without a configuration file. With `TransitEncryptionEnabled` a TLS endpoint stands in front
+//! of it, so that `rediss://` runs unchanged.
 //! (Amazon ElastiCache User Guide: "ElastiCache in-transit encryption (TLS)".)
+//!
+//! Its data are in the data folder and outlive the run, as a cache on AWS outlives whoever looks at it.
 //!
 //! # Differs from AWS
 //! - One server, whatever the number of nodes and replicas; reader and primary are the same.
 //! - Its version is the one that is installed. Without `UserGroupIds` everyone may come in.
 //! - Its certificate is signed by a development authority, which programs trust by `SSL_CERT_FILE`.
 //! - The server itself can be reached without TLS from this machine, for tools.
-//! - A server that ends by itself is started again at the same address, without its data.
+//! - A server that ends by itself, or is killed, is started again at the same address with its data. A
+//!   node that fails on AWS is replaced by an empty one, unless a replica takes over:
+//!   `--fault cache:wipe` shows that.
+//! - A change of the template that replaces the cache on AWS keeps its data here.
 //!
-//! Layout: [`sign_in`] is who may come in.
+//! Layout: [`sign_in`] is who may come in; `server` is the program with its data.
 
+mod server;
 pub mod sign_in;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,29 +32,16 @@ use anyhow::{Context, bail};
 use contract::timing::CACHE_CONNECTION_LIFETIME;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::server::{Order, Server};
 use self::sign_in::{Door, Guard};
-use crate::process::{Program, describe, lines};
 use crate::sessions::Sessions;
 use crate::tls::Authority;
-
-/// A server is ready within so long, or never.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Waiting times between attempts to start a server again, the first and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-
-/// A server that is asked to save its data and end gets so long.
-const SAVE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Where a server saves its data, below its working directory, and looks for them when it starts.
-const DUMP: &str = "dump.rdb";
 
 /// What a client may take for its TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,35 +61,25 @@ pub struct Config {
     pub tls: bool,
     /// Who may come in; nobody is asked when it is empty.
     pub guard: Option<Guard>,
-    /// Working directory of a server.
+    /// Folder that keeps the data of a server.
     pub folder: PathBuf,
 }
 
-/// A running cache. Dropped, its server is killed.
+/// A running cache. Dropped, its server is ended.
 #[derive(Debug)]
 pub struct Cache {
     endpoint: SocketAddr,
     url: String,
     tasks: TaskTracker,
-    shutdown: DropGuard,
+    shutdown: CancellationToken,
     /// None: the server is somebody else's.
     orders: Option<mpsc::Sender<Order>>,
 }
 
-/// What somebody wants of a running server.
-#[derive(Debug)]
-enum Order {
-    Restart { keeping_data: bool },
-}
-
-/// A server that is started again whenever it ends.
-struct Kept {
-    config: Config,
-    binary: PathBuf,
-    address: SocketAddr,
-    door: Option<Arc<Door>>,
-    orders: mpsc::Receiver<Order>,
-    shutdown: CancellationToken,
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
 }
 
 impl Cache {
@@ -116,10 +99,12 @@ impl Cache {
             .map(|guard| Arc::new(Door::new(guard, Arc::clone(sessions), config.url.is_none())));
         let tasks = TaskTracker::new();
         let shutdown = CancellationToken::new();
+        // A start that fails leaves nothing behind.
+        let unfinished = shutdown.clone().drop_guard();
         let mut orders = None;
         let server = match &config.url {
             Some(url) => {
-                let server = given(url).await;
+                let server = server::given(url).await;
                 let server = server.with_context(|| format!("{id}: use --redis {url}"))?;
                 if door.is_some() {
                     tracing::warn!(
@@ -129,20 +114,13 @@ impl Cache {
                 server
             }
             None => {
-                let started = start_server(&config, door.as_deref()).await;
-                let (binary, address, program) =
+                let started = Server::start(&config, door.as_ref(), shutdown.clone()).await;
+                let (server, program) =
                     started.with_context(|| format!("{id}: start a cache server"))?;
+                let address = server.address();
                 let (sender, receiver) = mpsc::channel(1);
                 orders = Some(sender);
-                let kept = Kept {
-                    config: config.clone(),
-                    binary,
-                    address,
-                    door: door.clone(),
-                    orders: receiver,
-                    shutdown: shutdown.clone(),
-                };
-                tasks.spawn(kept.run(program));
+                tasks.spawn(server.keep(program, receiver));
                 address
             }
         };
@@ -162,11 +140,12 @@ impl Cache {
             ));
         }
         tasks.close();
+        unfinished.disarm();
         Ok(Cache {
             endpoint,
             url: format!("redis://{server}/"),
             tasks,
-            shutdown: shutdown.drop_guard(),
+            shutdown,
             orders,
         })
     }
@@ -192,9 +171,15 @@ impl Cache {
         &self.url
     }
 
-    /// Ends the server and waits until it is gone. A server that somebody else started runs on.
-    pub async fn stop(self) {
-        drop(self.shutdown);
+    /// Whether nobody has stopped it.
+    pub fn is_running(&self) -> bool {
+        !self.shutdown.is_cancelled()
+    }
+
+    /// Ends the server and waits until it is gone; its data are kept. A server that somebody else
+    /// started runs on.
+    pub async fn stop(&self) {
+        self.shutdown.cancel();
         self.tasks.wait().await;
     }
 }
@@ -252,241 +237,6 @@ impl Blackhole {
     /// The operating system's.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
-    }
-}
-
-/// The address of a server that somebody else runs.
-async fn given(url: &str) -> anyhow::Result<SocketAddr> {
-    let rest = url
-        .strip_prefix("redis://")
-        .context("expected redis://HOST:PORT; TLS and unix sockets are not supported here")?;
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    if authority.contains('@') {
-        bail!(
-            "expected redis://HOST:PORT without a user: programs connect by the template's URL, which has none"
-        );
-    }
-    let with_port = match authority.rsplit_once(':') {
-        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => authority.to_owned(),
-        _ => format!("{authority}:6379"),
-    };
-    let address = tokio::net::lookup_host(&with_port)
-        .await?
-        .next()
-        .context("the host has no address")?;
-    ping(address).await?;
-    Ok(address)
-}
-
-async fn start_server(
-    config: &Config,
-    door: Option<&Door>,
-) -> anyhow::Result<(PathBuf, SocketAddr, Program)> {
-    let binary = find_server()?;
-    std::fs::create_dir_all(&config.folder)
-        .with_context(|| format!("make the folder {}", config.folder.display()))?;
-    forget(config)?;
-    // The server cannot be asked for a free port, so one is tried that was free just now; if somebody was
-    // quicker, another one.
-    let mut last = None;
-    for _ in 0..5 {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await?
-            .local_addr()?
-            .port();
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-        match try_server(&binary, config, address).await {
-            Ok(program) => {
-                if let Some(door) = door {
-                    door.furnish(address).await?;
-                }
-                return Ok((binary, address, program));
-            }
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| anyhow::anyhow!("no port is free")))
-}
-
-async fn try_server(
-    binary: &Path,
-    config: &Config,
-    address: SocketAddr,
-) -> anyhow::Result<Program> {
-    let mut command = Command::new(binary);
-    command
-        .current_dir(&config.folder)
-        .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
-        .args([
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--daemonize",
-            "no",
-            "--loglevel",
-            "notice",
-        ]);
-    if let Some(policy) = &config.maxmemory_policy {
-        command.args(["--maxmemory-policy", policy]);
-    }
-    let mut program = Program::start(command)?;
-    let id = config.logical_id.clone();
-    if let Some(pipe) = program.stdout() {
-        tokio::spawn(lines(
-            pipe,
-            move |line| tracing::debug!(target: "cache", id, "{line}"),
-        ));
-    }
-    let id = config.logical_id.clone();
-    if let Some(pipe) = program.stderr() {
-        tokio::spawn(lines(
-            pipe,
-            move |line| tracing::warn!(target: "cache", id, "{line}"),
-        ));
-    }
-    let ready = async {
-        while ping(address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::select! {
-        () = ready => Ok(program),
-        status = program.wait() => bail!("{} ended at once: {}", binary.display(), describe(status?)),
-        () = tokio::time::sleep(START_TIMEOUT) => bail!("{} does not answer on {address} after {} s", binary.display(), START_TIMEOUT.as_secs()),
-    }
-}
-
-/// The server's binary.
-fn find_server() -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    ["valkey-server", "redis-server"]
-        .iter()
-        .find_map(|name| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()))
-        .context(
-            "neither valkey-server nor redis-server is on the PATH; install one, or name a running server by --redis URL:\n  \
-             Debian, Ubuntu: apt install redis-server\n  \
-             Fedora:         dnf install valkey\n  \
-             macOS:          brew install valkey",
-        )
-}
-
-/// Asks whether somebody who speaks RESP answers.
-async fn ping(address: SocketAddr) -> anyhow::Result<()> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let asked = async {
-        let mut connection = TcpStream::connect(address).await?;
-        connection.write_all(b"PING\r\n").await?;
-        let mut answer = [0; 7];
-        connection.read_exact(&mut answer).await?;
-        Ok::<_, io::Error>(answer)
-    };
-    let answer = timeout(Duration::from_secs(3), asked)
-        .await
-        .context("no answer within 3 s")?;
-    match &answer.with_context(|| format!("connect to {address}"))? {
-        b"+PONG\r\n" => Ok(()),
-        other => bail!(
-            "{address} answers PING with {:?}, expected PONG",
-            String::from_utf8_lossy(other)
-        ),
-    }
-}
-
-/// Removes the data that a server would begin with.
-fn forget(config: &Config) -> anyhow::Result<()> {
-    let dump = config.folder.join(DUMP);
-    match std::fs::remove_file(&dump) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", dump.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-impl Kept {
-    /// Keeps the server running until the shutdown.
-    async fn run(mut self, mut program: Program) {
-        loop {
-            let shutdown = self.shutdown.clone();
-            let keeping_data = tokio::select! {
-                () = shutdown.cancelled() => {
-                    program.kill().await;
-                    return;
-                }
-                status = program.wait() => {
-                    let ended = status.map_or_else(|error| error.to_string(), describe);
-                    tracing::error!(
-                        "{}: the cache server has ended by itself: {ended}; starting it again, without its data",
-                        self.config.logical_id
-                    );
-                    false
-                }
-                Some(Order::Restart { keeping_data }) = self.orders.recv() => {
-                    self.end(&mut program, keeping_data).await
-                }
-            };
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                started = self.start_again(keeping_data) => program = started,
-            }
-        }
-    }
-
-    /// Ends the server; says whether its data are kept.
-    async fn end(&self, program: &mut Program, keeping_data: bool) -> bool {
-        let id = &self.config.logical_id;
-        if keeping_data {
-            match self.save_and_end(program).await {
-                Ok(()) => {
-                    tracing::warn!("{id}: the cache server restarts with its data");
-                    return true;
-                }
-                Err(error) => tracing::error!("{id}: the cache server does not save: {error:#}"),
-            }
-        }
-        tracing::warn!("{id}: the cache server restarts without its data");
-        program.kill().await;
-        false
-    }
-
-    async fn save_and_end(&self, program: &mut Program) -> anyhow::Result<()> {
-        let mut connection = TcpStream::connect(self.address).await?;
-        connection.write_all(b"SHUTDOWN SAVE\r\n").await?;
-        let ended = timeout(SAVE_TIMEOUT, program.wait()).await;
-        let status = ended.context("it does not end")??;
-        if !status.success() {
-            bail!("it ended with {}", describe(status));
-        }
-        Ok(())
-    }
-
-    async fn start_again(&self, keeping_data: bool) -> Program {
-        let mut backoff = BACKOFF.0;
-        loop {
-            let started = async {
-                if !keeping_data {
-                    forget(&self.config)?;
-                }
-                let program = try_server(&self.binary, &self.config, self.address).await?;
-                if let Some(door) = &self.door {
-                    door.furnish(self.address).await?;
-                }
-                anyhow::Ok(program)
-            };
-            match started.await {
-                Ok(program) => {
-                    tracing::info!("{}: the cache server runs again", self.config.logical_id);
-                    return program;
-                }
-                Err(error) => tracing::error!(
-                    "{}: the cache server does not start again, trying once more: {error:#}",
-                    self.config.logical_id
-                ),
-            }
-            tokio::time::sleep(backoff).await;
-            backoff = (backoff * 2).min(BACKOFF.1);
-        }
     }
 }
 

@@ -95,15 +95,8 @@ impl Kept {
     /// Ends them after all.
     pub async fn stop(self) {
         for (_, cache) in self.caches.into_values() {
-            end(cache).await;
+            cache.stop().await;
         }
-    }
-}
-
-/// Ends a cache that nobody else holds.
-async fn end(cache: Arc<Cache>) {
-    if let Some(cache) = Arc::into_inner(cache) {
-        cache.stop().await;
     }
 }
 
@@ -497,14 +490,14 @@ impl Starter<'_> {
             let logical_id = config.logical_id.clone();
             self.may_start(&logical_id).await;
             if let Some((old, cache)) = kept.remove(&logical_id) {
-                if old == *planned {
+                if old == *planned && cache.is_running() {
                     if let Some(gate) = self.gate {
                         gate.started(&logical_id);
                     }
                     caches.insert(logical_id, (old, cache));
                     continue;
                 }
-                end(cache).await;
+                cache.stop().await;
             }
             config.url = self.options.redis.clone();
             config.folder = self.data.join("cache").join(&logical_id);

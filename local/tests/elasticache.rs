@@ -8,6 +8,7 @@ use local::elasticache::{Blackhole, Cache, Config};
 use local::tls::Authority;
 use redis::AsyncTypedCommands;
 use redis::TlsCertificates;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
 
 async fn start(folder: &Path, tls: bool, url: Option<String>) -> anyhow::Result<Cache> {
@@ -154,9 +155,10 @@ async fn restart_keeps_the_data_and_a_wipe_does_not() {
 }
 
 #[tokio::test]
-async fn server_that_ends_by_itself_is_started_again() {
+async fn server_that_ends_by_itself_is_started_again_with_its_data() {
     let folder = tempfile::tempdir().unwrap();
     let cache = start(folder.path(), true, None).await.unwrap();
+    set(&cache, "key", "value").await;
     let (endpoint, url) = (cache.endpoint(), cache.url().to_owned());
     let client = redis::Client::open(url.as_str()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
@@ -165,14 +167,64 @@ async fn server_that_ends_by_itself_is_started_again() {
         .query_async(&mut connection)
         .await;
     assert!(ended.is_err());
-    set_when_there(&cache).await;
+    assert_eq!(get(&cache, "key").await.as_deref(), Some("value"));
     assert_eq!((cache.endpoint(), cache.url()), (endpoint, url.as_str()));
     cache.stop().await;
 }
 
-async fn set_when_there(cache: &Cache) {
-    assert_eq!(get(cache, "never set").await, None);
-    set(cache, "key", "value").await;
+#[tokio::test]
+async fn data_outlive_the_run_however_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = start(folder.path(), false, None).await.unwrap();
+    set(&cache, "before", "a stop").await;
+    cache.stop().await;
+    assert!(!cache.is_running());
+
+    let cache = start(folder.path(), false, None).await.unwrap();
+    assert_eq!(get(&cache, "before").await.as_deref(), Some("a stop"));
+    // What was answered is kept, also when nobody has told the server that it ends.
+    set(&cache, "before", "a kill").await;
+    let server = server_of(folder.path());
+    kill_process(server, Signal::KILL).unwrap();
+    drop(cache);
+
+    let cache = start(folder.path(), false, None).await.unwrap();
+    assert_eq!(get(&cache, "before").await.as_deref(), Some("a kill"));
+    cache.restarter().unwrap().restart(false).await;
+    while get(&cache, "before").await.is_some() {}
+    cache.stop().await;
+
+    let cache = start(folder.path(), false, None).await.unwrap();
+    assert_eq!(get(&cache, "before").await, None);
+    cache.stop().await;
+}
+
+/// The process whose working directory is the cache's.
+fn server_of(folder: &Path) -> Pid {
+    let data = std::fs::canonicalize(folder.join("cache/data")).unwrap();
+    let mut processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .find_map(|process| {
+            let folder = std::fs::read_link(process.path().join("cwd")).ok()?;
+            let id = process.file_name().to_str()?.parse().ok()?;
+            Pid::from_raw(id).filter(|_| folder == data)
+        })
+        .expect("the server runs")
+}
+
+#[tokio::test]
+async fn data_that_cannot_be_read_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = start(folder.path(), false, None).await.unwrap();
+    set(&cache, "key", "value").await;
+    cache.stop().await;
+    let data = folder.path().join("cache/data");
+    for file in std::fs::read_dir(data.join("appendonlydir")).unwrap() {
+        std::fs::write(file.unwrap().path(), "no data of a cache").unwrap();
+    }
+    let error = start(folder.path(), false, None).await.unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains(&data.display().to_string()), "{error}");
 }
 
 #[tokio::test]
