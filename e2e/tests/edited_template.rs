@@ -4,9 +4,9 @@ use anyhow::{Context, ensure};
 use e2e::dashboard::View;
 use e2e::programs::Programs;
 use e2e::publish::publish_one;
-use e2e::run::{Run, Settings};
-use e2e::{PATIENCE, archive, template};
-use serde_json::json;
+use e2e::run::{Run, Settings, run_to_end};
+use e2e::{PATIENCE, archive, dashboard, template};
+use serde_json::{Value as Json, json};
 
 #[tokio::test]
 async fn where_clause_filters() -> anyhow::Result<()> {
@@ -116,4 +116,144 @@ async fn buffering_interval_is_the_templates() -> anyhow::Result<()> {
         .await
         .context("nothing is delivered while the run goes on")?;
     Ok(())
+}
+
+#[tokio::test]
+async fn on_demand_stream_spreads_devices_over_four_shards() -> anyhow::Result<()> {
+    let programs = Programs::load()?;
+    let mut template = template::load(&programs)?;
+    let stream = &mut template["Resources"]["SensorStream"]["Properties"];
+    stream["StreamModeDetails"]["StreamMode"] = json!("ON_DEMAND");
+    // As on AWS: such a stream counts its shards itself.
+    let ended = run_to_end(Settings::new(&programs).template(&template)).await?;
+    ensure!(
+        ended.log.contains("SensorStream.Properties.ShardCount"),
+        "{}",
+        ended.log
+    );
+
+    let stream = &mut template["Resources"]["SensorStream"]["Properties"];
+    let properties = stream.as_object_mut().context("properties")?;
+    properties.remove("ShardCount");
+    let run = Run::start(with_control(Settings::new(&programs)).template(&template)).await?;
+    for device in 0..40 {
+        let topic = format!("topic/sensors/device{device}");
+        publish_one(&run.mqtt, &topic, "{}").await?;
+    }
+    View::open(&run.dashboard).await?.wait_for_count(40).await?;
+    let shards = pipeline(&run).await?["streams"]["SensorStream"].clone();
+    let records = shards.as_array().into_iter().flatten();
+    let records: Vec<_> = records.filter_map(|it| it["records"].as_u64()).collect();
+    ensure!(
+        records.len() == 4 && records.iter().sum::<u64>() == 40 && !records.contains(&0),
+        "{shards}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn streams_functions_and_consumers_run_beside_one_another() -> anyhow::Result<()> {
+    let programs = Programs::load()?;
+    let mut template = template::load(&programs)?;
+    add_second_way(&mut template)?;
+    let run = Run::start(with_control(Settings::new(&programs)).template(&template)).await?;
+    for topic in ["topic/sensors/kitchen", "topic/plant/press", "topic/off/x"] {
+        publish_one(&run.mqtt, topic, "{}").await?;
+    }
+    let mut view = View::open(&run.dashboard).await?;
+    // The second consumer of the first stream finds its record counted.
+    view.wait_for_count(2).await?;
+    let everything_read = async {
+        loop {
+            let pipeline = pipeline(&run).await?;
+            let one = |stream: &str| pipeline["streams"][stream][0].clone();
+            let all = [one("SensorStream"), one("PlantStream")];
+            let are_read = all
+                .iter()
+                .all(|it| it["records"] == 1 && it["waiting"] == 0);
+            if are_read && pipeline["invocations"] == 3 {
+                return anyhow::Ok(pipeline);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let pipeline = tokio::time::timeout(PATIENCE, everything_read)
+        .await
+        .context("the three mappings do not read both streams")??;
+    ensure!(pipeline["invocation_errors"] == 0, "{pipeline}");
+    for mapping in ["FunctionEventSource", "PlantEventSource", "SensorsAgain"] {
+        let result = &pipeline["mappings"][mapping]["last_processing_result"];
+        ensure!(result == "OK", "{mapping}: {result}");
+    }
+    ensure!(view.count == 2, "{}", view.count);
+    let ended = run.stop().await?;
+    let archived = archive::read(&ended.data)?;
+    let topics: Vec<_> = archived.iter().map(|it| it.topic.as_str()).collect();
+    ensure!(topics == ["topic/sensors/kitchen"], "{topics:?}");
+    Ok(())
+}
+
+/// A second stream with a rule and a function of its own, which reads the first stream, too; and a
+/// rule that is disabled.
+fn add_second_way(template: &mut Json) -> anyhow::Result<()> {
+    let resources = template["Resources"].as_object_mut().context("resources")?;
+    let copy = |name: &str| resources.get(name).cloned().context("a resource");
+    let mut role = copy("RuleToStreamRole")?;
+    role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"][0]["Resource"] =
+        json!([{ "Fn::GetAtt": ["PlantStream", "Arn"] }]);
+    let rule = |topic: &str, disabled: bool| {
+        let mut rule = copy("DeviceTopicsToStream")?;
+        let payload = &mut rule["Properties"]["TopicRulePayload"];
+        payload["Sql"] = json!(format!("SELECT * FROM '{topic}'"));
+        payload["RuleDisabled"] = json!(disabled);
+        let action = &mut payload["Actions"][0]["Kinesis"];
+        action["RoleArn"] = json!({ "Fn::GetAtt": ["PlantRuleRole", "Arn"] });
+        action["StreamName"] = json!({ "Ref": "PlantStream" });
+        anyhow::Ok(rule)
+    };
+    let mapping = |stream: &str| {
+        let mut mapping = copy("FunctionEventSource")?;
+        mapping["Properties"]["EventSourceArn"] = json!({ "Fn::GetAtt": [stream, "Arn"] });
+        mapping["Properties"]["FunctionName"] = json!({ "Ref": "PlantFunction" });
+        anyhow::Ok(mapping)
+    };
+    let mut function_role = copy("FunctionRole")?;
+    let read = &mut function_role["Properties"]["Policies"][0]["PolicyDocument"];
+    read["Statement"][0]["Resource"] = json!([
+        { "Fn::GetAtt": ["SensorStream", "Arn"] },
+        { "Fn::GetAtt": ["PlantStream", "Arn"] },
+    ]);
+    let added = [
+        ("FunctionRole", function_role),
+        ("PlantStream", copy("SensorStream")?),
+        ("PlantRuleRole", role),
+        ("PlantRule", rule("topic/plant/+", false)?),
+        ("OffRule", rule("topic/off/+", true)?),
+        ("PlantFunction", copy("Function")?),
+        ("PlantEventSource", mapping("PlantStream")?),
+        ("SensorsAgain", mapping("SensorStream")?),
+    ];
+    for (name, resource) in added {
+        resources.insert(name.to_owned(), resource);
+    }
+    Ok(())
+}
+
+fn with_control(mut settings: Settings<'_>) -> Settings<'_> {
+    let control = ["--control", "127.0.0.1:0"].map(str::to_owned);
+    settings.arguments.extend(control);
+    settings
+}
+
+/// What the control port says.
+async fn pipeline(run: &Run) -> anyhow::Result<Json> {
+    let ready = run.events.iter().find(|it| it["event"] == "ready");
+    let url = ready.and_then(|it| it["control"].as_str());
+    let url = url.and_then(|it| it.strip_prefix("http://"));
+    let (address, path) = url
+        .and_then(|it| it.split_once('/'))
+        .context("no control port")?;
+    let (status, body) = dashboard::get(address, &format!("/{path}")).await?;
+    ensure!(status == 200, "{status}: {body}");
+    Ok(serde_json::from_str(&body)?)
 }

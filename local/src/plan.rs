@@ -20,9 +20,7 @@ use std::sync::Arc;
 use cfn::document::Document;
 use cfn::evaluate::{ManagedPolicies, Policies};
 use cfn::integration::{self, Call};
-use cfn::resolve::{
-    Context, MissingParameters, Problem, Resolved, ResolvedResource, resolve,
-};
+use cfn::resolve::{Context, MissingParameters, Problem, Resolved, ResolvedResource, resolve};
 use serde_json::json;
 
 pub use delivery_streams::DeliveryStreamPlan;
@@ -77,6 +75,8 @@ const ENFORCED: &[&str] = &[
     "AWS::IAM::Policy",
     "AWS::IAM::Role",
     "AWS::IAM::RolePolicy",
+    // Decides with `--mqtts`.
+    "AWS::IoT::Policy",
     "AWS::KMS::Key",
     "AWS::S3::BucketPolicy",
 ];
