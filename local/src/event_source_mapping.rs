@@ -171,7 +171,9 @@ impl Mapping {
         folder: &Path,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Mapping> {
-        check(&config)?;
+        if let Some((property, message)) = refused(&config).first() {
+            bail!("{}: {property}: {message}", config.logical_id);
+        }
         let bucket = match &config.on_failure_bucket {
             None => None,
             Some(arn) => Some(bucket_of_arn(arn).map(str::to_owned).with_context(|| {
@@ -260,8 +262,8 @@ impl Mapping {
     }
 }
 
-fn check(config: &Config) -> anyhow::Result<()> {
-    let id = &config.logical_id;
+/// Settings that Lambda does not take, each with what is wrong.
+pub(crate) fn refused(config: &Config) -> Vec<(&'static str, String)> {
     let ranges = [
         ("BatchSize", config.batch_size as u64, 1, 10_000),
         (
@@ -289,12 +291,12 @@ fn check(config: &Config) -> anyhow::Result<()> {
             604_800,
         ),
     ];
-    for (name, got, least, most) in ranges {
-        if !(least..=most).contains(&got) {
-            bail!("{id}: {name} is {got}, expected {least} to {most}");
-        }
-    }
-    Ok(())
+    let outside = ranges
+        .into_iter()
+        .filter(|(_, got, least, most)| !(least..=most).contains(&got));
+    outside
+        .map(|(name, got, least, most)| (name, format!("got {got}, expected {least} to {most}")))
+        .collect()
 }
 
 #[cfg(test)]

@@ -295,6 +295,11 @@ impl Inner {
     }
 }
 
+/// What is wrong with the settings.
+pub(crate) fn refused(config: &Config) -> Option<String> {
+    check(config).err().map(|error| format!("{error:#}"))
+}
+
 fn check(config: &Config) -> anyhow::Result<(Prefix, Compression)> {
     if !(1..=128).contains(&config.size_in_mbs) {
         bail!(

@@ -337,16 +337,23 @@ fn check(config: &Config) -> anyhow::Result<()> {
             bootstrap.display()
         );
     }
-    let seconds = config.timeout.as_secs();
-    if !(1..=900).contains(&seconds) {
-        bail!("{logical_id}: Timeout is {seconds}, expected 1 to 900");
+    if let Some((property, message)) = refused(config).first() {
+        bail!("{logical_id}: {property}: {message}");
     }
-    if !(128..=10_240).contains(&config.memory_mb) {
-        bail!(
-            "{logical_id}: MemorySize is {}, expected 128 to 10240",
-            config.memory_mb
-        );
-    }
+    Ok(())
+}
+
+/// Settings that Lambda does not take, each with what is wrong.
+pub(crate) fn refused(config: &Config) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    let mut range = |property, got, least, most| {
+        if !(least..=most).contains(&got) {
+            found.push((property, format!("got {got}, expected {least} to {most}")));
+        }
+    };
+    range("Timeout", config.timeout.as_secs(), 1, 900);
+    range("MemorySize", u64::from(config.memory_mb), 128, 10_240);
+    let mut variables = |message: String| found.push(("Environment.Variables", message));
     for name in config.environment.keys() {
         let mut bytes = name.bytes();
         let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic());
@@ -354,23 +361,18 @@ fn check(config: &Config) -> anyhow::Result<()> {
             || name.len() < 2
             || !bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         {
-            bail!(
-                "{logical_id}: Environment.Variables has {name:?}, expected a letter and then at least one letter, digit or `_`"
-            );
+            variables(format!(
+                "got the name {name:?}, expected a letter and then at least one letter, digit or `_`"
+            ));
         }
         if environment::RESERVED.contains(&name.as_str()) {
-            bail!(
-                "{logical_id}: Environment.Variables has {name}, which Lambda reserves for itself"
-            );
+            variables(format!("got {name}, which Lambda reserves for itself"));
         }
     }
-    let size: usize = config
-        .environment
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
+    let sizes = config.environment.iter();
+    let size: usize = sizes.map(|(name, value)| name.len() + value.len()).sum();
     if size > 4096 {
-        bail!("{logical_id}: Environment.Variables has {size} bytes, at most 4096 are allowed");
+        variables(format!("got {size} bytes, at most 4096 are allowed"));
     }
-    Ok(())
+    found
 }

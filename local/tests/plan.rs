@@ -312,3 +312,27 @@ fn filter_criteria_are_read_and_what_is_wrong_with_them_is_named() {
         &["got 6 filters, expected at most 5"],
     );
 }
+
+#[test]
+fn settings_out_of_range_are_told_in_one_go_before_anything_starts() {
+    let mut template = edited(
+        "/Resources/FunctionEventSource/Properties/BatchSize",
+        json!(70_000),
+    );
+    let resources = &mut template["Resources"];
+    resources["FunctionEventSource"]["Properties"]["ParallelizationFactor"] = json!(11);
+    resources["Function"]["Properties"]["Timeout"] = json!(901);
+    resources["Function"]["Properties"]["Environment"]["Variables"]["AWS_REGION"] = json!("x");
+    let archive = &mut resources["ArchiveStream"]["Properties"];
+    archive["ExtendedS3DestinationConfiguration"]["BufferingHints"]["SizeInMBs"] = json!(129);
+    check_refused(
+        &template,
+        &[
+            "FunctionEventSource.Properties.BatchSize: got 70000, expected 1 to 10000",
+            "FunctionEventSource.Properties.ParallelizationFactor: got 11, expected 1 to 10",
+            "Function.Properties.Timeout: got 901, expected 1 to 900",
+            "Function.Properties.Environment.Variables: got AWS_REGION, which Lambda reserves",
+            "ArchiveStream.Properties.ExtendedS3DestinationConfiguration: BufferingHints.SizeInMBs is 129, expected 1 to 128",
+        ],
+    );
+}

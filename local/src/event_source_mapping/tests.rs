@@ -502,7 +502,7 @@ async fn settings_out_of_range_are_named() {
     );
     assert_eq!(
         error.unwrap_err().to_string(),
-        "Mapping: BatchSize is 0, expected 1 to 10000"
+        "Mapping: BatchSize: got 0, expected 1 to 10000"
     );
 }
 

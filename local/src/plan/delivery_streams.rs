@@ -7,7 +7,7 @@ use cfn::resolve::{Problem, Resolved, ResolvedResource};
 use cfn::resources::kinesisfirehose as resource;
 
 use super::{NotEmulated, name_of, properties};
-use crate::firehose::Config;
+use crate::firehose::{Config, refused};
 use crate::s3::bucket_of_arn;
 
 /// `BufferingHints` when absent.
@@ -37,7 +37,13 @@ pub(super) fn plan(
     let mut plans = Vec::new();
     for resource in resolved.of_type("AWS::KinesisFirehose::DeliveryStream") {
         match delivery_stream(resource) {
-            Ok(plan) => plans.push(plan),
+            Ok(plan) => {
+                if let Some(message) = refused(&plan.config) {
+                    let path = "Properties.ExtendedS3DestinationConfiguration";
+                    problems.push(Problem::at(&resource.logical_id, path, message));
+                }
+                plans.push(plan);
+            }
             Err(problem) => problems.push(problem),
         }
         if resource

@@ -9,7 +9,7 @@ use cfn::resolve::{Problem, Resolved, ResolvedResource};
 use cfn::resources::lambda::{self as resource, function};
 
 use super::{NotEmulated, name_of, properties};
-use crate::lambda::{Config, LogFormat};
+use crate::lambda::{Config, LogFormat, refused};
 
 /// Seconds, when `Timeout` is absent.
 const DEFAULT_TIMEOUT: i64 = 3;
@@ -32,7 +32,16 @@ pub(super) fn plan(
     let mut functions = Vec::new();
     for resource in resolved.of_type("AWS::Lambda::Function") {
         match config(resolved, resource) {
-            Ok(config) => functions.push(config),
+            Ok(config) => {
+                problems.extend(refused(&config).into_iter().map(|(property, message)| {
+                    Problem::at(
+                        &resource.logical_id,
+                        format!("Properties.{property}"),
+                        message,
+                    )
+                }));
+                functions.push(config);
+            }
             Err(problem) => problems.push(problem),
         }
         for setting in NOT_EMULATED {

@@ -8,8 +8,8 @@ use cfn::resources::lambda as resource;
 use serde_json::Value as Json;
 
 use super::properties;
-use crate::event_source_mapping::Config;
 use crate::event_source_mapping::filter::{MAX_FILTERS, Pattern};
+use crate::event_source_mapping::{Config, refused};
 use crate::kinesis::Position;
 
 /// `BatchSize` when absent.
@@ -32,9 +32,21 @@ pub(super) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<Mapp
     resolved
         .of_type("AWS::Lambda::EventSourceMapping")
         .filter_map(|resource| {
-            mapping(resolved, resource)
+            let plan = mapping(resolved, resource)
                 .map_err(|it| problems.push(it))
-                .ok()
+                .ok()?;
+            problems.extend(
+                refused(&plan.config)
+                    .into_iter()
+                    .map(|(property, message)| {
+                        Problem::at(
+                            &resource.logical_id,
+                            format!("Properties.{property}"),
+                            message,
+                        )
+                    }),
+            );
+            Some(plan)
         })
         .collect()
 }
