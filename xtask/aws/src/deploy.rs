@@ -22,8 +22,8 @@ use crate::progress::Voice;
 use crate::stack_call::{self, ChangeSet, Examined, Stack};
 use crate::state::State;
 use crate::{
-    beanstalk, bucket, doctor, leftovers, outputs, plan, platform, race, rehearsal, role_policy,
-    sbom, smoke, sources, upload,
+    beanstalk, bucket, doctor, given, leftovers, outputs, plan, platform, race, rehearsal,
+    role_policy, sbom, smoke, sources, upload,
 };
 
 pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
@@ -63,6 +63,12 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
     }
     // What is in the way of the main stack is found before anything is built.
     let footing = footing(&deployment.main, found_main, &arguments.skip).await?;
+    let existing = match &footing {
+        Footing::Existing(stack) => Some(&stack.parameters),
+        Footing::New => None,
+    };
+    let region = &deployment.cloud.region;
+    given::check(&arguments, &main.template, existing, region)?;
     doctor::before_deploying(&deployment.cloud, voice, &arguments, is_new(&footing)).await?;
     deployment.run(footing, found_first).await
 }

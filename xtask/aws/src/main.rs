@@ -25,6 +25,7 @@ mod doctor;
 mod ec2;
 mod elasticache;
 mod event;
+mod given;
 mod hold;
 mod iot;
 mod leftovers;
