@@ -57,7 +57,7 @@ pub(crate) struct Deploy {
     /// Address that alarms are mailed to; empty for none [default: as it is]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) alarm_email: Option<String>,
-    /// Certificate for HTTPS; empty for plain HTTP [default: as it is]
+    /// Certificate for HTTPS, which prod needs the first time; empty for plain HTTP [default: as it is]
     #[arg(long, value_name = "ARN")]
     pub(crate) certificate: Option<String>,
     /// Use this program as the function's bootstrap instead of building it
