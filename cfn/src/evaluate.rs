@@ -135,8 +135,8 @@ pub enum Decision {
     Allowed(By),
     /// Denied by this statement, whatever else allows.
     ExplicitDeny(By),
-    /// Nothing allows it.
-    ImplicitDeny,
+    /// Nothing allows it; a policy of this kind should.
+    ImplicitDeny(PolicyKind),
 }
 
 impl Decision {
@@ -152,15 +152,11 @@ impl Decision {
             Decision::ExplicitDeny(by) => {
                 format!("with an explicit deny in {}", by.kind.with_article())
             }
-            Decision::ImplicitDeny => {
-                let kind = match request.principal {
-                    Principal::Role { .. } | Principal::User(_)
-                        if !needs_resource_policy(&request.action) =>
-                    {
-                        "identity-based"
-                    }
-                    Principal::Certificate(_) => "IoT",
-                    _ => "resource-based",
+            Decision::ImplicitDeny(kind) => {
+                let kind = match kind {
+                    PolicyKind::Identity => "identity-based",
+                    PolicyKind::Iot => "IoT",
+                    PolicyKind::Resource | PolicyKind::Trust => "resource-based",
                 };
                 format!(
                     "because no {kind} policy allows the {} action",
@@ -231,9 +227,14 @@ pub fn evaluate(identity: &[Policy], resource: &[Policy], request: &Request) -> 
     let may_count = !needs_resource_policy(&request.action)
         || (resource.is_empty() && !request.action.eq_ignore_ascii_case("sts:AssumeRole"))
         || allowed(resource, Match::IfAccountAllows).is_some();
-    match allowed(identity, Match::Yes) {
-        Some(by) if may_count => Decision::Allowed(by),
-        _ => Decision::ImplicitDeny,
+    match (allowed(identity, Match::Yes), &request.principal) {
+        (Some(by), _) if may_count => Decision::Allowed(by),
+        (_, Principal::Certificate(_)) => Decision::ImplicitDeny(PolicyKind::Iot),
+        // A key's policy that hands the decision to the account leaves it to the role's own.
+        (_, Principal::Role { .. } | Principal::User(_)) if may_count => {
+            Decision::ImplicitDeny(PolicyKind::Identity)
+        }
+        _ => Decision::ImplicitDeny(PolicyKind::Resource),
     }
 }
 

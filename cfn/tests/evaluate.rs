@@ -32,7 +32,7 @@ fn decide(statement: Json, action: &str, resource: &str, context: Keys) -> &'sta
     match evaluate(&[policy], &[], &request(action, resource, context)) {
         Decision::Allowed(_) => "allow",
         Decision::ExplicitDeny(_) => "deny",
-        Decision::ImplicitDeny => "none",
+        Decision::ImplicitDeny(_) => "none",
     }
 }
 
@@ -393,6 +393,21 @@ fn identity_and_resource_policies_combine() {
             decision.is_allowed(),
             expected,
             "{action} {identity:?} {resource:?}"
+        );
+    }
+    // A key's policy that leaves it to the account's own policies is not to blame.
+    for (delegates, blamed) in [
+        (root(), "identity-based"),
+        (json!({"AWS": "999999999999"}), "resource-based"),
+    ] {
+        let request = request("kms:Decrypt", "arn:aws:s3:::b/k", Keys::new());
+        let decision = evaluate(&[], &[allow(Some(delegates))], &request);
+        let denial = decision.denial(&request).unwrap();
+        assert!(
+            denial.ends_with(&format!(
+                "because no {blamed} policy allows the kms:Decrypt action"
+            )),
+            "{denial}"
         );
     }
     let deny = policy(
