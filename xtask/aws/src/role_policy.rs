@@ -76,6 +76,16 @@ const OTHER_CALLS: &[&str] = &[
     "sts:GetCallerIdentity",
 ];
 
+/// What Beanstalk calls for the caller where the balancer signs visitors in: its rules, and the secret that
+/// CloudFormation puts into them.
+const SIGN_IN_CALLS: &[&str] = &[
+    "elasticloadbalancing:CreateRule",
+    "elasticloadbalancing:DeleteRule",
+    "elasticloadbalancing:DescribeRules",
+    "elasticloadbalancing:ModifyRule",
+    "secretsmanager:GetSecretValue",
+];
+
 /// Prints the policies of a stage.
 pub(crate) fn print(stage: Stage) -> anyhow::Result<()> {
     let stacks = synth(stage)?;
@@ -96,6 +106,9 @@ pub(crate) fn print(stage: Stage) -> anyhow::Result<()> {
 /// The policies, each short enough for a managed policy.
 fn policies(stage: Stage, templates: &[&str]) -> anyhow::Result<Vec<Json>> {
     let mut handlers: BTreeSet<&str> = OTHER_CALLS.iter().copied().collect();
+    if stage.config().dashboard.sign_in.is_some() {
+        handlers.extend(SIGN_IN_CALLS);
+    }
     for template in templates {
         let document = Document::parse(template).context("read the template")?;
         for (id, resource) in &document.resources {
