@@ -2,6 +2,7 @@
 //! [`Snapshot`](crate::overview::Snapshot).
 
 use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context;
 use axum::Router;
@@ -20,6 +21,7 @@ pub const PIPELINE: &str = "/api/pipeline";
 #[derive(Debug)]
 pub struct Control {
     address: SocketAddr,
+    overview: Arc<RwLock<Overview>>,
     task: JoinHandle<()>,
 }
 
@@ -36,15 +38,28 @@ impl Control {
             )
         })?;
         let address = listener.local_addr().context("read the control port")?;
+        let overview = Arc::new(RwLock::new(overview));
         let router = Router::new()
             .route(PIPELINE, get(pipeline))
-            .with_state(overview);
+            .with_state(Arc::clone(&overview));
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!("the control port has ended: {error}");
             }
         });
-        Ok(Control { address, task })
+        Ok(Control {
+            address,
+            overview,
+            task,
+        })
+    }
+
+    /// Tells of another run from now on.
+    pub fn show(&self, overview: Overview) {
+        *self
+            .overview
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = overview;
     }
 
     /// Where it listens.
@@ -59,6 +74,7 @@ impl Drop for Control {
     }
 }
 
-async fn pipeline(State(overview): State<Overview>) -> Json<Snapshot> {
+async fn pipeline(State(overview): State<Arc<RwLock<Overview>>>) -> Json<Snapshot> {
+    let overview = overview.read().unwrap_or_else(PoisonError::into_inner);
     Json(overview.snapshot())
 }

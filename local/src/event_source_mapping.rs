@@ -255,6 +255,11 @@ impl Mapping {
             .clone()
     }
 
+    /// Takes no more batches; those in work get some seconds to end.
+    pub fn stop(&self) {
+        self.shared.shutdown.cancel();
+    }
+
     /// Returns after the shutdown, when nothing is in work and the checkpoints are written.
     pub async fn finished(&self) {
         self.lanes.wait().await;

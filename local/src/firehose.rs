@@ -112,6 +112,7 @@ struct Inner {
     queue: tokio::sync::Mutex<mpsc::Sender<Chunk>>,
     status: Arc<Status>,
     tasks: TaskTracker,
+    shutdown: CancellationToken,
 }
 
 impl DeliveryStream {
@@ -164,6 +165,7 @@ impl DeliveryStream {
             queue: tokio::sync::Mutex::new(queue),
             status,
             tasks: TaskTracker::new(),
+            shutdown: shutdown.clone(),
         });
         inner.tasks.spawn(delivery.run(chunks, shutdown.clone()));
         inner.tasks.spawn({
@@ -207,6 +209,11 @@ impl DeliveryStream {
             results.push(self.inner.put(&record).await);
         }
         Ok(results)
+    }
+
+    /// Takes no more records, and delivers what it has.
+    pub fn stop(&self) {
+        self.inner.shutdown.cancel();
     }
 
     /// Returns after the shutdown, when everything is delivered or kept for the next run.

@@ -226,6 +226,11 @@ impl Function {
         self.inner.idle().clear();
     }
 
+    /// Gives running invocations up and kills all processes.
+    pub fn stop(&self) {
+        self.inner.shutdown.cancel();
+    }
+
     /// From now on its process is killed now and then.
     pub fn inject(&self, chances: Arc<Chances>) {
         // Given once; a second time changes nothing.

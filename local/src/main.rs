@@ -15,7 +15,7 @@ use local::cloud::{Cloud, Settings};
 use local::control::Control;
 use local::events::{Event, Reporter};
 use local::mqtt::device::is_thing_name;
-use local::pipeline::{Kept, Options, Pipeline, Surroundings, devices};
+use local::pipeline::{Kept, Options, Pipeline, Renewal, Surroundings, devices};
 use local::plan::Plan;
 use local::terminal;
 use local::tls::Authority;
@@ -117,7 +117,7 @@ async fn run_template(arguments: Arguments, mut signals: Signals) -> anyhow::Res
     let started = tokio::select! {
         biased;
         () = signals.next() => None,
-        started = Running::start(&arguments, plan, options, Kept::default()) => Some(started?),
+        started = Running::start(&arguments, plan, options, Kept::default(), Ports::default()) => Some(started?),
     };
     let Some(mut running) = started else {
         // Whatever had started ends with the future that was starting it.
@@ -166,6 +166,13 @@ fn watched(arguments: &Arguments, plan: &Plan) -> Watch {
 struct Running {
     pipeline: Pipeline,
     options: Options,
+    ports: Ports,
+}
+
+/// Ports that a run keeps when it starts again.
+#[derive(Default)]
+struct Ports {
+    mqtts: Option<SocketAddr>,
     control: Option<Control>,
 }
 
@@ -175,6 +182,7 @@ impl Running {
         plan: Plan,
         mut options: Options,
         kept: Kept,
+        mut ports: Ports,
     ) -> anyhow::Result<Running> {
         let reporter = Reporter::new(arguments.json);
         let surroundings = Surroundings {
@@ -186,29 +194,35 @@ impl Running {
         // A run that starts again keeps its addresses.
         options.mqtt = pipeline.mqtt();
         options.dashboard = pipeline.dashboard().unwrap_or(options.dashboard);
-        if let Some(address) = arguments.mqtts {
+        if let Some(address) = ports.mqtts.or(arguments.mqtts) {
             let address = pipeline.serve_devices(address).await?;
+            ports.mqtts = Some(address);
             reporter.tell(&Event::Started {
                 logical_id: "MQTT with TLS".to_owned(),
                 what: address.to_string(),
             });
         }
-        let control = match arguments.control {
-            Some(address) => Some(Control::start(address, pipeline.overview()).await?),
-            None => None,
-        };
-        reporter.tell(&pipeline.ready(control.as_ref().map(Control::address)));
+        let overview = pipeline.overview();
+        match (&ports.control, arguments.control) {
+            (Some(control), _) => control.show(overview),
+            (None, Some(address)) => {
+                ports.control = Some(Control::start(address, overview).await?);
+            }
+            (None, None) => {}
+        }
+        reporter.tell(&pipeline.ready(ports.control.as_ref().map(Control::address)));
         Ok(Running {
             pipeline,
             options,
-            control,
+            ports,
         })
     }
 
     /// Starts again what has changed: a function's processes, a web process, or, with another template,
+    /// the parts that are others in it. Where it changes who may do what or where the data are, that is
     /// everything but the caches and streams that are the same in it.
     async fn renew(
-        self,
+        mut self,
         arguments: &Arguments,
         changes: Vec<Change>,
         watch: &mut Watch,
@@ -233,24 +247,44 @@ impl Running {
         if !changes.contains(&Change::Template) {
             return Ok(self);
         }
-        let plan = match plan(arguments) {
+        let planned = plan(arguments).and_then(|plan| {
+            Pipeline::check(&plan, &self.options)?;
+            Ok(plan)
+        });
+        let plan = match planned {
             Ok(plan) => plan,
             Err(error) => {
                 tracing::error!("the old template runs on: {error:#}");
                 return Ok(self);
             }
         };
-        tracing::info!("another template; starting again with what is the same in it");
         *watch = watched(arguments, &plan);
-        let Running {
-            pipeline,
-            options,
-            control,
-            ..
-        } = self;
-        drop(control);
-        let (kept, _) = pipeline.stop_keeping().await;
-        Running::start(arguments, plan, options, kept).await
+        match self.pipeline.renewal(&plan) {
+            Renewal::Parts(parts) => {
+                if parts.is_empty() {
+                    tracing::info!("another template, in which all that runs here is the same");
+                } else {
+                    let names: Vec<&str> = parts.iter().map(String::as_str).collect();
+                    tracing::info!("another template; starting again: {}", names.join(", "));
+                }
+                self.pipeline.renew(plan, &parts).await?;
+                if let Some(control) = &self.ports.control {
+                    control.show(self.pipeline.overview());
+                }
+                tracing::info!("the other template runs");
+                Ok(self)
+            }
+            Renewal::Everything => {
+                tracing::info!("another template; starting again with what is the same in it");
+                let Running {
+                    pipeline,
+                    options,
+                    ports,
+                } = self;
+                let (kept, _) = pipeline.stop_keeping().await;
+                Running::start(arguments, plan, options, kept, ports).await
+            }
+        }
     }
 }
 

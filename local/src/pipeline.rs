@@ -8,13 +8,15 @@
 mod addresses;
 pub mod devices;
 mod hop;
+mod renewal;
+mod starter;
 mod trouble;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, anyhow};
 use futures_util::future::BoxFuture;
@@ -23,28 +25,29 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::beanstalk::Environment;
-use crate::cli::{ForResource, path_for};
+use crate::cli::ForResource;
 use crate::control;
 use crate::elasticache::{self, Cache};
 use crate::event_source_mapping::Mapping;
 use crate::events::{Event, Reporter};
+use crate::fault::Chances;
 use crate::firehose::DeliveryStream;
-use crate::imds::{Instance, Metadata};
-use crate::iot::{Action, RuleConfig, RuleEngine};
+use crate::imds::Metadata;
+use crate::iot::RuleEngine;
 use crate::kinesis::Stream;
-use crate::lambda::{Function, Invoke};
+use crate::lambda::Function;
 use crate::logs::Logs;
 use crate::mqtt;
 use crate::overview::Overview;
-use crate::plan::{
-    ActionPlan, DeliveryStreamPlan, Plan, Target, environment, environment_properties,
-};
+use crate::plan::Plan;
 use crate::s3::Store;
 use crate::sessions::Sessions;
 use crate::status::Status;
 use crate::tls::Authority;
 use addresses::Addresses;
 use hop::Hops;
+pub use renewal::Renewal;
+use starter::{Programs, Starter};
 
 /// What the command line decides about a run.
 #[derive(Clone, Debug)]
@@ -89,6 +92,8 @@ pub struct Kept {
     caches: BTreeMap<String, (elasticache::Config, Arc<Cache>)>,
     streams: BTreeMap<String, Arc<Stream>>,
     sessions: Arc<Sessions>,
+    status: Arc<Status>,
+    chances: Option<Arc<Chances>>,
 }
 
 impl Kept {
@@ -103,18 +108,23 @@ impl Kept {
 /// A running plan. Dropped, all its programs are killed.
 #[derive(Debug)]
 pub struct Pipeline {
+    plan: Plan,
+    options: Options,
+    reporter: Reporter,
     status: Arc<Status>,
     data: PathBuf,
+    authority: Authority,
+    store: Arc<Store>,
     mqtt: SocketAddr,
     streams: BTreeMap<String, Arc<Stream>>,
     /// Holds the address at which caches are that cannot be reached.
-    _addresses: Addresses,
+    addresses: Addresses,
     caches: BTreeMap<String, (elasticache::Config, Arc<Cache>)>,
     sessions: Arc<Sessions>,
     logs: Logs,
     rules: Arc<RuleEngine>,
     /// The instances' metadata services, as long as the environments run.
-    _metadata: Vec<Metadata>,
+    metadata: BTreeMap<String, Metadata>,
     environments: BTreeMap<String, Environment>,
     first_environment: Option<String>,
     functions: BTreeMap<String, Function>,
@@ -125,6 +135,8 @@ pub struct Pipeline {
     serving: JoinHandle<()>,
     /// Serves devices with certificates, once somebody has asked for it.
     serving_devices: Option<JoinHandle<()>>,
+    /// Faults by chance, once somebody has asked for them.
+    chances: OnceLock<Arc<Chances>>,
     stops: Stops,
 }
 
@@ -174,59 +186,75 @@ impl Pipeline {
         // Before any program starts: what would be in the way.
         let listener = listen(options.mqtt).await?;
         let mqtt = listener.local_addr().context("read the broker's address")?;
-        let bundles = paths(
-            &plan.environments,
-            |it| &it.logical_id,
-            &options.bundles,
-            "--bundle",
-            "unpacked bundle",
-        )?;
-        let binaries = paths(
-            &plan.functions,
-            |it| &it.logical_id,
-            &options.functions,
-            "--function",
-            "binary",
-        )?;
+        let programs = Programs::find(&plan, &options)?;
         std::fs::create_dir_all(&options.data)
             .with_context(|| format!("cannot make the data folder {}", options.data.display()))?;
         let data = std::fs::canonicalize(&options.data)
             .with_context(|| format!("cannot use the data folder {}", options.data.display()))?;
 
-        let status = Status::new();
+        let Kept {
+            caches,
+            streams,
+            sessions,
+            status,
+            chances,
+        } = kept;
         let logs = Logs::new(data.join("logs"));
         let authority = Authority::open(&data.join("tls"))?;
         let store = match store {
             Some(store) => store,
             None => Store::new(data.join("s3")).context("cannot use the folder of the buckets")?,
         };
-        let sessions = kept.sessions;
         let hops = Hops::new(&plan, &status);
         hops.warn_of_denials();
         let stops = Stops::default();
         let starter = Starter {
             plan: &plan,
             options: &options,
+            programs: &programs,
             reporter,
             data: &data,
             status: &status,
             logs: &logs,
             hops: &hops,
             sessions: &sessions,
+            authority: &authority,
+            store: &store,
             stops: &stops,
+            chances: chances.as_ref(),
             gate: gate.as_deref(),
         };
 
-        let caches = starter.caches(&authority, kept.caches).await?;
-        let addresses = Addresses::find(&plan, &caches, &starter.reporter).await?;
-        let metadata = starter.metadata().await?;
-        let environments = starter
-            .environments(&bundles, &addresses, &authority, &metadata)
-            .await?;
-        let functions = starter.functions(&binaries, &addresses, &authority).await?;
-        let streams = starter.streams(kept.streams).await?;
-        let mappings = starter.mappings(&streams, &functions, &store).await?;
-        let delivery_streams = starter.delivery_streams(&store).await?;
+        let caches = starter.caches(caches).await?;
+        let addresses = Addresses::find(&plan, &caches, &reporter, None).await?;
+        let mut metadata = BTreeMap::new();
+        let mut environments = BTreeMap::new();
+        let mut address = options.dashboard;
+        for config in &plan.environments {
+            let id = &config.logical_id;
+            let service = starter.metadata(id).await?;
+            let environment = starter
+                .environment(config, address, &addresses, &service)
+                .await?;
+            metadata.insert(id.clone(), service);
+            environments.insert(id.clone(), environment);
+            address.set_port(0);
+        }
+        let mut functions = BTreeMap::new();
+        for config in &plan.functions {
+            let function = starter.function(config, &addresses).await?;
+            functions.insert(config.logical_id.clone(), function);
+        }
+        let streams = starter.streams(streams).await?;
+        let mut mappings = Vec::new();
+        for mapping in &plan.mappings {
+            mappings.extend(starter.mapping(mapping, &streams, &functions).await?);
+        }
+        let mut delivery_streams = BTreeMap::new();
+        for plan in &plan.delivery_streams {
+            let delivery_stream = starter.delivery_stream(plan).await?;
+            delivery_streams.insert(plan.config.logical_id.clone(), delivery_stream);
+        }
         let rules = starter.rules(&streams, &delivery_streams).await?;
         let broker = mqtt::Broker::new(Arc::clone(&rules), Arc::clone(&status));
         let serving = mqtt::serve(listener, Arc::clone(&broker), stops.broker.clone());
@@ -234,17 +262,26 @@ impl Pipeline {
         let devices = Arc::new(devices::of(&plan, &data));
         let first_environment = plan.environments.first();
         let first_environment = first_environment.map(|it| it.logical_id.clone());
+        let known = OnceLock::new();
+        if let Some(chances) = chances {
+            let _ = known.set(chances);
+        }
         Ok(Pipeline {
+            plan,
+            options,
+            reporter,
             status,
             data,
+            authority,
+            store,
             mqtt,
             streams,
-            _addresses: addresses,
+            addresses,
             caches,
             sessions,
             logs,
             rules,
-            _metadata: metadata,
+            metadata,
             environments,
             first_environment,
             functions,
@@ -254,6 +291,7 @@ impl Pipeline {
             devices,
             serving,
             serving_devices: None,
+            chances: known,
             stops,
         })
     }
@@ -389,6 +427,8 @@ impl Pipeline {
             caches: self.caches,
             streams: self.streams,
             sessions: self.sessions,
+            status: self.status,
+            chances: self.chances.into_inner(),
         };
         (kept, summary)
     }
@@ -402,338 +442,4 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         ),
         _ => anyhow!("cannot listen on {address} for MQTT: {error}"),
     })
-}
-
-/// The whole path of every resource's program or folder.
-fn paths<T>(
-    resources: &[T],
-    logical_id: impl Fn(&T) -> &str,
-    given: &[ForResource],
-    flag: &str,
-    what: &str,
-) -> anyhow::Result<HashMap<String, PathBuf>> {
-    let mut found = HashMap::new();
-    for resource in resources {
-        let logical_id = logical_id(resource);
-        let path = path_for(given, logical_id)
-            .ok_or_else(|| anyhow!("{logical_id} needs its {what}: pass {flag}"))?;
-        // Programs have working directories of their own.
-        let path = std::fs::canonicalize(path)
-            .with_context(|| format!("{logical_id}: cannot use {flag} {}", path.display()))?;
-        found.insert(logical_id.to_owned(), path);
-    }
-    Ok(found)
-}
-
-/// What every start needs.
-struct Starter<'a> {
-    plan: &'a Plan,
-    options: &'a Options,
-    reporter: Reporter,
-    data: &'a Path,
-    status: &'a Arc<Status>,
-    logs: &'a Logs,
-    hops: &'a Hops<'a>,
-    sessions: &'a Arc<Sessions>,
-    stops: &'a Stops,
-    gate: Option<&'a dyn Gate>,
-}
-
-impl Starter<'_> {
-    /// Returns when a part may start.
-    async fn may_start(&self, logical_id: &str) {
-        if let Some(gate) = self.gate {
-            gate.wait(logical_id).await;
-        }
-    }
-
-    fn started(&self, logical_id: &str, what: impl Into<String>) {
-        if let Some(gate) = self.gate {
-            gate.started(logical_id);
-        }
-        let (logical_id, what) = (logical_id.to_owned(), what.into());
-        self.reporter.tell(&Event::Started { logical_id, what });
-    }
-
-    async fn streams(
-        &self,
-        mut kept: BTreeMap<String, Arc<Stream>>,
-    ) -> anyhow::Result<BTreeMap<String, Arc<Stream>>> {
-        let mut streams = BTreeMap::new();
-        for config in &self.plan.streams {
-            let logical_id = &config.logical_id;
-            self.may_start(logical_id).await;
-            let kept = kept.remove(logical_id);
-            let stream = match kept.filter(|it| it.config() == config) {
-                Some(stream) => stream,
-                None => {
-                    let folder = self.data.join("kinesis").join(logical_id);
-                    Stream::open(config.clone(), &folder)?
-                }
-            };
-            if let Some(gate) = self.gate {
-                gate.started(logical_id);
-            }
-            streams.insert(logical_id.clone(), stream);
-        }
-        Ok(streams)
-    }
-
-    async fn caches(
-        &self,
-        authority: &Authority,
-        mut kept: BTreeMap<String, (elasticache::Config, Arc<Cache>)>,
-    ) -> anyhow::Result<BTreeMap<String, (elasticache::Config, Arc<Cache>)>> {
-        let mut caches = BTreeMap::new();
-        for planned in &self.plan.caches {
-            let mut config = planned.clone();
-            let logical_id = config.logical_id.clone();
-            self.may_start(&logical_id).await;
-            if let Some((old, cache)) = kept.remove(&logical_id) {
-                if old == *planned && cache.is_running() {
-                    if let Some(gate) = self.gate {
-                        gate.started(&logical_id);
-                    }
-                    caches.insert(logical_id, (old, cache));
-                    continue;
-                }
-                cache.stop().await;
-            }
-            config.url = self.options.redis.clone();
-            config.folder = self.data.join("cache").join(&logical_id);
-            let tls = if config.tls {
-                "with TLS"
-            } else {
-                "without TLS"
-            };
-            let cache = Cache::start(config, authority, self.sessions).await?;
-            self.started(&logical_id, format!("cache at {} {tls}", cache.endpoint()));
-            caches.insert(logical_id, (planned.clone(), Arc::new(cache)));
-        }
-        Ok(caches)
-    }
-
-    /// One for each environment, in the plan's order.
-    async fn metadata(&self) -> anyhow::Result<Vec<Metadata>> {
-        let mut services = Vec::new();
-        for config in &self.plan.environments {
-            let (authorizer, role) = self.hops.sign_in(&config.logical_id);
-            let role = role.map(|role| (role.to_owned(), self.sessions.open(authorizer)));
-            let region = self.plan.resolved.context.region.clone();
-            services.push(Metadata::start(Instance { region, role }).await?);
-        }
-        Ok(services)
-    }
-
-    async fn environments(
-        &self,
-        bundles: &HashMap<String, PathBuf>,
-        addresses: &Addresses,
-        authority: &Authority,
-        metadata: &[Metadata],
-    ) -> anyhow::Result<BTreeMap<String, Environment>> {
-        let mut environments = BTreeMap::new();
-        for (index, config) in self.plan.environments.iter().enumerate() {
-            let mut config = config.clone();
-            let logical_id = config.logical_id.clone();
-            self.may_start(&logical_id).await;
-            let view = addresses.view(self.plan, &logical_id)?;
-            if let Some(resource) = view.resource(&logical_id) {
-                config.environment =
-                    environment_properties(resource).map_err(|it| anyhow!("{it}"))?;
-            }
-            if let Some(metadata) = metadata.get(index) {
-                let name = contract::environment::AWS_EC2_METADATA_SERVICE_ENDPOINT;
-                config
-                    .environment
-                    .insert(name.to_owned(), metadata.endpoint());
-            }
-            config.bundle = bundles.get(&logical_id).cloned().unwrap_or_default();
-            config.address = self.options.dashboard;
-            if index > 0 {
-                config.address.set_port(0);
-            }
-            config.ca_file = Some(authority.ca_file().to_owned());
-            let environment = Environment::start(config, self.logs).await?;
-            self.started(
-                &logical_id,
-                format!("web UI at http://{}/", environment.address()),
-            );
-            environments.insert(logical_id, environment);
-        }
-        Ok(environments)
-    }
-
-    async fn functions(
-        &self,
-        binaries: &HashMap<String, PathBuf>,
-        addresses: &Addresses,
-        authority: &Authority,
-    ) -> anyhow::Result<BTreeMap<String, Function>> {
-        let mut functions = BTreeMap::new();
-        for config in &self.plan.functions {
-            let mut config = config.clone();
-            let logical_id = config.logical_id.clone();
-            self.may_start(&logical_id).await;
-            let view = addresses.view(self.plan, &logical_id)?;
-            if let Some(resource) = view.resource(&logical_id) {
-                config.environment = environment(resource).map_err(|it| anyhow!("{it}"))?;
-            }
-            config.bootstrap = binaries.get(&logical_id).cloned().unwrap_or_default();
-            config.folder = self.data.join("functions").join(&logical_id);
-            config.ca_file = Some(authority.ca_file().to_owned());
-            let (sign_in, _) = self.hops.sign_in(&logical_id);
-            config.credentials = Some(self.sessions.open(sign_in));
-            let authorizer = self.hops.authorizer(&logical_id, "");
-            let status = Arc::clone(self.status);
-            let stop = self.stops.functions.clone();
-            let function = Function::start(config, self.logs, &authorizer, status, stop)?;
-            self.started(&logical_id, "function ready");
-            functions.insert(logical_id, function);
-        }
-        Ok(functions)
-    }
-
-    async fn mappings(
-        &self,
-        streams: &BTreeMap<String, Arc<Stream>>,
-        functions: &BTreeMap<String, Function>,
-        store: &Arc<Store>,
-    ) -> anyhow::Result<Vec<Mapping>> {
-        let mut mappings = Vec::new();
-        for mapping in &self.plan.mappings {
-            let logical_id = &mapping.config.logical_id;
-            let (Some(stream), Some(function)) = (
-                streams.get(&mapping.stream),
-                functions.get(&mapping.function),
-            ) else {
-                continue;
-            };
-            self.may_start(logical_id).await;
-            let function: Arc<dyn Invoke> = Arc::new(function.clone());
-            let started = Mapping::start(
-                mapping.config.clone(),
-                Arc::clone(stream),
-                function,
-                Arc::clone(store),
-                self.hops.authorizer(logical_id, ""),
-                Arc::clone(self.status),
-                &self.data.join("mappings"),
-                self.stops.mappings.clone(),
-            )?;
-            let state = started.state();
-            self.started(
-                logical_id,
-                format!(
-                    "{} → {}, batches of {}, {state}",
-                    mapping.stream, mapping.function, mapping.config.batch_size
-                ),
-            );
-            mappings.push(started);
-        }
-        Ok(mappings)
-    }
-
-    async fn delivery_streams(
-        &self,
-        store: &Arc<Store>,
-    ) -> anyhow::Result<BTreeMap<String, DeliveryStream>> {
-        let mut delivery_streams = BTreeMap::new();
-        for DeliveryStreamPlan { config, log } in &self.plan.delivery_streams {
-            let logical_id = &config.logical_id;
-            self.may_start(logical_id).await;
-            let delivery_stream = DeliveryStream::start(
-                config.clone(),
-                Arc::clone(store),
-                self.hops.authorizer(logical_id, ""),
-                log.as_ref()
-                    .map(|(group, stream)| self.logs.stream(group, stream)),
-                Arc::clone(self.status),
-                &self.data.join("firehose"),
-                self.stops.delivery_streams.clone(),
-            )?;
-            let what = format!(
-                "delivers to {} every {} s or {} MB",
-                config.bucket,
-                config.interval.as_secs(),
-                config.size_in_mbs
-            );
-            self.started(logical_id, what);
-            delivery_streams.insert(logical_id.clone(), delivery_stream);
-        }
-        Ok(delivery_streams)
-    }
-
-    async fn rules(
-        &self,
-        streams: &BTreeMap<String, Arc<Stream>>,
-        delivery_streams: &BTreeMap<String, DeliveryStream>,
-    ) -> anyhow::Result<Arc<RuleEngine>> {
-        let action = |rule: &str, action: &ActionPlan| {
-            let permission = self.hops.permission(rule, &action.path);
-            Some(match &action.target {
-                Target::Stream {
-                    stream,
-                    partition_key,
-                } => Action::Kinesis {
-                    stream: Arc::clone(streams.get(stream)?),
-                    permission,
-                    partition_key: partition_key.clone(),
-                },
-                Target::DeliveryStream {
-                    delivery_stream,
-                    separator,
-                    batch_mode,
-                } => Action::Firehose {
-                    delivery_stream: Arc::new(hop::Delivery(
-                        delivery_streams.get(delivery_stream)?.clone(),
-                    )),
-                    permission,
-                    separator: separator.clone(),
-                    batch_mode: *batch_mode,
-                },
-                Target::LogGroup {
-                    log_group,
-                    batch_mode,
-                } => {
-                    let name = &self.plan.resolved.resource(log_group)?.name;
-                    Action::CloudwatchLogs {
-                        log_group: Arc::new(hop::LogGroup::new(self.logs, name, rule)),
-                        permission,
-                        batch_mode: *batch_mode,
-                    }
-                }
-            })
-        };
-        for rule in &self.plan.rules {
-            self.may_start(&rule.logical_id).await;
-        }
-        let rules = self.plan.rules.iter().map(|rule| RuleConfig {
-            logical_id: rule.logical_id.clone(),
-            name: rule.name.clone(),
-            sql: rule.sql.clone(),
-            version: rule.version,
-            disabled: rule.disabled,
-            actions: rule
-                .actions
-                .iter()
-                .filter_map(|it| Some((it.index, action(&rule.logical_id, it)?)))
-                .collect(),
-            error_action: rule
-                .error_action
-                .as_ref()
-                .and_then(|it| action(&rule.logical_id, it)),
-        });
-        let account_id = &self.plan.resolved.context.account_id;
-        let rules = RuleEngine::new(rules.collect(), account_id, Arc::clone(self.status));
-        let engine = rules.map_err(|errors| {
-            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            anyhow!("the template cannot run here\n{}", errors.join("\n"))
-        })?;
-        for rule in &self.plan.rules {
-            let disabled = if rule.disabled { "disabled: " } else { "" };
-            self.started(&rule.logical_id, format!("{disabled}{}", rule.sql));
-        }
-        Ok(engine)
-    }
 }

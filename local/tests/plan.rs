@@ -7,6 +7,7 @@ use std::time::Duration;
 use cfn::document::Document;
 use local::iam::{Authorizer, Permission};
 use local::kinesis::Mode;
+use local::pipeline::Renewal;
 use local::plan::{Plan, Target, Unplannable};
 use local::status::Status;
 use serde_json::{Value as Json, json};
@@ -334,5 +335,42 @@ fn settings_out_of_range_are_told_in_one_go_before_anything_starts() {
             "Function.Properties.Environment.Variables: got AWS_REGION, which Lambda reserves",
             "ArchiveStream.Properties.ExtendedS3DestinationConfiguration: BufferingHints.SizeInMBs is 129, expected 1 to 128",
         ],
+    );
+}
+
+#[test]
+fn another_template_starts_again_what_it_changes() {
+    let check = |template: &Json, expected: Option<&[&str]>| {
+        let renewal = Renewal::between(&plan(&self::template()).unwrap(), &plan(template).unwrap());
+        let expected = expected.map_or(Renewal::Everything, |parts| {
+            Renewal::Parts(parts.iter().map(|it| (*it).to_owned()).collect())
+        });
+        assert_eq!(renewal, expected);
+    };
+    check(&template(), Some(&[]));
+    let mapping = "/Resources/FunctionEventSource/Properties/BatchSize";
+    check(&edited(mapping, json!(7)), Some(&["FunctionEventSource"]));
+    let function = "/Resources/Function/Properties/Timeout";
+    check(&edited(function, json!(7)), Some(&["Function"]));
+    let sql = "/Resources/BareTopicToStream/Properties/TopicRulePayload/Sql";
+    let other = json!("SELECT a FROM 'topic/sensors'");
+    check(&edited(sql, other), Some(&["BareTopicToStream"]));
+    let mut removed = template();
+    let resources = removed["Resources"].as_object_mut().unwrap();
+    resources.remove("BareTopicToStream").unwrap();
+    check(&removed, Some(&["BareTopicToStream"]));
+    // Nobody is told of alarms.
+    let mut alarm = template();
+    alarm["Resources"]["Topic"] = json!({ "Type": "AWS::SNS::Topic" });
+    check(&alarm, Some(&[]));
+    // Who may do what, and where the data are, concerns many.
+    let action =
+        "/Resources/RuleToStreamRole/Properties/Policies/0/PolicyDocument/Statement/0/Action";
+    check(&edited(action, json!("kinesis:*")), None);
+    let hours = "/Resources/SensorStream/Properties/RetentionPeriodHours";
+    check(&edited(hours, json!(48)), None);
+    check(
+        &edited("/Resources/Cache/Properties/Port", json!(6400)),
+        None,
     );
 }

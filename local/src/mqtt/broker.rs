@@ -31,7 +31,8 @@ pub(super) struct Delivery {
 /// The message broker; shared by `Arc`.
 #[derive(Debug)]
 pub struct Broker {
-    rules: Arc<RuleEngine>,
+    /// Read as long as a message is with the rules.
+    rules: tokio::sync::RwLock<Arc<RuleEngine>>,
     status: Arc<Status>,
     next: AtomicU64,
     connections: Mutex<HashMap<String, Connected>>,
@@ -82,13 +83,19 @@ impl Broker {
     /// A broker that hands every message to these rules.
     pub fn new(rules: Arc<RuleEngine>, status: Arc<Status>) -> Arc<Broker> {
         Arc::new(Broker {
-            rules,
+            rules: tokio::sync::RwLock::new(rules),
             status,
             next: AtomicU64::new(1),
             connections: Mutex::default(),
             subscribers: RwLock::default(),
             retained: RwLock::default(),
         })
+    }
+
+    /// Holds messages up, once those at hand are through, until the guard is dropped; it may put other
+    /// rules in place.
+    pub async fn hold(&self) -> tokio::sync::RwLockWriteGuard<'_, Arc<RuleEngine>> {
+        self.rules.write().await
     }
 
     pub(super) fn status(&self) -> &Status {
@@ -139,7 +146,7 @@ impl Broker {
             }
             self.deliver(&message, qos, retain, publisher);
         }
-        self.rules.accept(&message).await;
+        self.rules.read().await.accept(&message).await;
     }
 
     /// Takes a message that came by HTTP; `is_confirmed` is QoS 1.

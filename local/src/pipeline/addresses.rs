@@ -19,20 +19,27 @@ pub(super) struct Addresses {
     /// Consumer → cache → address; logical IDs.
     by_consumer: BTreeMap<String, BTreeMap<String, SocketAddr>>,
     /// Where caches are that cannot be reached, as long as it lives.
-    _blackhole: Blackhole,
+    blackhole: Arc<Blackhole>,
 }
 
 impl Addresses {
     /// Finds out whether security groups, subnets and routes let each function and environment reach
-    /// the caches that it names, and tells when they do not.
+    /// the caches that it names, and tells when they do not. Whoever was cut off `before` finds the
+    /// same address.
     pub(super) async fn find(
         plan: &Plan,
         caches: &BTreeMap<String, (Config, Arc<Cache>)>,
         reporter: &Reporter,
+        before: Option<&Addresses>,
     ) -> anyhow::Result<Addresses> {
-        let blackhole = Blackhole::open()
-            .await
-            .context("open an address that never answers")?;
+        let blackhole = match before {
+            Some(before) => Arc::clone(&before.blackhole),
+            None => Arc::new(
+                Blackhole::open()
+                    .await
+                    .context("open an address that never answers")?,
+            ),
+        };
         let nowhere = blackhole.address().context("read its address")?;
         let consumers = plan
             .functions
@@ -64,7 +71,7 @@ impl Addresses {
         }
         Ok(Addresses {
             by_consumer,
-            _blackhole: blackhole,
+            blackhole,
         })
     }
 

@@ -19,6 +19,8 @@ impl Pipeline {
             return Ok(());
         }
         let chances = Arc::new(Chances::of(faults));
+        // Given once; a second time changes nothing.
+        let _ = self.chances.set(Arc::clone(&chances));
         for function in self.functions.values() {
             function.inject(Arc::clone(&chances));
         }
