@@ -46,20 +46,24 @@ const ADMINISTRATION: [&str; 17] = [
 
 /// What this account's roles do with the key through a service, as far as their own policies allow it.
 /// A grant is how a service keeps working with the key once the deployment has named it.
-const USE: [(&str, &[&str]); 5] = [
+const USE: [(&str, &[&str]); 6] = [
+    ("elasticache", &CACHE),
+    // ElastiCache calls by this name, too: see "At-rest encryption in ElastiCache".
+    ("dax", &CACHE),
     (
-        "elasticache",
-        &[
-            "kms:CreateGrant",
-            "kms:Decrypt",
-            "kms:Encrypt",
-            "kms:GenerateDataKey",
-        ],
+        "firehose",
+        &["kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKey"],
     ),
-    ("firehose", &["kms:CreateGrant"]),
     ("kinesis", &["kms:Decrypt", "kms:GenerateDataKey"]),
     ("lambda", &["kms:CreateGrant", "kms:Decrypt", "kms:Encrypt"]),
     ("s3", &["kms:Decrypt", "kms:GenerateDataKey"]),
+];
+
+const CACHE: [&str; 4] = [
+    "kms:CreateGrant",
+    "kms:Decrypt",
+    "kms:Encrypt",
+    "kms:GenerateDataKey",
 ];
 
 /// Whose key data at rest is under.

@@ -86,6 +86,8 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
         "AWS IoT puts messages into the archive",
     );
     props.delivery_stream.grant_put(template, archive_role);
+    let use_of_key = ["kms:Decrypt", "kms:GenerateDataKey"];
+    encryption.grant(template, archive_role, "firehose", &use_of_key);
     let errors_role = role(
         template,
         "RuleErrorsRole",

@@ -188,6 +188,14 @@ impl<'a> Calls<'a> {
         )
     }
 
+    /// The key of one's own that a delivery stream's buffer is encrypted with, by the delivery stream's ARN.
+    fn delivery_stream_key(&self, arn: &str) -> Option<String> {
+        let stream = self
+            .resolved
+            .find("AWS::KinesisFirehose::DeliveryStream", arn)?;
+        self.key(stream.text("/DeliveryStreamEncryptionConfigurationInput/KeyARN"))
+    }
+
     fn write_object(&mut self, site: &Site, bucket: &str, key: &str) {
         self.need(
             site,
@@ -289,6 +297,10 @@ impl<'a> Calls<'a> {
                     if get("BatchMode") == "true" {
                         self.need(&site, "firehose:PutRecordBatch", &stream, Keys::new());
                     }
+                    // Firehose asks on behalf of who puts ("Data protection in Amazon Data Firehose").
+                    let key = self.delivery_stream_key(&stream);
+                    let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
+                    self.through(&site, key, "firehose", &actions);
                 }
                 "CloudwatchLogs" => self.write_logs(&site, &get("LogGroupName"), true),
                 "Sqs" => {
