@@ -79,7 +79,8 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let works_on_stacks = matches!(command, Command::Deploy(_) | Command::Destroy(_));
     let done = tokio::select! {
-        done = run(command) => done,
+        // Ctrl-C is listened for before anything is begun.
+        biased;
         // The others begin nothing that goes on; they end as every program does.
         _ = tokio::signal::ctrl_c(), if works_on_stacks => {
             eprintln!(
@@ -87,6 +88,7 @@ async fn main() -> ExitCode {
             );
             return ExitCode::from(INTERRUPTED);
         }
+        done = run(command) => done,
     };
     match done {
         Ok(code) => code,
