@@ -5,22 +5,39 @@ Run like moto_server: python server.py -H 127.0.0.1 -p 5055
 It judges the order and the content of the calls that deploy and destroy make, and S3 for real. It
 does not judge the templates: a stand-in takes any property, and the types that are moto's own know
 few. Written against moto 5.2.5; each part says which gap it closes.
+
+`POST /moto-api/copy` answers with the port of another server, which has an account of its own with
+all that is in this one; `POST /moto-api/end` ends a server.
 """
 
+import gc
 import ipaddress
+import json
+import os
 import re
+import signal
+import socket
+import stat
 import sys
+import threading
+import time
 from urllib.parse import urlparse
 
+# A thousand images that nothing here starts; they would be made anew for each account.
+os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+
+import moto.server
+import yaml
 from moto.cloudformation import models, parsing, responses, utils
 from moto.core.common_models import CloudFormationModel
 from moto.core.responses import ActionResult
+from moto.cloudformation.exceptions import ValidationError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.route_tables import RouteTable
 from moto.elasticbeanstalk.responses import EBResponse
 from moto.iot.models import FakePolicy, iot_backends
 from moto.s3.models import FakeBucket, s3_backends
-from moto.server import main
+from werkzeug.serving import make_server
 
 # Types that moto would ignore in silence until something refers to one of their attributes.
 STAND_INS = [
@@ -190,6 +207,41 @@ def template_from_url(template_url, account_id, partition):
 utils.get_stack_from_s3_url = template_from_url
 responses.get_stack_from_s3_url = template_from_url
 
+load_yaml = yaml.load
+
+
+def load_json_first(text, Loader):
+    """moto reads JSON as YAML, which takes most of the time of a deployment."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return load_yaml(text, Loader)
+
+
+yaml.load = load_json_first
+
+create_change_set = models.CloudFormationBackend.create_change_set
+
+
+def create_change_set_once(self, stack_name, change_set_type, **rest):
+    """moto makes a second stack of the same name where AWS fills the one that waits for review."""
+    living = [it for it in self.stacks.values() if it.name == stack_name]
+    if change_set_type == "CREATE" and any(it.status != "REVIEW_IN_PROGRESS" for it in living):
+        raise ValidationError(message=f"Stack [{stack_name}] already exists")
+    made = create_change_set(
+        self, stack_name=stack_name, change_set_type=change_set_type, **rest
+    )
+    change_set_id, stack_id = made
+    if change_set_type != "CREATE" or not living:
+        return made
+    del self.stacks[stack_id]
+    change_set = self.change_sets[change_set_id]
+    change_set.stack, change_set.stack_id = living[0], living[0].stack_id
+    return change_set_id, living[0].stack_id
+
+
+models.CloudFormationBackend.create_change_set = create_change_set_once
+
 
 def delete_change_set(self, change_set_name, stack_name=None):
     """moto raises UnboundLocalError for a change set that it does not know."""
@@ -284,5 +336,71 @@ def list_platform_versions(self):
 
 EBResponse.list_platform_versions = list_platform_versions
 
+
+class Application(moto.server.DomainDispatcherApplication):
+    """moto's server, which can be copied with all that it holds."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.copying = threading.Lock()
+
+    def __call__(self, environ, start_response):
+        path = environ["PATH_INFO"]
+        if path == "/moto-api/end":
+            os._exit(0)
+        if path == "/moto-api/copy":
+            port = str(self.copy()).encode()
+            start_response("200 OK", [("Content-Length", str(len(port)))])
+            return [port]
+        return super().__call__(environ, start_response)
+
+    def copy(self):
+        """The port of a copy. The copy takes calls before this returns, and ends with this server."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        with self.copying:
+            # What is there already is left where both processes share it.
+            gc.freeze()
+            original = os.getpid()
+            if os.fork() == 0:
+                self.serve(listener, original)
+        listener.close()
+        return port
+
+    def serve(self, listener, original):
+        """Goes on as the copy, and never returns."""
+        # Of the threads of the original only this one is here.
+        self.copying, self.lock = threading.Lock(), threading.Lock()
+        # Whoever asked for the copy waits for the end of a connection that is open here, too.
+        for descriptor in range(3, 1024):
+            try:
+                is_socket = stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+            except OSError:
+                continue
+            if is_socket and descriptor != listener.fileno():
+                os.close(descriptor)
+        threading.Thread(target=end_with, args=(original,), daemon=True).start()
+        server = make_server(
+            "127.0.0.1",
+            0,
+            self,
+            threaded=True,
+            request_handler=moto.server.MotoRequestHandler,
+            fd=listener.fileno(),
+        )
+        server.serve_forever()
+        os._exit(0)
+
+
+def end_with(original):
+    while os.getppid() == original:
+        time.sleep(1)
+    os._exit(0)
+
+
+moto.server.DomainDispatcherApplication = Application
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    # Copies that have ended need nobody to look at them.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    moto.server.main(sys.argv[1:])
