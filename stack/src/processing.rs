@@ -77,12 +77,8 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
     let cache = props.cache;
     cache.grant(template, cache.function_user, role);
     grant_network_interfaces(template, role);
-    // Reads the stream, keeps what failed, and opens the function's variables.
-    for (service, action) in [
-        ("kinesis", "kms:Decrypt"),
-        ("s3", "kms:GenerateDataKey"),
-        ("lambda", "kms:Decrypt"),
-    ] {
+    // Reads the stream, and keeps what failed.
+    for (service, action) in [("kinesis", "kms:Decrypt"), ("s3", "kms:GenerateDataKey")] {
         props.encryption.grant(template, role, service, &[action]);
     }
 

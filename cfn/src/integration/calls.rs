@@ -381,6 +381,8 @@ impl<'a> Calls<'a> {
         }
     }
 
+    /// Nothing follows from a key for the variables: Lambda gives the role a grant on it, with the permissions
+    /// of who sets it ("Securing Lambda environment variables").
     fn function(&mut self, function: &ResolvedResource) {
         let role = function.text("/Role").unwrap_or_default();
         let site =
@@ -416,9 +418,6 @@ impl<'a> Calls<'a> {
                 self.need(&own, action, "*", Keys::new());
             }
         }
-        let own = site(self, "KmsKeyArn");
-        let key = self.key(function.text("/KmsKeyArn"));
-        self.through(&own, key, "lambda", &["kms:Decrypt"]);
         self.cache_sign_in(function, &site(self, "Environment"));
     }
 
