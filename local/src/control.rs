@@ -1,5 +1,5 @@
 //! The control port: `GET /api/pipeline` tells as JSON how a run is doing, see
-//! [`Snapshot`](crate::overview::Snapshot).
+//! [`Snapshot`].
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};

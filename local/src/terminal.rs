@@ -30,6 +30,8 @@ pub async fn keep_up_to_date(overview: Overview) {
         return std::future::pending().await;
     }
     LINE.set_draw_target(ProgressDrawTarget::stderr());
+    // It has ended where a run goes on after a change.
+    LINE.reset();
     let _cleared = Cleared;
     let mut ticks = interval(EVERY);
     loop {

@@ -91,6 +91,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         sign_in: None,
     };
     bundle::write_folder(&folder, settings, &webui)?;
+    if watch {
+        follow(&folder, &webui)?;
+    }
 
     let mut passed: Vec<OsString> = Vec::new();
     let mut pass = |flag: &str, value: OsString| passed.extend([flag.into(), value]);
@@ -116,6 +119,15 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     passed.extend(watch.then(|| "--watch".into()));
     passed.extend(json.then(|| "--json".into()));
     match program::become_program(&local, passed, [("PATH", tools::path()?)])? {}
+}
+
+/// Lets the bundle have whatever cargo builds next, so that a watching run sees it.
+fn follow(bundle: &Path, webui: &Path) -> anyhow::Result<()> {
+    let binary = bundle.join(bundle::WEBUI);
+    fs::remove_file(&binary).with_context(|| format!("replace {}", binary.display()))?;
+    let webui = fs::canonicalize(webui).with_context(|| format!("find {}", webui.display()))?;
+    std::os::unix::fs::symlink(&webui, &binary)
+        .with_context(|| format!("link {} to {}", binary.display(), webui.display()))
 }
 
 /// The stage's main template, synthesised now.
