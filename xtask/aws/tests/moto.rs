@@ -134,9 +134,14 @@ impl Moto {
     fn ask(&self, method: &str, path: &str, service: &str, body: &str) -> Result<String, Anything> {
         let host = self.endpoint.trim_start_matches("http://");
         let mut stream = std::net::TcpStream::connect(host)?;
+        // Services that are asked by paths find nothing for a form.
+        let form = match body.starts_with("Action=") {
+            true => "content-type: application/x-www-form-urlencoded\r\n",
+            false => "",
+        };
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nauthorization: AWS4-HMAC-SHA256 Credential=test/20261123/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\nauthorization: AWS4-HMAC-SHA256 Credential=test/20261123/eu-west-1/{service}/aws4_request, SignedHeaders=host, Signature=0\r\n{form}content-length: {}\r\n\r\n{body}",
             body.len()
         )?;
         let mut answer = String::new();
