@@ -348,7 +348,7 @@ async fn room(cloud: &Cloud, stage: Stage) -> Vec<Finding> {
         let resources = template["Resources"].as_object()?.values();
         let needed = resources.filter(|it| it["Type"] == quota.r#type).count();
         (needed > 0)
-            .then(|| async move { Finding::new(quota.what, enough(cloud, quota, needed).await) })
+            .then_some(async move { Finding::new(quota.what, enough(cloud, quota, needed).await) })
     });
     futures_util::future::join_all(checks).await
 }

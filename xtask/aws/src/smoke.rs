@@ -244,7 +244,7 @@ impl Probe<'_> {
             .as_deref()
             .context("the stack has no archive bucket")?;
         self.voice
-            .say("waiting for the archive: it collects for a minute or 5 MB".to_owned());
+            .say("waiting for the archive: it collects for a minute or 5 MB");
         let deadline = began + self.patience + BUFFERING;
         let since =
             now_ms().saturating_sub(u64::try_from(began.elapsed().as_millis()).unwrap_or(0));
