@@ -46,18 +46,6 @@ pub struct Secret {
     pub key: &'static str,
 }
 
-impl Secret {
-    /// The dynamic reference that CloudFormation replaces by the text as it sets the property.
-    ///
-    /// Of the three kinds Secrets Manager's is the one that is permitted here: `ssm` is for plain text, and
-    /// `ssm-secure` only for the properties that "Get a secure string value from Systems Manager Parameter
-    /// Store" of the CloudFormation user guide lists, of which this is none.
-    pub fn reference(&self) -> String {
-        let Secret { name, key } = self;
-        format!("{{{{resolve:secretsmanager:{name}:SecretString:{key}}}}}")
-    }
-}
-
 impl Oidc {
     /// What is wrong with the settings, each in one sentence that names the setting.
     ///
@@ -222,13 +210,5 @@ mod tests {
         for (settings, expected) in cases {
             assert_eq!(settings.problems(), [expected]);
         }
-    }
-
-    #[test]
-    fn only_a_reference_to_the_secret_is_written() {
-        assert_eq!(
-            GOOD.client_secret.reference(),
-            "{{resolve:secretsmanager:sensors/prod/oidc:SecretString:clientSecret}}"
-        );
     }
 }

@@ -11,7 +11,7 @@
 //! every path.
 
 use contract::http;
-use contract::oidc::Oidc;
+use contract::oidc::{Oidc, Secret};
 use serde_json::{Value, json};
 
 /// Bytes of one header line that nginx takes. The balancer's session is in cookies of up to 4 KB, as many
@@ -53,7 +53,7 @@ fn rule(oidc: &Oidc, priority: u32, paths: &[&str], unauthenticated: &str) -> Va
                         "TokenEndpoint": oidc.token_endpoint,
                         "UserInfoEndpoint": oidc.user_info_endpoint,
                         "ClientId": oidc.client_id,
-                        "ClientSecret": oidc.client_secret.reference(),
+                        "ClientSecret": reference(&oidc.client_secret),
                         "Scope": oidc.scope,
                         "SessionTimeout": oidc.session_seconds,
                         "OnUnauthenticatedRequest": unauthenticated,
@@ -67,6 +67,16 @@ fn rule(oidc: &Oidc, priority: u32, paths: &[&str], unauthenticated: &str) -> Va
             ],
         },
     })
+}
+
+/// The dynamic reference that CloudFormation replaces by the text as it sets the property.
+///
+/// Of the three kinds Secrets Manager's is the one that is permitted here: `ssm` is for plain text, and
+/// `ssm-secure` only for the properties that "Get a secure string value from Systems Manager Parameter
+/// Store" of the CloudFormation user guide lists, of which this is none.
+fn reference(secret: &Secret) -> String {
+    let Secret { name, key } = secret;
+    format!("{{{{resolve:secretsmanager:{name}:SecretString:{key}}}}}")
 }
 
 /// Room for the cookies, inside `http { }`.
