@@ -16,6 +16,7 @@ pub mod account;
 pub mod call;
 pub mod cloudformation;
 pub mod ec2;
+pub mod elasticache;
 pub mod elasticbeanstalk;
 pub mod fault;
 pub mod form;
@@ -42,6 +43,7 @@ pub use account::{Account, Buckets, Settings};
 pub use call::{Call, Failure, Protocol, Service};
 use cloudformation::CloudFormation;
 use ec2::{Ec2, Interfaces};
+use elasticache::ElastiCache;
 use elasticbeanstalk::ElasticBeanstalk;
 use iot::Iot;
 use iot_data::IotData;
@@ -69,6 +71,7 @@ fn services(account: &Arc<Account>) -> anyhow::Result<Vec<Arc<dyn Service>>> {
         Arc::new(Lambda::new(account, &switches, &interfaces)),
         Arc::new(Logs::new(account)),
         Arc::new(Ec2::new(account, &interfaces)),
+        Arc::new(ElastiCache::open(account).context("read the caches' snapshots")?),
         Arc::new(CloudFormation::open(account)?),
     ])
 }

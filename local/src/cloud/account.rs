@@ -205,6 +205,11 @@ impl Account {
             .for_each(|it| it.put_resource(&resource));
     }
 
+    /// A resource goes and leaves a snapshot.
+    pub fn snapshot(&self, resource: &Resource) {
+        self.each_service().for_each(|it| it.snapshot(resource));
+    }
+
     /// A resource is gone, or belongs to nobody any more.
     pub fn remove(&self, resource: &Resource) {
         let mut resources = self

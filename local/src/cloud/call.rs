@@ -113,6 +113,9 @@ pub trait Service: fmt::Debug + Send + Sync {
     /// CloudFormation has created or changed a resource.
     fn put_resource(&self, _resource: &Resource) {}
 
+    /// A resource goes, and its policy wants a snapshot of it to stay.
+    fn snapshot(&self, _resource: &Resource) {}
+
     /// CloudFormation has deleted a resource, or let go of it.
     fn removed_resource(&self, _resource: &Resource) {}
 }

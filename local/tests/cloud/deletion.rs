@@ -137,3 +137,50 @@ async fn stack_under_review_is_deleted_at_once() {
     assert_eq!(first(&stack.body, "StackStatus"), "REVIEW_IN_PROGRESS");
     assert_eq!(rig.delete(&[]).await, "DELETE_COMPLETE");
 }
+
+#[tokio::test]
+async fn cache_whose_policy_wants_one_leaves_a_snapshot() {
+    let rig = Rig::new(&[]).await;
+    let mut template = json!({ "Resources": { "Cache": {
+        "Type": "AWS::ElastiCache::ReplicationGroup",
+        "DeletionPolicy": "Snapshot",
+        "Properties": { "ReplicationGroupDescription": "a cache" },
+    } } });
+    rig.create(&template).await;
+    let kept = rig.physical_id("Cache").await;
+    let snapshots = [("ReplicationGroupId", kept.as_str())];
+    let answer = rig
+        .ask("elasticache", "DescribeSnapshots", &snapshots)
+        .await;
+    assert_eq!((answer.status, answer.all("Snapshot").len()), (200, 0));
+    rig.delete(&[]).await;
+    let answer = rig
+        .ask("elasticache", "DescribeSnapshots", &snapshots)
+        .await;
+    let name = answer.first("SnapshotName");
+    assert!(name.starts_with("s-cache-snapshot-"), "{}", answer.body);
+
+    // It outlives a restart, until somebody deletes it.
+    let rig = rig.restart().await;
+    let answer = rig.ask("elasticache", "DescribeSnapshots", &[]).await;
+    assert_eq!(answer.first("SnapshotName"), name);
+    let deleted = [("SnapshotName", name.as_str())];
+    let answer = rig.ask("elasticache", "DeleteSnapshot", &deleted).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let answer = rig
+        .ask("elasticache", "DescribeSnapshots", &snapshots)
+        .await;
+    assert!(
+        answer.error().starts_with("ReplicationGroupNotFoundFault"),
+        "{}",
+        answer.body
+    );
+
+    // Without the policy nothing is left.
+    let resource = &mut template["Resources"]["Cache"];
+    resource["DeletionPolicy"] = json!("Delete");
+    rig.create(&template).await;
+    rig.delete(&[]).await;
+    let answer = rig.ask("elasticache", "DescribeSnapshots", &[]).await;
+    assert_eq!(answer.all("Snapshot").len(), 0, "{}", answer.body);
+}

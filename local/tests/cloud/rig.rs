@@ -81,13 +81,22 @@ impl Rig {
 
     /// A call of CloudFormation; fields are `Name=value`.
     pub(crate) async fn call(&self, action: &str, fields: &[(&str, &str)]) -> Answer {
+        self.ask("cloudformation", action, fields).await
+    }
+
+    /// A call of a service that speaks the query protocol.
+    pub(crate) async fn ask(&self, service: &str, action: &str, fields: &[(&str, &str)]) -> Answer {
+        let version = match service {
+            "elasticache" => "2015-02-02",
+            _ => "2010-05-15",
+        };
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.append_pair("Action", action)
-            .append_pair("Version", "2010-05-15");
+            .append_pair("Version", version);
         for (name, value) in fields {
             form.append_pair(name, value);
         }
-        let scope = "AKID/20261123/eu-central-1/cloudformation/aws4_request";
+        let scope = format!("AKID/20261123/eu-central-1/{service}/aws4_request");
         let headers = format!(
             "Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         );

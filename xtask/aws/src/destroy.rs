@@ -413,9 +413,9 @@ fn in_words(contents: Contents) -> String {
         1 => " and an unfinished upload".to_owned(),
         many => format!(" and {many} unfinished uploads"),
     };
-    format!(
-        "{} objects ({}){uploads}",
-        contents.objects,
-        size(contents.bytes)
-    )
+    let objects = match contents.objects {
+        1 => "1 object".to_owned(),
+        many => format!("{many} objects"),
+    };
+    format!("{objects} ({}){uploads}", size(contents.bytes))
 }

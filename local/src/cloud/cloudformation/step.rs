@@ -397,7 +397,8 @@ impl Engine {
             return Ok(());
         }
         cell.step(|stack| stack.set_resource(&id, "DELETE_IN_PROGRESS", None));
-        match self.destroy(&physical).await {
+        let policy = settled.deletion_policy.as_deref();
+        match self.destroy(&physical, policy).await {
             Ok(()) => {
                 cell.step(|stack| {
                     stack.set_resource(&id, "DELETE_COMPLETE", None);
@@ -478,7 +479,7 @@ impl Engine {
                 continue;
             }
             tell("DELETE_IN_PROGRESS", None);
-            match self.destroy(&physical).await {
+            match self.destroy(&physical, policy).await {
                 Ok(()) => tell("DELETE_COMPLETE", None),
                 Err(reason) => {
                     tell("DELETE_FAILED", Some(&reason));
@@ -509,8 +510,12 @@ impl Engine {
         }
     }
 
-    /// Deletes a physical resource.
-    async fn destroy(&self, resource: &account::Resource) -> Result<(), String> {
+    /// Deletes a physical resource, after a snapshot of it where the policy wants one.
+    async fn destroy(
+        &self,
+        resource: &account::Resource,
+        policy: Option<&str>,
+    ) -> Result<(), String> {
         self.take_time(&resource.r#type, pace::Deed::Delete).await;
         if let Some(reason) = self.fault(&resource.logical_id, FailedStatus::Delete) {
             return Err(reason);
@@ -526,6 +531,9 @@ impl Engine {
                 Err(failure) if failure.code == "NoSuchBucket" => {}
                 deleted => deleted.map_err(|failure| handler(&failure))?,
             }
+        }
+        if policy == Some("Snapshot") {
+            self.account.snapshot(resource);
         }
         self.account.remove(resource);
         Ok(())
