@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, bail};
-use sha2::{Digest, Sha256};
+use aws_lc_rs::digest;
 use stack::Arch;
 use tokio::process::Command;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
+
+use crate::zips::Zips;
 
 /// The programs, as they run on AWS.
 #[derive(Clone, Debug)]
@@ -54,11 +56,21 @@ pub(crate) async fn build(root: &Path, arch: Arch) -> anyhow::Result<Programs> {
 /// The folder of an architecture's builds: cargo-lambda puts its result at a path that does not name
 /// it.
 pub(crate) fn target(root: &Path, arch: Arch) -> PathBuf {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+    builds(root).join("aws").join(arch.beanstalk())
+}
+
+/// The folder that cargo builds into.
+fn builds(root: &Path) -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
         Some(target) => root.join(target),
         None => root.join("target"),
-    };
-    target.join("aws").join(arch.beanstalk())
+    }
+}
+
+/// Zips that were made before; none where nothing was ever built.
+pub(crate) fn zips(root: &Path) -> Zips {
+    let builds = builds(root);
+    Zips::new(builds.is_dir().then(|| builds.join("aws").join("zips")))
 }
 
 /// The processors that an ELF file names as those that run it (`e_machine`); `None` for anything that
@@ -149,32 +161,44 @@ fn remap(root: &Path) -> String {
 pub(crate) fn package(
     programs: &Programs,
     settings: bundle::Settings,
+    zips: &Zips,
 ) -> anyhow::Result<[Artifact; 2]> {
-    let function = function_zip(&programs.function)?;
-    let webui = bundle::zip(settings, &programs.webui)?;
+    let Programs { function, webui } = programs;
+    let (function, webui) = std::thread::scope(|scope| {
+        let function = scope.spawn(|| zips.zip("function", function, function_zip));
+        let webui = zips.zip("webui", webui, |program| bundle::zip(settings, program));
+        (function.join(), webui)
+    });
+    let function =
+        function.map_err(|_| anyhow::anyhow!("zip the function: its thread panicked"))?;
     Ok([
-        named("the function", "function", "zip", function),
-        named("the web UI", "webui", "zip", webui),
+        zipped("the function", "function", function?),
+        zipped("the web UI", "webui", webui?),
     ])
+}
+
+fn zipped(what: &'static str, folder: &str, (contents, hash): (Vec<u8>, String)) -> Artifact {
+    Artifact {
+        what,
+        key: format!("{folder}/{hash}.zip"),
+        contents,
+    }
 }
 
 /// A template as an artifact: CloudFormation takes more than 51,200 bytes only from S3.
 pub(crate) fn template(text: &str) -> Artifact {
-    named("the template", "template", "json", text.as_bytes().to_vec())
-}
-
-fn named(what: &'static str, folder: &str, extension: &str, contents: Vec<u8>) -> Artifact {
+    let contents = text.as_bytes().to_vec();
     Artifact {
-        what,
-        key: format!("{folder}/{}.{extension}", hash(&contents)),
+        what: "the template",
+        key: format!("template/{}.json", hash(&contents)),
         contents,
     }
 }
 
 /// The first half of SHA-256 in hexadecimal digits: 128 bits, and a key that can be read aloud.
 pub(crate) fn hash(contents: &[u8]) -> String {
-    let digest = Sha256::digest(contents);
-    digest[..16]
+    let digest = digest::digest(&digest::SHA256, contents);
+    digest.as_ref()[..16]
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
@@ -212,7 +236,8 @@ mod tests {
             webui: vec![2; 100_000],
         };
         let keys = |programs: &Programs| -> anyhow::Result<[String; 2]> {
-            Ok(package(programs, SETTINGS)?.map(|artifact| artifact.key))
+            let zips = Zips::new(None);
+            Ok(package(programs, SETTINGS, &zips)?.map(|artifact| artifact.key))
         };
         let first = keys(&programs)?;
         assert_eq!(first, keys(&programs)?);

@@ -247,7 +247,8 @@ impl Deployment<'_> {
         deployed: Option<&Deployed>,
     ) -> anyhow::Result<[Artifact; 2]> {
         let settings = bundle_settings(self.arguments, deployed.map(|it| &it.stack));
-        tokio::task::spawn_blocking(move || artifacts::package(&programs, settings))
+        let zips = artifacts::zips(&root()?);
+        tokio::task::spawn_blocking(move || artifacts::package(&programs, settings, &zips))
             .await
             .context("package the programs")?
     }

@@ -9,8 +9,8 @@
 //! [`message`];
 //! [`operation`] (one operation on one stack, and every state that a stack can be in, by [`state`]),
 //! [`event`], [`progress`], [`typical`], [`race`]; [`change`] (a stack as it should become), [`plan`]
-//! (what would change, in words); [`artifacts`], [`upload`], [`leftovers`], [`sbom`], [`platform`]; and the calls: [`cloud`], [`stack_call`], [`bucket`], [`beanstalk`],
-//! and by [`signed`] those of [`ec2`] and [`iot`].
+//! (what would change, in words); [`artifacts`], [`zips`], [`upload`], [`leftovers`], [`sbom`], [`platform`]; and the
+//! calls: [`cloud`], [`stack_call`], [`bucket`], [`beanstalk`], and by [`signed`] those of [`ec2`] and [`iot`].
 
 mod arguments;
 mod artifacts;
@@ -50,6 +50,7 @@ mod status;
 mod sweep;
 mod typical;
 mod upload;
+mod zips;
 
 use std::process::ExitCode;
 

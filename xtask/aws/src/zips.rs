@@ -1,0 +1,168 @@
+//! Zips that were made before: compressing two programs takes longer than all the rest that a deployment
+//! without changes does.
+//!
+//! A zip is found again by what it was made of, and is taken only when its bytes are still what they
+//! were. The folder is a convenience: whoever removes it, or has none, waits for the compression.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::artifacts::hash;
+
+/// Zips of each kind that are kept: enough for a few stages, and for going back to the last change.
+const KEPT: usize = 4;
+
+/// The folder of the zips that were made before.
+#[derive(Clone, Debug)]
+pub(crate) struct Zips {
+    folder: Option<PathBuf>,
+}
+
+/// The name of a zip's file says what it was made of and what it came to.
+struct Name {
+    kind: &'static str,
+    inputs: String,
+}
+
+impl Name {
+    fn prefix(&self) -> String {
+        format!("{}-{}-", self.kind, self.inputs)
+    }
+}
+
+impl Zips {
+    /// Zips in `folder`; without one, every zip is made anew.
+    pub(crate) fn new(folder: Option<PathBuf>) -> Zips {
+        Zips { folder }
+    }
+
+    /// The zip that `make` makes of `program`, made now or earlier; with its hash.
+    pub(crate) fn zip(
+        &self,
+        kind: &'static str,
+        program: &[u8],
+        make: impl Fn(&[u8]) -> anyhow::Result<Vec<u8>>,
+    ) -> anyhow::Result<(Vec<u8>, String)> {
+        // The zip of an empty program stands for all but the program: other files, modes, settings.
+        let rest = make(&[])?;
+        let name = Name {
+            kind,
+            inputs: hash(format!("{} {}", hash(&rest), hash(program)).as_bytes()),
+        };
+        if let Some(found) = self.find(&name) {
+            return Ok(found);
+        }
+        let zip = make(program)?;
+        let hash = hash(&zip);
+        // One that cannot be kept is made again next time.
+        let _ = self.keep(&name, &hash, &zip);
+        Ok((zip, hash))
+    }
+
+    fn find(&self, name: &Name) -> Option<(Vec<u8>, String)> {
+        let folder = self.folder.as_ref()?;
+        let prefix = name.prefix();
+        fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+            let file = entry.file_name().into_string().ok()?;
+            let expected = file.strip_prefix(&prefix)?.strip_suffix(".zip")?;
+            let zip = fs::read(entry.path()).ok()?;
+            let got = hash(&zip);
+            (got == expected).then_some((zip, got))
+        })
+    }
+
+    fn keep(&self, name: &Name, hash: &str, zip: &[u8]) -> std::io::Result<()> {
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        fs::create_dir_all(folder)?;
+        // Two deployments at once write the same bytes: each into a file of its own, then renamed.
+        let unfinished = folder.join(format!("{}{}.part", name.prefix(), std::process::id()));
+        fs::write(&unfinished, zip)?;
+        fs::rename(
+            &unfinished,
+            folder.join(format!("{}{hash}.zip", name.prefix())),
+        )?;
+        let mut same: Vec<(SystemTime, PathBuf)> = fs::read_dir(folder)?
+            .flatten()
+            .filter(|entry| {
+                let file = entry.file_name();
+                file.to_string_lossy()
+                    .starts_with(&format!("{}-", name.kind))
+            })
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        same.sort();
+        for (_, old) in same.iter().rev().skip(KEPT) {
+            fs::remove_file(old)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    type Anything = Box<dyn std::error::Error>;
+
+    /// Zips by counting how often a real program is compressed.
+    fn made<'a>(
+        count: &'a Cell<usize>,
+        mark: &'a str,
+    ) -> impl Fn(&[u8]) -> anyhow::Result<Vec<u8>> + 'a {
+        move |program| {
+            count.set(count.get() + usize::from(!program.is_empty()));
+            Ok([mark.as_bytes(), program].concat())
+        }
+    }
+
+    #[test]
+    fn zip_is_made_once_for_the_same_program_and_files() -> Result<(), Anything> {
+        let folder = tempfile::tempdir()?;
+        let zips = Zips::new(Some(folder.path().join("zips")));
+        let count = Cell::new(0);
+        let first = zips.zip("webui", b"program", made(&count, "a"))?;
+        assert_eq!(first, zips.zip("webui", b"program", made(&count, "a"))?);
+        assert_eq!(count.get(), 1);
+        // Another program, other files beside it, and another kind are other zips.
+        zips.zip("webui", b"other", made(&count, "a"))?;
+        zips.zip("webui", b"program", made(&count, "b"))?;
+        zips.zip("function", b"program", made(&count, "a"))?;
+        assert_eq!(count.get(), 4);
+        Ok(())
+    }
+
+    #[test]
+    fn damaged_zip_is_made_again() -> Result<(), Anything> {
+        let folder = tempfile::tempdir()?;
+        let zips = Zips::new(Some(folder.path().to_owned()));
+        let count = Cell::new(0);
+        let first = zips.zip("webui", b"program", made(&count, "a"))?;
+        for entry in fs::read_dir(folder.path())? {
+            fs::write(entry?.path(), "half")?;
+        }
+        assert_eq!(first, zips.zip("webui", b"program", made(&count, "a"))?);
+        assert_eq!(count.get(), 2);
+        assert_eq!(first, zips.zip("webui", b"program", made(&count, "a"))?);
+        assert_eq!(count.get(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn old_zips_make_room_and_a_missing_folder_is_no_error() -> Result<(), Anything> {
+        let folder = tempfile::tempdir()?;
+        let zips = Zips::new(Some(folder.path().to_owned()));
+        let count = Cell::new(0);
+        for number in 0..10_u8 {
+            zips.zip("webui", &[number + 1], made(&count, "a"))?;
+        }
+        assert_eq!(fs::read_dir(folder.path())?.count(), KEPT);
+        Zips::new(None).zip("webui", b"program", made(&count, "a"))?;
+        assert_eq!(count.get(), 11);
+        Ok(())
+    }
+}
