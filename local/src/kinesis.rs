@@ -13,7 +13,8 @@
 //! - Sequence numbers of a fresh data folder start from the clock, so that they are above those of any
 //!   earlier one.
 //! - The write limit of a shard is a bucket that holds one second's worth, filled continuously.
-//! - An on-demand stream has four shards and is not scaled; nothing is resharded.
+//! - An on-demand stream has four shards, which take the 4 MB a second of a new one, and is not scaled;
+//!   nothing is resharded. Warm throughput and the distribution of records by AWS are refused at start.
 //! - A shard keeps at most [`MAX_SHARD_DISK`] bytes. Above it records go that every registered
 //!   consumer has done with; while there is none of these, a put is throttled, never dropped.
 

@@ -374,3 +374,32 @@ fn another_template_starts_again_what_it_changes() {
         None,
     );
 }
+
+#[test]
+fn on_demand_streams_run_with_four_shards_and_say_what_is_not_emulated() {
+    let stream = |properties: Json| edited("/Resources/SensorStream/Properties", properties);
+    let on_demand = |name: &str, value: Json| {
+        let mode = json!({ "StreamMode": "ON_DEMAND" });
+        stream(json!({ "StreamModeDetails": mode, name: value }))
+    };
+    let plan = plan(&on_demand("RetentionPeriodHours", json!(48))).unwrap();
+    assert_eq!(plan.streams[0].mode, Mode::OnDemand);
+    assert_eq!(plan.streams[0].mode.shard_count(), 4);
+    let strategy = "SensorStream.Properties.RecordDistributionStrategy: AUTO";
+    check_refused(
+        &on_demand("RecordDistributionStrategy", json!("AUTO")),
+        &[strategy, "is not emulated: remove it"],
+    );
+    check_refused(
+        &on_demand("WarmThroughputMiBps", json!(100)),
+        &["SensorStream.Properties.WarmThroughputMiBps: warm throughput is not emulated"],
+    );
+    check_refused(
+        &stream(json!({ "ShardCount": 2, "RecordDistributionStrategy": "AUTO" })),
+        &[strategy, "needs StreamMode ON_DEMAND"],
+    );
+    check_refused(
+        &on_demand("ShardCount", json!(2)),
+        &["SensorStream.Properties.ShardCount: must be absent"],
+    );
+}

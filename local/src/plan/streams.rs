@@ -57,6 +57,9 @@ fn config(resource: &ResolvedResource) -> Result<Config, Problem> {
             Mode::Provisioned { shard_count }
         }
     };
+    if let Some((property, message)) = not_emulated(&stream, mode) {
+        return Err(problem(property, message));
+    }
     let hours = match stream
         .retention_period_hours
         .as_ref()
@@ -97,4 +100,23 @@ fn config(resource: &ResolvedResource) -> Result<Config, Problem> {
         retention: Duration::from_secs(hours * 3600),
         max_record_bytes: max_record_kib * 1024,
     })
+}
+
+/// A setting of on-demand streams that would run otherwise here than on AWS.
+fn not_emulated(stream: &resource::Stream, mode: Mode) -> Option<(&'static str, String)> {
+    let strategy = stream.record_distribution_strategy.as_ref();
+    let strategy = strategy.and_then(Value::literal);
+    let is_auto = strategy == Some(&stream::RecordDistributionStrategy::Auto);
+    let warm = stream.warm_throughput_mibps.as_ref();
+    let is_warm = warm.and_then(Value::literal).is_some_and(|it| *it > 0);
+    let (property, what) = match (is_auto, is_warm) {
+        (true, _) => ("RecordDistributionStrategy", "AUTO"),
+        (_, true) => ("WarmThroughputMiBps", "warm throughput"),
+        _ => return None,
+    };
+    let message = match mode {
+        Mode::OnDemand => format!("{what} is not emulated: remove it to run here"),
+        Mode::Provisioned { .. } => format!("{what} needs StreamMode ON_DEMAND, as on AWS"),
+    };
+    Some((property, message))
 }
