@@ -22,6 +22,8 @@ pub struct Programs {
     pub webui: PathBuf,
     /// Publishes over MQTT.
     pub mqtt: PathBuf,
+    /// `cargo xtask`.
+    pub xtask: PathBuf,
     /// The unpacked Beanstalk bundle.
     pub bundle: PathBuf,
     /// The main template of stage `dev`.

@@ -53,8 +53,18 @@ pub(crate) const MQTT: Program = Program {
 };
 
 /// The cargo that runs us, or the one on the PATH.
+///
+/// What cargo tells the program that it runs is about that program. Build scripts look at some of it,
+/// and would run anew whenever somebody else calls.
 pub(crate) fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// Builds a program by a cargo call of its own, so that no other package's features get into it,

@@ -1,6 +1,7 @@
 //! The end-to-end tests: their programs are built first, each by a cargo call of its own, and their
 //! paths are handed over in one file, so that a single test can be run again by hand.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,8 @@ pub(crate) fn programs(node: &Path, browser: &Path) -> anyhow::Result<PathBuf> {
     let webui = program::build(program::WEBUI)?;
     let local = program::build(program::LOCAL)?;
     let mqtt = program::build(program::MQTT)?;
+    // The rehearsal builds it; here one sees how that goes.
+    program::build(program::AWS)?;
     let template = local::main_template(Stage::Dev)?;
     let folder = workspace::target()?.join("e2e");
     let bundle = folder.join("bundle");
@@ -53,6 +56,7 @@ pub(crate) fn programs(node: &Path, browser: &Path) -> anyhow::Result<PathBuf> {
         "function": function,
         "webui": webui,
         "mqtt": mqtt,
+        "xtask": env::current_exe().context("find this program")?,
         "bundle": bundle,
         "parameters": local::artifact_parameters(&template)?,
         "template": template,
