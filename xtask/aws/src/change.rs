@@ -111,9 +111,7 @@ impl Planned {
             voice.say(format!("`{stack}` changes:"));
             plan::lines(&self.changes, &self.change_set.changes)
         };
-        for line in lines {
-            voice.say(line);
-        }
+        plan::say(voice, &lines);
         voice.tell(&json!({
             "stack": stack, "plan": self.name, "changes": plan::as_json(&self.changes),
         }));

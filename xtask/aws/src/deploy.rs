@@ -162,9 +162,8 @@ impl Deployment<'_> {
                 planned.show(operator.voice, &operator.stack, existing.is_none());
                 // A new bucket hurts nobody; a change of the one in use is somebody's decision.
                 let question = format!("change `{}` first? [y/N] ", operator.stack);
-                if existing.is_some() && !confirmed(self.arguments.yes, &question, YES)? {
-                    planned.discard(operator, false).await?;
-                    bail!("nothing was deployed: the answer was no");
+                if existing.is_some() {
+                    self.confirm(&planned, operator, &question, false).await?;
                 }
                 let ended = execute(operator, &planned.change_set).await?;
                 operator.check(ended, wanted(existing.is_none()))?;
@@ -359,10 +358,23 @@ impl Deployment<'_> {
 
     async fn ask(&self, planned: &Planned, is_new: bool) -> anyhow::Result<()> {
         let question = format!("deploy this to stage {}? [y/N] ", self.arguments.stage);
-        if confirmed(self.arguments.yes, &question, YES)? {
+        self.confirm(planned, &self.main, &question, is_new).await
+    }
+
+    /// Asks; whatever is no yes leaves nothing behind, also where nobody can answer.
+    async fn confirm(
+        &self,
+        planned: &Planned,
+        operator: &Operator,
+        question: &str,
+        is_new: bool,
+    ) -> anyhow::Result<()> {
+        let answer = confirmed(self.arguments.yes, question, YES);
+        if let Ok(true) = answer {
             return Ok(());
         }
-        planned.discard(&self.main, is_new).await?;
+        planned.discard(operator, is_new).await?;
+        answer?;
         bail!("nothing was deployed: the answer was no")
     }
 
@@ -413,9 +425,8 @@ impl Deployment<'_> {
             operator.stack,
             change_set.changes.len()
         ));
-        for line in plan::lines(&cfn::diff::Changes::default(), &change_set.changes) {
-            operator.voice.say(line);
-        }
+        let lines = plan::lines(&cfn::diff::Changes::default(), &change_set.changes);
+        plan::say(operator.voice, &lines);
         if !confirmed(self.arguments.yes, "execute it? [y/N] ", YES)? {
             bail!("nothing was deployed: the answer was no; the plan is kept");
         }
@@ -491,7 +502,7 @@ fn wanted(is_new: bool) -> &'static str {
 async fn execute(operator: &Operator, change_set: &ChangeSet) -> anyhow::Result<Ended> {
     let events = Events::from_now(&operator.cloud, &change_set.stack_id).await?;
     stack_call::execute(&operator.cloud, change_set).await?;
-    operator.follow(events).await
+    operator.follow_changes(events, &change_set.changes).await
 }
 
 /// The main stack's parameters: what was made, what was asked for, and the rest as it is.

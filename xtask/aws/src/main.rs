@@ -8,13 +8,14 @@
 //! [`diff`](mod@diff), [`status`], [`outputs`], [`doctor`], [`smoke`] with [`socket`], [`logs`],
 //! [`message`];
 //! [`operation`] (one operation on one stack, and every state that a stack can be in, by [`state`]),
-//! [`event`], [`progress`], [`typical`], [`race`]; [`change`] (a stack as it should become), [`plan`]
+//! [`event`], [`progress`], [`block`], [`forecast`], [`typical`], [`race`]; [`change`] (a stack as it should become), [`plan`]
 //! (what would change, in words); [`artifacts`], [`zips`], [`upload`], [`leftovers`], [`sbom`], [`platform`]; and the
 //! calls: [`cloud`], [`stack_call`], [`bucket`], [`beanstalk`], and by [`signed`] those of [`ec2`] and [`iot`].
 
 mod arguments;
 mod artifacts;
 mod beanstalk;
+mod block;
 mod bucket;
 mod change;
 mod cloud;
@@ -25,6 +26,7 @@ mod doctor;
 mod ec2;
 mod elasticache;
 mod event;
+mod forecast;
 mod given;
 mod hold;
 mod iot;

@@ -2,14 +2,17 @@
 //! to one that can be worked on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use aws_sdk_cloudformation::types::Change;
 use serde::Deserialize;
 use stack::Stage;
 
 use crate::beanstalk;
 use crate::cloud::{Cloud, failed};
 use crate::event::{Event, Events, causes};
+use crate::forecast::Forecast;
 use crate::progress::{Progress, Voice};
 use crate::stack_call::{self, Stack};
 use crate::state::{self, State};
@@ -29,6 +32,8 @@ pub(crate) struct Operator {
     pub(crate) stage: Stage,
     /// The stack's name.
     pub(crate) stack: String,
+    /// Its template, as it should become.
+    pub(crate) template: String,
     /// Logical ID → where the source defines it.
     pub(crate) sources: BTreeMap<String, Source>,
 }
@@ -84,13 +89,34 @@ pub(crate) enum Footing {
     Existing(Stack),
 }
 
+/// How often the times on a terminal go on.
+const TICK: Duration = Duration::from_secs(1);
+
 /// Events shown of failures beside the first.
 const MOST_CAUSES: usize = 5;
 
 impl Operator {
     /// Follows what goes on in a stack until it ends.
-    pub(crate) async fn follow(&self, mut events: Events) -> anyhow::Result<Ended> {
-        let mut progress = Progress::new(self.voice, &self.stack);
+    pub(crate) async fn follow(&self, events: Events) -> anyhow::Result<Ended> {
+        self.follow_by(events, None).await
+    }
+
+    /// Follows the execution of a change set until it ends.
+    pub(crate) async fn follow_changes(
+        &self,
+        events: Events,
+        changes: &[Change],
+    ) -> anyhow::Result<Ended> {
+        let forecast = Forecast::new(&self.template, changes);
+        self.follow_by(events, Some(forecast)).await
+    }
+
+    async fn follow_by(
+        &self,
+        mut events: Events,
+        forecast: Option<Forecast>,
+    ) -> anyhow::Result<Ended> {
+        let mut progress = Progress::new(self.voice, &self.stack, forecast);
         let mut all = Vec::new();
         let mut notes = Vec::new();
         let status = loop {
@@ -116,8 +142,13 @@ impl Operator {
                 Some(stack) if stack.state() == State::Busy => {}
                 Some(stack) => break Some(stack.status),
             }
-            progress.tick();
-            tokio::time::sleep(self.cloud.poll).await;
+            let mut left = self.cloud.poll;
+            while !left.is_zero() {
+                let step = left.min(TICK);
+                tokio::time::sleep(step).await;
+                progress.tick();
+                left -= step;
+            }
         };
         progress.end();
         Ok(Ended {
@@ -317,6 +348,7 @@ impl Operator {
             voice,
             stage,
             stack: stack.name.clone(),
+            template: stack.template.clone(),
             sources: serde_json::from_str(&stack.sources).with_context(|| {
                 format!("read where the resources of {} are defined", stack.name)
             })?,

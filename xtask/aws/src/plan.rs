@@ -12,6 +12,8 @@ use cfn::diff::{Action, Changes, Lines, Setting, Side, Types, create_only};
 use cfn::document::Document;
 use serde_json::{Value as Json, json};
 
+use crate::progress::Voice;
+
 /// Characters of a value that are shown.
 const LONGEST_VALUE: usize = 60;
 
@@ -129,6 +131,16 @@ pub(crate) fn lines_of_new(after: &Version, changes: &Changes) -> Vec<String> {
         chain.join(" → ")
     ));
     lines
+}
+
+/// Says lines of a plan; what replaces or loses something is not to be overlooked.
+pub(crate) fn say(voice: Voice, lines: &[String]) {
+    for line in lines {
+        match line.starts_with("  ! ") || line.contains("DATA LOSS") {
+            true => voice.warn(line),
+            false => voice.say(line),
+        }
+    }
 }
 
 /// The changes for a machine.

@@ -1,16 +1,27 @@
 //! What a person sees while CloudFormation works: plain lines, a live block on a terminal, or JSON.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use console::Term;
 use indexmap::IndexMap;
 use serde_json::json;
 
+use crate::block::{self, Block};
 use crate::event::Event;
-use crate::typical;
+use crate::forecast::{Forecast, Rest};
 
-/// Lines of the live block at most: a taller one than the screen could not be drawn over.
-const MOST_LINES: usize = 16;
+/// A screen that does not tell its size: rows and columns.
+const USUAL_SCREEN: (u16, u16) = (24, 80);
+
+/// Rows of the live block at most, however tall the screen is.
+const MOST_ROWS: usize = 20;
+
+/// Lines of the block that is on the screen. There is one screen, and whoever says something else
+/// meanwhile has to take the block away first.
+static DRAWN: Mutex<usize> = Mutex::new(0);
 
 /// How things are said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +48,21 @@ impl Voice {
     /// Says a line to a person.
     pub(crate) fn say(self, line: impl AsRef<str>) {
         if self != Voice::Json {
-            println!("{}", line.as_ref());
+            redraw(&format!("{}\n", line.as_ref()), 0);
+        }
+    }
+
+    /// Says a line that nobody should overlook: in red where there are colours.
+    pub(crate) fn warn(self, line: impl AsRef<str>) {
+        self.say(self.painted("31", line.as_ref()));
+    }
+
+    /// The text in a colour, on a terminal whose user wants colours (<https://no-color.org>).
+    fn painted(self, code: &str, text: &str) -> String {
+        let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        match self == Voice::Live && is_wanted {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
         }
     }
 
@@ -49,11 +74,27 @@ impl Voice {
     }
 }
 
+/// Takes the block away that is on the screen and writes `text` there, of which the last `lines` are
+/// the next block.
+fn redraw(text: &str, lines: usize) {
+    let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut out = String::new();
+    if *drawn > 0 {
+        // Up so many lines, then clear to the end of the screen.
+        out.push_str(&format!("\x1b[{drawn}A\x1b[J"));
+    }
+    out.push_str(text);
+    *drawn = lines;
+    let mut stdout = std::io::stdout().lock();
+    // Nothing is to be done about a screen that cannot be written.
+    let _ = stdout.write_all(out.as_bytes());
+    let _ = stdout.flush();
+}
+
 /// A resource that is being worked on.
 #[derive(Debug)]
 struct Row {
     what: &'static str,
-    r#type: String,
     began: f64,
     seen: Instant,
 }
@@ -63,27 +104,31 @@ struct Row {
 pub(crate) struct Progress {
     voice: Voice,
     stack: String,
+    forecast: Option<Forecast>,
     /// When the operation's first event happened, in seconds since 1970.
     began: Option<f64>,
+    started: Instant,
     open: IndexMap<String, Row>,
-    /// Lines of the block that is on the screen.
-    drawn: usize,
+    done: BTreeSet<String>,
+    goes_back: bool,
 }
 
 impl Progress {
-    pub(crate) fn new(voice: Voice, stack: &str) -> Progress {
+    pub(crate) fn new(voice: Voice, stack: &str, forecast: Option<Forecast>) -> Progress {
         Progress {
             voice,
             stack: stack.to_owned(),
+            forecast,
             began: None,
+            started: Instant::now(),
             open: IndexMap::new(),
-            drawn: 0,
+            done: BTreeSet::new(),
+            goes_back: false,
         }
     }
 
     /// Takes what has happened.
     pub(crate) fn events(&mut self, events: &[Event]) {
-        self.erase();
         for event in events {
             self.event(event);
         }
@@ -92,13 +137,14 @@ impl Progress {
 
     /// Draws the block again: time has gone by.
     pub(crate) fn tick(&mut self) {
-        self.erase();
         self.draw();
     }
 
     /// Leaves the screen to others.
     pub(crate) fn end(&mut self) {
-        self.erase();
+        if self.voice == Voice::Live {
+            redraw("", 0);
+        }
     }
 
     fn event(&mut self, event: &Event) {
@@ -111,6 +157,9 @@ impl Progress {
             "stack": self.stack, "resource": logical_id, "type": event.r#type, "status": status,
             "reason": event.reason, "physicalId": event.physical_id, "at": event.at,
         }));
+        // A deletion that fails stops where it is; whatever else fails is taken back.
+        self.goes_back |=
+            status.contains("ROLLBACK") || status == "CREATE_FAILED" || status == "UPDATE_FAILED";
         if event.is_stack {
             return;
         }
@@ -122,7 +171,6 @@ impl Progress {
                     logical_id.clone(),
                     Row {
                         what,
-                        r#type: event.r#type.clone(),
                         began: event.at,
                         seen: Instant::now(),
                     },
@@ -136,6 +184,7 @@ impl Progress {
             }
         } else {
             self.open.shift_remove(logical_id);
+            self.done.insert(logical_id.clone());
         }
         let mut line = format!("{elapsed:6.0} s  {logical_id}: {what}");
         if let Some(took) = took.filter(|took| *took >= 1.0) {
@@ -144,36 +193,49 @@ impl Progress {
         if let Some(reason) = event.reason.as_ref().filter(|_| event.is_failure()) {
             line.push_str(&format!(": {reason}"));
         }
-        self.voice.say(line);
-    }
-
-    fn erase(&mut self) {
-        if self.drawn > 0 {
-            // Up so many lines, then clear to the end of the screen.
-            print!("\x1b[{}A\x1b[J", self.drawn);
-            self.drawn = 0;
+        match event.is_failure() {
+            true => self.voice.warn(line),
+            false => self.voice.say(line),
         }
     }
 
-    fn draw(&mut self) {
+    fn draw(&self) {
         if self.voice != Voice::Live {
             return;
         }
-        for (logical_id, row) in self.open.iter().take(MOST_LINES) {
-            let usual = typical::in_words(typical::seconds(&row.r#type));
-            println!(
-                "          {logical_id}: {} … {} s (usually {usual})",
-                row.what,
-                row.seen.elapsed().as_secs()
-            );
-            self.drawn += 1;
+        let seconds = |since: Instant| u32::try_from(since.elapsed().as_secs()).unwrap_or(u32::MAX);
+        let open = self.open.iter();
+        let open: BTreeMap<&str, u32> = open
+            .map(|(id, row)| (id.as_str(), seconds(row.seen)))
+            .collect();
+        let forecast = self.forecast.as_ref().filter(|_| !self.goes_back);
+        let rest = forecast.map_or_else(Rest::default, |it| it.rest(&self.done, &open));
+        let rows = self.open.iter().map(|(id, row)| block::Row {
+            id,
+            what: row.what,
+            elapsed: open[id.as_str()],
+            usually: forecast.and_then(|it| it.usually(id)),
+        });
+        let block = Block {
+            elapsed: seconds(self.started),
+            done: forecast.map_or(self.done.len(), |it| it.done(&self.done)),
+            of: forecast.map(Forecast::len),
+            left: forecast.map(|_| rest.seconds),
+            goes_back: self.goes_back,
+            rows: rows.collect(),
+            chain: &rest.chain,
+        };
+        let (height, width) = Term::stdout().size_checked().unwrap_or(USUAL_SCREEN);
+        let lines = block.lines(width.into(), usize::from(height).min(MOST_ROWS));
+        let mut text = String::new();
+        for line in &lines {
+            match line.decides {
+                true => text.push_str(&self.voice.painted("1", &line.text)),
+                false => text.push_str(&line.text),
+            }
+            text.push('\n');
         }
-        if self.open.len() > MOST_LINES {
-            println!("          … and {} more", self.open.len() - MOST_LINES);
-            self.drawn += 1;
-        }
-        // Nothing is to be done about a screen that cannot be written.
-        let _ = std::io::stdout().flush();
+        redraw(&text, lines.len());
     }
 }
 

@@ -9,10 +9,19 @@ use serde_json::Value as Json;
 
 /// The chain of resources, each needing the one before, that takes longest; and its seconds.
 pub(crate) fn longest_chain(document: &Document) -> (Vec<String>, u32) {
+    longest_chain_by(document, &|_, r#type| Some(seconds(r#type)))
+}
+
+/// The same by what each resource, told by logical ID and type, still takes. One that takes nothing any
+/// more is in no chain, and hands on the order between those before and after it.
+pub(crate) fn longest_chain_by(
+    document: &Document,
+    seconds: &dyn Fn(&str, &str) -> Option<u32>,
+) -> (Vec<String>, u32) {
     let mut known = BTreeMap::new();
     let mut longest = (Vec::new(), 0);
     for id in document.resources.keys() {
-        let chain = chain(document, id, &mut known, &mut Vec::new());
+        let chain = chain(document, seconds, id, &mut known, &mut Vec::new());
         if chain.1 > longest.1 {
             longest = chain;
         }
@@ -24,6 +33,7 @@ type Chain = (Vec<String>, u32);
 
 fn chain(
     document: &Document,
+    seconds: &dyn Fn(&str, &str) -> Option<u32>,
     id: &str,
     known: &mut BTreeMap<String, Chain>,
     open: &mut Vec<String>,
@@ -43,12 +53,14 @@ fn chain(
     references(&resource.properties, &mut needed);
     let mut longest = needed
         .iter()
-        .map(|needed| chain(document, needed, known, open))
+        .map(|needed| chain(document, seconds, needed, known, open))
         .max_by_key(|(_, seconds)| *seconds)
         .unwrap_or_default();
     open.pop();
-    longest.0.push(id.to_owned());
-    longest.1 += seconds(&resource.r#type);
+    if let Some(seconds) = seconds(id, &resource.r#type) {
+        longest.0.push(id.to_owned());
+        longest.1 += seconds;
+    }
     known.insert(id.to_owned(), longest.clone());
     longest
 }

@@ -11,6 +11,30 @@ use std::sync::Arc;
 use cloudformation::*;
 use tokio::process::Command;
 
+macro_rules! assert_said {
+    ($name:literal, $said:expr) => {
+        let said = $said;
+        insta::with_settings!({
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+            filters => [
+                // What is in the stack is somebody else's snapshot.
+                (r"(  \+ +\d+ × \S+\n)+", "  + RESOURCES\n"),
+                (r"\d+ resources, \d+ permissions, \d+ ways", "N resources, N permissions, N ways"),
+                (r"usually done in .*", "usually done in TIME; the end is decided by CHAIN"),
+                (r"deploy-[0-9a-f]+-[0-9a-f]+", "deploy-NAME"),
+                (r"in \d+\.\d s", "in N s"),
+                (r"127\.0\.0\.1:\d+", "ADDRESS"),
+                (r"[a-z]+/[0-9a-f]{32}", "HASH"),
+                (r"(defined at \S+):\d+", "$1:LINE"),
+            ],
+        }, { insta::assert_snapshot!($name, said) });
+    };
+}
+
+#[cfg(unix)]
+mod terminal;
+
 /// A scripted account and a folder with programs to deploy.
 struct Account {
     script: Arc<Script>,
@@ -109,27 +133,6 @@ async fn say(command: &mut Command) -> Result<String, Anything> {
         String::from_utf8(output.stderr)?,
         output.status.code().ok_or("ended by a signal")?
     ))
-}
-
-macro_rules! assert_said {
-    ($name:literal, $said:expr) => {
-        let said = $said;
-        insta::with_settings!({
-            prepend_module_to_snapshot => false,
-            omit_expression => true,
-            filters => [
-                // What is in the stack is somebody else's snapshot.
-                (r"(  \+ +\d+ × \S+\n)+", "  + RESOURCES\n"),
-                (r"\d+ resources, \d+ permissions, \d+ ways", "N resources, N permissions, N ways"),
-                (r"usually done in .*", "usually done in TIME; the end is decided by CHAIN"),
-                (r"deploy-[0-9a-f]+-[0-9a-f]+", "deploy-NAME"),
-                (r"in \d+\.\d s", "in N s"),
-                (r"127\.0\.0\.1:\d+", "ADDRESS"),
-                (r"[a-z]+/[0-9a-f]{32}", "HASH"),
-                (r"(defined at \S+):\d+", "$1:LINE"),
-            ],
-        }, { insta::assert_snapshot!($name, said) });
-    };
 }
 
 const CACHE: &str = "AWS::ElastiCache::ReplicationGroup";
@@ -653,19 +656,6 @@ async fn plan_that_has_become_old_is_refused() -> Result<(), Anything> {
     script.on(MAIN, "DescribeChangeSet", [old]);
     let said = account.run(&account.deploy(&["--plan", "mine"])).await?;
     assert_said!("old_plan", said);
-    Ok(())
-}
-
-#[tokio::test]
-async fn question_without_a_terminal_is_an_error() -> Result<(), Anything> {
-    let account = Account::new().await?;
-    let script = &account.script;
-    creates(script, "CREATE_COMPLETE", &CREATED);
-    let mut arguments = account.deploy(&[]);
-    arguments.retain(|argument| argument != "--yes");
-    let said = account.run(&arguments).await?;
-    assert!(said.contains("nobody is there to ask"), "{said}");
-    assert_eq!(script.changes(), ["CreateChangeSet"]);
     Ok(())
 }
 
