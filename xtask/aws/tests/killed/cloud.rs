@@ -154,12 +154,24 @@ impl Cloud {
         let rules = self.ask("GET", "/rules", "iot", "")?;
         let mappings = self.ask("GET", "/2015-03-31/event-source-mappings/", "lambda", "")?;
         let functions = self.ask("GET", "/2015-03-31/functions/", "lambda", "")?;
-        let is_on = rules.contains("\"ruleDisabled\":false")
-            && !rules.contains("\"ruleDisabled\":true")
-            && mappings.contains("\"State\":\"Enabled\"")
-            && functions.contains("\"subnet-");
-        if !is_on {
-            return Err(format!("still switched off: {rules}\n{mappings}\n{functions}").into());
+        let off = [
+            ("a topic rule", rules.contains("\"ruleDisabled\":true")),
+            (
+                "every topic rule",
+                !rules.contains("\"ruleDisabled\":false"),
+            ),
+            (
+                "the event source mapping",
+                !mappings.contains("\"State\":\"Enabled\""),
+            ),
+            ("the function's network", !functions.contains("\"subnet-")),
+        ];
+        let off: Vec<&str> = off
+            .into_iter()
+            .filter_map(|(what, is_off)| is_off.then_some(what))
+            .collect();
+        if !off.is_empty() {
+            return Err(format!("still switched off, or gone: {}", off.join(", ")).into());
         }
         Ok(())
     }

@@ -345,20 +345,24 @@ fn name(service: &str, first: &str, body: &[u8]) -> String {
 
 /// A path with `*` for what differs from run to run: the random ends of names, UUIDs and hashes.
 fn without_random_parts(path: &str) -> String {
+    let is_word = |it: char| it.is_ascii_alphanumeric() || it == '-';
     let mut plain = String::new();
-    let mut word = String::new();
-    for character in path.chars().chain(['\0']) {
-        if character.is_ascii_alphanumeric() {
-            word.push(character);
-            continue;
-        }
-        let has_digits = word.contains(|it: char| it.is_ascii_digit());
-        let is_random = word.len() == 12 || word.len() == 32 || (word.len() == 8 && has_digits);
-        plain.push_str(if is_random { "*" } else { &word });
-        word.clear();
-        if character != '\0' {
-            plain.push(character);
-        }
+    let mut rest = path;
+    while !rest.is_empty() {
+        let end = rest.find(|it| !is_word(it)).unwrap_or(rest.len());
+        let groups: Vec<&str> = rest[..end].split('-').collect();
+        let is_uuid = groups.iter().map(|it| it.len()).eq([8, 4, 4, 4, 12]);
+        let known = |group: &&str| match group.len() {
+            12 | 32 => "*".to_owned(),
+            _ => (*group).to_owned(),
+        };
+        plain.push_str(&match is_uuid {
+            true => "*".to_owned(),
+            false => groups.iter().map(known).collect::<Vec<_>>().join("-"),
+        });
+        let next = rest[end..].chars().next();
+        plain.extend(next);
+        rest = &rest[end + next.map_or(0, char::len_utf8)..];
     }
     plain
 }
