@@ -81,5 +81,29 @@ fn write(file: &Path, platforms: &Platforms) -> anyhow::Result<()> {
     }
     let mut text = serde_json::to_string_pretty(platforms).context("write the platforms")?;
     text.push('\n');
-    fs::write(file, text).with_context(|| format!("write {}", file.display()))
+    // Whoever is killed meanwhile leaves the file as it was, not half of it.
+    let unfinished = file.with_extension("json.unfinished");
+    fs::write(&unfinished, text)
+        .and_then(|()| fs::rename(&unfinished, file))
+        .with_context(|| format!("write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_is_replaced_as_a_whole_whatever_a_killed_run_has_left() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("platforms/dev.json");
+        let mut platforms = Platforms::from([("eu-west-1".to_owned(), "old".to_owned())]);
+        write(&file, &platforms)?;
+        fs::write(file.with_extension("json.unfinished"), "{ \"eu-")?;
+        assert_eq!(read(&file)?, platforms);
+        platforms.insert("eu-west-1".to_owned(), "new".to_owned());
+        write(&file, &platforms)?;
+        assert_eq!(read(&file)?, platforms);
+        assert_eq!(fs::read_dir(folder.path().join("platforms"))?.count(), 1);
+        Ok(())
+    }
 }
