@@ -29,6 +29,8 @@ pub(crate) fn build(folder: &Path) -> anyhow::Result<Programs> {
     ensure!(synthesized.success(), "cargo xtask synth: {synthesized}");
     let template = folder.join("sensors-dev.template.json");
     Ok(Programs {
+        // No rehearsal takes part.
+        xtask: Default::default(),
         local,
         function,
         webui,

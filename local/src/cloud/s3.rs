@@ -1,7 +1,7 @@
 //! S3: buckets with versions, in files of the data folder.
 //!
-//! The protocol is the `s3s` library's; what is in the buckets is ours: [`index`] keeps it,
-//! [`operations`] answers.
+//! The protocol is the `s3s` library's; what is in the buckets is ours: `index` keeps it,
+//! `operations` answers.
 //!
 //! # Differs from AWS
 //! - Lifecycle rules, policies, encryption and object locks are on paper only.

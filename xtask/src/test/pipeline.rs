@@ -24,6 +24,8 @@ pub(super) fn run(setting: &Setting) -> anyhow::Result<()> {
     tools::node_modules(&setting.root.join("e2e/browser"))?;
 
     let programs = programs(&node, &browser)?;
+    // The rehearsal builds it; here one sees how that goes.
+    program::build(program::AWS)?;
     eprintln!(
         "one test again: {PROGRAMS}={} cargo test -p e2e NAME",
         programs.display()
@@ -44,8 +46,6 @@ pub(crate) fn programs(node: &Path, browser: &Path) -> anyhow::Result<PathBuf> {
     let webui = program::build(program::WEBUI)?;
     let local = program::build(program::LOCAL)?;
     let mqtt = program::build(program::MQTT)?;
-    // The rehearsal builds it; here one sees how that goes.
-    program::build(program::AWS)?;
     let template = local::main_template(Stage::Dev)?;
     let folder = workspace::target()?.join("e2e");
     let bundle = folder.join("bundle");
