@@ -18,6 +18,16 @@ pub const INTERFACE: &str = "INTERFACE";
 /// Default of [`INTERFACE`].
 pub const DEFAULT_INTERFACE: &str = "0.0.0.0";
 
+/// How many frames a second a browser gets at most, 1–100: what changes in between is merged. A new
+/// value is therefore shown at most a second divided by it later than it could be.
+pub const FRAMES_PER_SECOND: &str = "FRAMES_PER_SECOND";
+
+/// Default of [`FRAMES_PER_SECOND`]: more than eyes follow in a table, and cheap for ten thousand browsers.
+pub const DEFAULT_FRAMES_PER_SECOND: u32 = 20;
+
+/// The most that [`FRAMES_PER_SECOND`] takes; screens show no more.
+pub const MAX_FRAMES_PER_SECOND: u32 = 100;
+
 /// ID of the cache's user that the program signs in as, by the credentials of its role. Together with
 /// [`CACHE_NAME`], or neither: then the cache is a server that asks nobody, as on a desk.
 pub const CACHE_USER: &str = "CACHE_USER";
@@ -29,7 +39,14 @@ pub const CACHE_NAME: &str = "CACHE_NAME";
 pub const FUNCTION: &[&str] = &[REDIS_URL, CACHE_USER, CACHE_NAME];
 
 /// What the web UI reads and the template must set.
-pub const WEBUI: &[&str] = &[REDIS_URL, CACHE_USER, CACHE_NAME, PORT, INTERFACE];
+pub const WEBUI: &[&str] = &[
+    REDIS_URL,
+    CACHE_USER,
+    CACHE_NAME,
+    PORT,
+    INTERFACE,
+    FRAMES_PER_SECOND,
+];
 
 /// What the function reads and Lambda sets:
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use cfn::Problem;
+use contract::environment::MAX_FRAMES_PER_SECOND;
 use contract::oidc::Oidc;
 
 /// A deployment of its own: its stacks are named after it.
@@ -56,6 +57,7 @@ impl Stage {
                     min_instances: 1,
                     max_instances: 2,
                     public_instances: true,
+                    frames_per_second: 60,
                     transport: Transport::HttpsOrPlainHttp,
                     sign_in: None,
                 },
@@ -94,6 +96,7 @@ impl Stage {
                     min_instances: 2,
                     max_instances: 4,
                     public_instances: false,
+                    frames_per_second: 20,
                     transport: Transport::Https,
                     sign_in: None,
                 },
@@ -167,6 +170,13 @@ impl Config {
                     "stage {} would answer {cidr} over plain HTTP where no certificate is given: set `transport` to `Transport::Https`, narrow `allowed_cidrs`, or say `Transport::PublicPlainHttpIsAccepted`",
                     self.stage
                 ),
+            ));
+        }
+        let frames = self.dashboard.frames_per_second;
+        if !(1..=MAX_FRAMES_PER_SECOND).contains(&frames) {
+            problems.push(Problem::of(
+                "DashboardEnvironment",
+                format!("`frames_per_second` is {frames}, expected 1 to {MAX_FRAMES_PER_SECOND}"),
             ));
         }
         problems.extend(self.sign_in_problems());
@@ -332,6 +342,9 @@ pub struct Dashboard {
     /// Whether they stand in public subnets with addresses of their own, which spares the NAT
     /// gateways; security groups admit the balancer alone either way.
     pub public_instances: bool,
+    /// Frames that a browser gets in a second at most, 1–100. Many browsers cost less with few; a value
+    /// is shown up to a second divided by this later, so the median of that wait is half of it.
+    pub frames_per_second: u32,
     /// How browsers reach it.
     pub transport: Transport,
     /// Who signs visitors in at the balancer; `None`: whoever is in the allowed ranges sees the dashboard.

@@ -493,6 +493,11 @@ fn option_settings(
             variable::INTERFACE,
             "127.0.0.1",
         ),
+        option(
+            "aws:elasticbeanstalk:application:environment",
+            variable::FRAMES_PER_SECOND,
+            config.frames_per_second.to_string(),
+        ),
     ]
 }
 

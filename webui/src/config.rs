@@ -1,6 +1,7 @@
 //! What the environment says.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::bail;
 use contract::{environment, http};
@@ -16,6 +17,8 @@ pub struct Config {
     pub cache: Cache,
     /// How many WebSockets are let in.
     pub caps: Caps,
+    /// Least time between two frames to a browser.
+    pub window: Duration,
 }
 
 /// How many WebSockets are let in at once.
@@ -32,6 +35,10 @@ pub const CAPS: Caps = Caps {
     total: http::MAX_CLIENTS,
     per_address: http::MAX_CLIENTS_PER_ADDRESS,
 };
+
+/// Least time between two frames to a browser where nothing else is said.
+pub const WINDOW: Duration =
+    Duration::from_millis(1_000 / environment::DEFAULT_FRAMES_PER_SECOND as u64);
 
 impl Config {
     /// Reads [`environment::WEBUI`], and [`environment::AWS_EC2_METADATA_SERVICE_ENDPOINT`] when the cache
@@ -52,6 +59,20 @@ impl Config {
                 0
             }),
         };
+        let frames = match variable(environment::FRAMES_PER_SECOND) {
+            None => environment::DEFAULT_FRAMES_PER_SECOND,
+            Some(text) => match text.parse() {
+                Ok(frames @ 1..=environment::MAX_FRAMES_PER_SECOND) => frames,
+                _ => {
+                    problems.push(format!(
+                        "{} is {text:?}, expected a number from 1 to {}",
+                        environment::FRAMES_PER_SECOND,
+                        environment::MAX_FRAMES_PER_SECOND
+                    ));
+                    1
+                }
+            },
+        };
         let interface = variable(environment::INTERFACE);
         let interface = interface
             .as_deref()
@@ -69,6 +90,7 @@ impl Config {
                 address: SocketAddr::new(interface, port),
                 cache,
                 caps: CAPS,
+                window: Duration::from_secs(1) / frames,
             }),
             _ => bail!("{}", problems.join("; ")),
         }
@@ -98,10 +120,16 @@ mod tests {
 
     #[test]
     fn all_problems_are_named_at_once() {
-        let error = check(&[("PORT", "http"), ("INTERFACE", "eth0")]).unwrap_err();
+        let variables = [
+            ("PORT", "http"),
+            ("INTERFACE", "eth0"),
+            ("FRAMES_PER_SECOND", "0"),
+        ];
+        let error = check(&variables).unwrap_err();
         for part in [
             "PORT is \"http\"",
             "INTERFACE is \"eth0\"",
+            "FRAMES_PER_SECOND is \"0\", expected a number from 1 to 100",
             "REDIS_URL is not set",
         ] {
             assert!(error.contains(part), "{error}");

@@ -2,7 +2,7 @@
 //!
 //! A frame is made once and shared: its bytes stand ready for the wire, and a browser that is up to
 //! date is written them without a copy. The first change is published at once and only then does the
-//! window of [`WINDOW`] begin, so a calm system is immediate and a busy one is bounded.
+//! window begin, so a calm system is immediate and a busy one is bounded.
 //! Browsers that lag get one merged frame, made once for all that lag equally.
 //! There is no queue anywhere: what a browser has not taken does not exist for it.
 
@@ -18,9 +18,6 @@ use crate::audience::Audience;
 use crate::board::{Board, Clock};
 use crate::metrics::Metrics;
 use crate::wire;
-
-/// Least time between two publications: at most twenty a second.
-pub(crate) const WINDOW: Duration = Duration::from_millis(50);
 
 /// For so long at a time announcements are left lying within the window, and read together then.
 /// Waking up for each of a thousand a second costs more than all that is done with them.
@@ -52,6 +49,8 @@ pub(crate) struct Publication {
 pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     pub(crate) audience: Audience,
+    /// Least time between two publications.
+    window: Duration,
     started: Instant,
     board: Mutex<Board>,
     changed: Notify,
@@ -67,10 +66,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(window: Duration) -> Arc<Self> {
         let hub = Self {
             metrics: Metrics::default(),
             audience: Audience::default(),
+            window,
             started: Instant::now(),
             board: Mutex::default(),
             changed: Notify::new(),
@@ -116,7 +116,7 @@ impl Hub {
                 _ = settle.tick() => lock(&self.board).settle(self.clock().seconds),
             }
             if self.publish() {
-                let end = Instant::now() + WINDOW;
+                let end = Instant::now() + self.window;
                 while let Some(rest) = end.checked_duration_since(Instant::now()) {
                     std::thread::sleep(rest.min(GULP));
                     sleep(SWALLOW).await;

@@ -2,7 +2,8 @@
 //!
 //! It keeps the sensors' state in memory, rebuilt from the cache at start and after every reconnect
 //! and kept up by the announcements themselves, and gives every browser the newest state as fast as
-//! that browser takes it, at most about twenty times a second.
+//! that browser takes it, at most about twenty times a second unless its
+//! environment says otherwise.
 //!
 //! What it deliberately is not: a store. Whatever it holds can be read again from the cache.
 //!
@@ -41,7 +42,7 @@ use tracing::{info, warn};
 use hub::Hub;
 
 pub use cache::Cache;
-pub use config::{CAPS, Caps, Config};
+pub use config::{CAPS, Caps, Config, WINDOW};
 pub use server::{App, app};
 
 /// Time that open requests and closing sockets get at shutdown.
@@ -61,7 +62,7 @@ pub async fn run(
     let address = listener
         .local_addr()
         .context("read the listener's address")?;
-    let app = App::new(config.caps, shutdown.clone());
+    let app = App::new(config.caps, config.window, shutdown.clone());
     let hub = Arc::clone(app.hub());
     let following = CancellationToken::new();
     let _until_dropped = following.clone().drop_guard();

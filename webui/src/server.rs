@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
@@ -57,9 +58,11 @@ pub struct App {
 
 impl App {
     /// Nothing is known yet, and the cache counts as unreachable until somebody says otherwise.
-    pub fn new(caps: Caps, shutdown: CancellationToken) -> Self {
+    ///
+    /// `window` is the least time between two frames to a browser.
+    pub fn new(caps: Caps, window: Duration, shutdown: CancellationToken) -> Self {
         Self {
-            hub: Hub::new(),
+            hub: Hub::new(window),
             admission: Admission::new(caps),
             sockets: TaskTracker::new(),
             shutdown,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
-use webui::{CAPS, Caps, Config};
+use webui::{CAPS, Caps, Config, WINDOW};
 
 /// Nothing here takes so long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -170,6 +170,7 @@ impl Server {
             address,
             cache: cache.into(),
             caps,
+            window: WINDOW,
         };
         let task = tokio::spawn(webui::run(listener, config, shutdown.clone()));
         Self {
