@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
-use iot_sql::{BasicIngest, Context, Message, MqttProperties, Outcome, SqlVersion};
+use iot_sql::{BasicIngest, Context, Message, MqttProperties, Outcome, SqlVersion, Variables};
 use uuid::Uuid;
 
 pub use action::{Action, Sink, SinkError};
@@ -245,6 +245,7 @@ impl RuleEngine {
             }
         };
         self.status.rules_fired.increment();
+        let variables = output.variables().clone();
         let elements = rule
             .any_batch_mode
             .then(|| output.elements())
@@ -263,6 +264,7 @@ impl RuleEngine {
                     &output,
                     elements.clone(),
                     &message,
+                    &variables,
                     &self.environment,
                     &self.status,
                 )
@@ -270,7 +272,8 @@ impl RuleEngine {
             failures.extend(result.err());
         }
         if !failures.is_empty() {
-            self.report(rule, publish, &message, &failures).await;
+            self.report(rule, publish, &message, &variables, &failures)
+                .await;
         }
     }
 
@@ -279,6 +282,7 @@ impl RuleEngine {
         rule: &Rule,
         publish: &Publish,
         message: &Message<'_>,
+        variables: &Variables,
         failures: &[action::Failure],
     ) {
         let times = rule.failed.increment();
@@ -308,7 +312,14 @@ impl RuleEngine {
             Err(error) => return self.lost(rule, publish, &error.to_string()),
         };
         let result = error_action
-            .run(&error, None, message, &self.environment, &self.status)
+            .run(
+                &error,
+                None,
+                message,
+                variables,
+                &self.environment,
+                &self.status,
+            )
             .await;
         if let Err(failure) = result {
             self.lost(rule, publish, failure.message());

@@ -240,6 +240,41 @@ async fn mosquittos_client_is_acknowledged_in_both_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn templates_of_actions_and_error_actions_know_what_set_found() {
+    let (stream, second) = (stream(4), stream(4));
+    let by_variable = |stream: &Arc<Stream>, permission| Action::Kinesis {
+        stream: Arc::clone(stream),
+        permission,
+        partition_key: Some("key-${@k}".to_owned()),
+    };
+    let rules = vec![rule(
+        "Rule",
+        "SET @k = concat(room, '-', newuuid()) SELECT *, @k AS k FROM 't'",
+        vec![
+            by_variable(&stream, allowed()),
+            by_variable(&stream, denied()),
+        ],
+        Some(by_variable(&second, allowed())),
+    )];
+    let broker = Broker::with_rules(rules).await;
+    let arguments = ["-q", "1", "-t", "t", "-m", r#"{"room":"hall"}"#];
+    let output = mosquitto(&broker, "mosquitto_pub", &arguments).await;
+    assert!(output.status.success());
+    let [record] = &records(&stream)[..] else {
+        panic!("expected one record")
+    };
+    let data: serde_json::Value = serde_json::from_slice(&record.data).unwrap();
+    let found = data["k"].as_str().unwrap();
+    assert!(found.starts_with("hall-"), "{found}");
+    assert_eq!(*record.partition_key, format!("key-{found}"));
+    let [error] = &records(&second)[..] else {
+        panic!("expected one error")
+    };
+    assert_eq!(error.partition_key, record.partition_key);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failed_actions_reach_the_error_action_in_the_shape_of_aws() {
     let (stream, errors, archive) = (stream(1), Records::new(false), Records::new(false));
     let delivery_stream: Arc<dyn Sink> = Arc::<Records>::clone(&archive);

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     }
     let rule = Rule::compile(&sql, version).context("--sql")?;
     if let Some(filter) = rule.topic_filter()
-        && !filter.matches(&topic)
+        && !rule.takes(&topic)
     {
         eprintln!(
             "the rule does not fire: its FROM '{}' does not match {topic}",

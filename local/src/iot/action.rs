@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use iot_sql::{Context, Message, Template};
+use iot_sql::{Context, Message, Template, Variables};
 
 use super::RuleError;
 use crate::iam::Permission;
@@ -120,12 +120,13 @@ impl Compiled {
     /// Carries the action out, again after transient failures.
     ///
     /// `output` is what the rule selected (or what tells of a failure); templates are evaluated
-    /// against the message as it was published.
+    /// against the message as it was published, with what the rule's SET found for it.
     pub(super) async fn run(
         &self,
         output: &Bytes,
         elements: Option<Vec<Bytes>>,
         message: &Message<'_>,
+        variables: &Variables,
         context: &(dyn Context + Sync),
         status: &Status,
     ) -> Result<(), Failure> {
@@ -134,7 +135,7 @@ impl Compiled {
         let partition_key = match &self.partition_key {
             None => Ok(context.new_uuid()),
             Some(template) => template
-                .evaluate(message, context)
+                .evaluate_with(message, context, variables)
                 .map_err(|it| it.to_string()),
         };
         loop {

@@ -4,7 +4,9 @@
 //! AWS uses Java's regular expressions. Look-around, back references, possessive quantifiers and atomic groups
 //! cannot be matched in linear time: a literal pattern with one of them is refused when the statement is
 //! compiled, one that comes with a message gives Undefined.
-//! `\d`, `\w`, `\s` and `\b` mean Unicode here and ASCII there.
+//!
+//! `$` and `\Z` match at the very end only, in Java before a last line end too. `(?i)` folds all of Unicode here
+//! and ASCII there. `\h`, `\R`, `\Q` and Java's own properties are not known here: Undefined.
 
 use std::borrow::Cow;
 
@@ -31,7 +33,11 @@ impl Pattern {
     fn compile(pattern: &str) -> Option<Self> {
         /// Bytes that a compiled pattern may take.
         const SIZE: usize = 1 << 20;
-        RegexBuilder::new(pattern)
+        // Java does not know this notation of a named group.
+        if pattern.contains("(?P<") {
+            return None;
+        }
+        RegexBuilder::new(&java(pattern))
             .size_limit(SIZE)
             .dfa_size_limit(SIZE)
             .build()
@@ -39,7 +45,7 @@ impl Pattern {
             .map(Self)
     }
 
-    /// Of a literal. The inner None: not valid in Java either, so the function is Undefined.
+    /// Of a literal. The inner None: not valid, so the function is Undefined.
     ///
     /// # Errors
     /// Java would take it, here it cannot be done.
@@ -51,6 +57,49 @@ impl Pattern {
             None => Ok(Self::compile(pattern)),
         }
     }
+}
+
+/// The pattern with Java's meaning of classes, which are ASCII, and of `.`, which more than `\n` ends.
+fn java(pattern: &str) -> String {
+    /// Line ends of Java but for `\r\n`, which is two of them here.
+    const NOT_LINE_END: &str = r"[^\n\r\x{85}\x{2028}\x{2029}]";
+    // With `(?s)` somewhere, `.` is everything: which part of the pattern that is for is the engine's to say.
+    let has_dot_all = pattern.match_indices("(?").any(|(at, _)| {
+        let flags = pattern.get(at + 2..).unwrap_or_default();
+        flags
+            .chars()
+            .take_while(char::is_ascii_alphabetic)
+            .any(|flag| flag == 's')
+    });
+    let mut text = String::with_capacity(pattern.len());
+    let mut class = 0_u32;
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => match characters.next() {
+                Some('d') => text.push_str("[0-9]"),
+                Some('D') => text.push_str("[^0-9]"),
+                Some('w') => text.push_str("[0-9A-Za-z_]"),
+                Some('W') => text.push_str("[^0-9A-Za-z_]"),
+                Some('s') => text.push_str(r"[ \t\n\x0B\f\r]"),
+                Some('S') => text.push_str(r"[^ \t\n\x0B\f\r]"),
+                escaped => {
+                    text.push('\\');
+                    text.extend(escaped);
+                }
+            },
+            '.' if class == 0 && !has_dot_all => text.push_str(NOT_LINE_END),
+            other => {
+                match other {
+                    '[' => class += 1,
+                    ']' => class = class.saturating_sub(1),
+                    _ => {}
+                }
+                text.push(other);
+            }
+        }
+    }
+    text
 }
 
 /// What of a pattern Java understands and a linear-time engine cannot, outside of escapes and classes.
@@ -248,10 +297,18 @@ const REPLACE: Run = |evaluation, call, values| {
     };
     let mut out = String::new();
     let mut end = 0;
-    for captures in pattern.0.captures_iter(&text) {
+    let mut next = Some(0);
+    // As Java's matcher goes: an empty match may follow right behind another one.
+    while let Some(captures) = next.and_then(|at| pattern.0.captures_at(&text, at)) {
         evaluation.spend(1)?;
         let Some(found) = captures.get(0) else {
-            continue;
+            break;
+        };
+        next = if found.is_empty() {
+            let skipped = text.get(found.end()..).and_then(|rest| rest.chars().next());
+            skipped.map(|skipped| found.end() + skipped.len_utf8())
+        } else {
+            Some(found.end())
         };
         out.push_str(text.get(end..found.start()).unwrap_or_default());
         if replacement.append(&captures, &mut out).is_none() {
