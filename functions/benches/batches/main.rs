@@ -23,7 +23,18 @@ use event::Events;
 use latency::Proxy;
 
 /// Records of a batch, and devices that they come from in turn.
-const BATCHES: [(u64, u64); 5] = [(10, 10), (100, 10), (1_000, 10), (100, 100), (1_000, 1_000)];
+///
+/// One device is the original's own load: all its sensors publish to one topic.
+const BATCHES: [(u64, u64); 8] = [
+    (10, 1),
+    (100, 1),
+    (1_000, 1),
+    (10, 10),
+    (100, 10),
+    (1_000, 10),
+    (100, 100),
+    (1_000, 1_000),
+];
 const ADDED_LATENCY: Duration = Duration::from_micros(500);
 
 /// A contestant's share of a round, in whole batches.
