@@ -193,6 +193,68 @@ async fn streams_functions_and_consumers_run_beside_one_another() -> anyhow::Res
     Ok(())
 }
 
+#[tokio::test]
+async fn queues_take_what_rules_and_mappings_fail_at() -> anyhow::Result<()> {
+    let programs = Programs::load()?;
+    let mut template = template::load(&programs)?;
+    let resources = template["Resources"].as_object_mut().context("resources")?;
+    let queue = json!({ "Type": "AWS::SQS::Queue", "Properties": { "QueueName": "failures" } });
+    resources.insert("Failures".to_owned(), queue);
+    let arn = json!({ "Fn::GetAtt": ["Failures", "Arn"] });
+    let send = json!({
+        "PolicyName": "Send",
+        "PolicyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [{ "Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn }],
+        },
+    });
+    for role in ["FunctionRole", "RuleErrorsRole"] {
+        let policies = &mut resources[role]["Properties"]["Policies"];
+        policies
+            .as_array_mut()
+            .context("policies")?
+            .push(send.clone());
+    }
+    let mapping = &mut resources["FunctionEventSource"]["Properties"];
+    mapping["MaximumRetryAttempts"] = json!(0);
+    mapping["DestinationConfig"]["OnFailure"]["Destination"] = arn;
+    for (_, rule) in template::resources_of(&mut template, "AWS::IoT::TopicRule") {
+        rule["TopicRulePayload"]["ErrorAction"] = json!({ "Sqs": {
+            "QueueUrl": { "Ref": "Failures" },
+            "RoleArn": { "Fn::GetAtt": ["RuleErrorsRole", "Arn"] },
+            "UseBase64": false,
+        }});
+    }
+    // A partition key that Kinesis does not take.
+    let bare = &mut template["Resources"]["BareTopicToStream"]["Properties"]["TopicRulePayload"];
+    bare["Actions"][0]["Kinesis"]["PartitionKey"] = json!("${nothing}");
+    let mut settings = Settings::new(&programs).template(&template);
+    settings.arguments = ["--fault", "function:crash@100%"]
+        .map(str::to_owned)
+        .to_vec();
+    let run = Run::start(settings).await?;
+    publish_one(&run.mqtt, "topic/sensors", "{}").await?;
+    publish_one(&run.mqtt, "topic/sensors/kitchen", "{}").await?;
+    run.wait_for_log("gave up 1 records").await?;
+    let ended = run.stop().await?;
+    let messages = std::fs::read_to_string(ended.data.join("sqs/failures.jsonl"))?;
+    let bodies: Vec<Json> = messages
+        .lines()
+        .map(|line| {
+            let message: Json = serde_json::from_str(line)?;
+            let body = message["Body"].as_str().context("Body")?;
+            Ok(serde_json::from_str(body)?)
+        })
+        .collect::<anyhow::Result<_>>()?;
+    ensure!(bodies.len() == 2, "{messages}");
+    ensure!(bodies[0]["topic"] == "topic/sensors", "{messages}");
+    ensure!(
+        bodies[1]["KinesisBatchInfo"]["batchSize"] == 1 && bodies[1].get("payload").is_none(),
+        "{messages}"
+    );
+    Ok(())
+}
+
 /// A second stream with a rule and a function of its own, which reads the first stream, too; and a
 /// rule that is disabled.
 fn add_second_way(template: &mut Json) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@
 //!   attempts if `BisectBatchOnFunctionError` is set; AWS only says that bisecting consumes no retries.
 //! - A partial response with a sequence number that is not of the batch, or of another shape than
 //!   documented, counts as a failure of the whole batch; AWS does not say.
-//! - Tumbling windows are not emulated; on-failure destinations are S3 buckets.
+//! - Tumbling windows are not emulated; on-failure destinations are S3 buckets and SQS queues.
 //! - When the run ends, windows are over at once, and some seconds are given to process what is there;
 //!   the rest waits in the stream for the next run.
 //!
@@ -43,9 +43,9 @@ use crate::fault::Chances;
 use crate::iam::Authorizer;
 use crate::kinesis::{Position, Stream};
 use crate::lambda::Invoke;
-use crate::s3::{Store, bucket_of_arn};
 use crate::status::Status;
 use checkpoint::Checkpoints;
+pub use destination::Destination;
 use filter::Pattern;
 use lane::Lane;
 
@@ -81,8 +81,6 @@ pub struct Config {
     pub report_batch_item_failures: bool,
     /// `StartingPosition`, where nothing has been processed yet.
     pub starting_position: Position,
-    /// ARN of the bucket of `DestinationConfig.OnFailure`.
-    pub on_failure_bucket: Option<String>,
     /// `FilterCriteria`: records that none of them matches are passed over; none: all are wanted.
     pub filters: Vec<Pattern>,
     /// `Enabled`
@@ -101,8 +99,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) stream: Arc<Stream>,
     pub(crate) function: Arc<dyn Invoke>,
-    pub(crate) store: Arc<Store>,
-    pub(crate) bucket: Option<String>,
+    pub(crate) destination: Option<Destination>,
     pub(crate) authorizer: Authorizer,
     pub(crate) status: Arc<Status>,
     pub(crate) checkpoints: Checkpoints,
@@ -152,7 +149,8 @@ impl Shared {
 impl Mapping {
     /// Starts polling, from where an earlier run has ended.
     ///
-    /// `authorizer` stands for the function's role; `folder` keeps checkpoints.
+    /// `destination` is that of `DestinationConfig.OnFailure`, `authorizer` stands for the function's role,
+    /// and `folder` keeps checkpoints.
     /// When `shutdown` is cancelled, batches in work get some seconds to end.
     ///
     /// # Errors
@@ -165,7 +163,7 @@ impl Mapping {
         config: Config,
         stream: Arc<Stream>,
         function: Arc<dyn Invoke>,
-        store: Arc<Store>,
+        destination: Option<Destination>,
         authorizer: Authorizer,
         status: Arc<Status>,
         folder: &Path,
@@ -174,12 +172,6 @@ impl Mapping {
         if let Some((property, message)) = refused(&config).first() {
             bail!("{}: {property}: {message}", config.logical_id);
         }
-        let bucket = match &config.on_failure_bucket {
-            None => None,
-            Some(arn) => Some(bucket_of_arn(arn).map(str::to_owned).with_context(|| {
-                format!("{}: DestinationConfig.OnFailure.Destination is {arn}; only S3 buckets are emulated", config.logical_id)
-            })?),
-        };
         let checkpoints = Checkpoints::open(
             &folder.join(format!("{}.json", config.logical_id)),
             stream.clone(),
@@ -194,8 +186,7 @@ impl Mapping {
             config,
             stream,
             function,
-            store,
-            bucket,
+            destination,
             authorizer,
             status,
             checkpoints,

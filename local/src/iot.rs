@@ -13,6 +13,9 @@
 //! - The order in which messages of one connection reach a stream is the order of publishing; AWS
 //!   promises none.
 //! - Basic Ingest does not look at the rule's FROM filter; AWS does not say whether it does.
+//! - Of a stream or delivery stream that a substitution template names, the key that it is encrypted
+//!   with is not asked for.
+//! - A message's rules run one after the other; AWS promises no order between them.
 //! - Without a `PartitionKey` every record gets a random one; AWS does not say what it uses.
 
 mod action;
@@ -28,7 +31,7 @@ use bytes::Bytes;
 use iot_sql::{BasicIngest, Context, Message, MqttProperties, Outcome, SqlVersion, Variables};
 use uuid::Uuid;
 
-pub use action::{Action, Sink, SinkError};
+pub use action::{Action, Choice, Sink, SinkError};
 pub use message::{Properties, Publish};
 
 use crate::status::{Counter, Status};
@@ -50,6 +53,8 @@ pub struct RuleConfig {
     pub actions: Vec<(usize, Action)>,
     /// `TopicRulePayload.ErrorAction`
     pub error_action: Option<Action>,
+    /// Kind of the error action that the template has and nothing here carries out.
+    pub error_action_not_emulated: Option<String>,
 }
 
 /// A rule that cannot run.
@@ -92,6 +97,7 @@ struct Rule {
     disabled: AtomicBool,
     actions: Vec<action::Compiled>,
     error_action: Option<action::Compiled>,
+    error_action_not_emulated: Option<String>,
     /// Whether the statement or a template asks for the trace ID, which costs a random number.
     traced: bool,
     any_batch_mode: bool,
@@ -293,8 +299,13 @@ impl RuleEngine {
             }
         }
         let Some(error_action) = &rule.error_action else {
-            self.lost(rule, publish, "the rule has no error action");
-            return;
+            return match &rule.error_action_not_emulated {
+                Some(kind) => {
+                    let why = format!("the rule's error action {kind} is not emulated");
+                    self.lost(rule, publish, &why);
+                }
+                None => self.lost(rule, publish, "the rule has no error action"),
+            };
         };
         let trace_id = message
             .trace_id
@@ -380,12 +391,8 @@ impl Rule {
         let mut actions = Vec::new();
         let mut any_batch_mode = false;
         let mut compile = |action: Action, property: &str| {
-            match &action {
-                Action::Kinesis { partition_key, .. } => texts.extend(partition_key.clone()),
-                Action::Firehose { batch_mode, .. } | Action::CloudwatchLogs { batch_mode, .. } => {
-                    any_batch_mode |= batch_mode;
-                }
-            }
+            texts.extend(action.templates().map(|(_, text)| text.to_owned()));
+            any_batch_mode |= action.batch_mode();
             action::Compiled::new(action, &sql, property, &config.logical_id)
                 .map_err(|error| errors.push(error))
                 .ok()
@@ -409,6 +416,7 @@ impl Rule {
             disabled: AtomicBool::new(config.disabled),
             actions,
             error_action,
+            error_action_not_emulated: config.error_action_not_emulated,
             traced,
             any_batch_mode,
             failed: Counter::default(),

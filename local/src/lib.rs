@@ -33,6 +33,7 @@ pub mod plan;
 pub mod process;
 pub mod s3;
 pub mod sessions;
+pub mod sqs;
 pub mod status;
 pub mod terminal;
 pub mod tls;

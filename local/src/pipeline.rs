@@ -42,6 +42,7 @@ use crate::overview::Overview;
 use crate::plan::Plan;
 use crate::s3::Store;
 use crate::sessions::Sessions;
+use crate::sqs::Queue;
 use crate::status::Status;
 use crate::tls::Authority;
 use addresses::Addresses;
@@ -117,6 +118,7 @@ pub struct Pipeline {
     store: Arc<Store>,
     mqtt: SocketAddr,
     streams: BTreeMap<String, Arc<Stream>>,
+    queues: BTreeMap<String, Queue>,
     /// Holds the address at which caches are that cannot be reached.
     addresses: Addresses,
     caches: BTreeMap<String, (elasticache::Config, Arc<Cache>)>,
@@ -207,6 +209,11 @@ impl Pipeline {
         };
         let hops = Hops::new(&plan, &status);
         hops.warn_of_denials();
+        let queues = plan.queues.iter().map(|config| {
+            let queue = Queue::new(config.clone(), &data.join("sqs"));
+            (config.logical_id.clone(), queue)
+        });
+        let queues = queues.collect();
         let stops = Stops::default();
         let starter = Starter {
             plan: &plan,
@@ -220,6 +227,7 @@ impl Pipeline {
             sessions: &sessions,
             authority: &authority,
             store: &store,
+            queues: &queues,
             stops: &stops,
             chances: chances.as_ref(),
             gate: gate.as_deref(),
@@ -276,6 +284,7 @@ impl Pipeline {
             store,
             mqtt,
             streams,
+            queues,
             addresses,
             caches,
             sessions,

@@ -9,6 +9,7 @@ mod delivery_streams;
 mod environments;
 mod functions;
 mod mappings;
+mod queues;
 mod read;
 mod rules;
 mod streams;
@@ -26,12 +27,12 @@ use serde_json::json;
 pub use delivery_streams::DeliveryStreamPlan;
 pub use environments::environment_properties;
 pub use functions::environment;
-pub use mappings::MappingPlan;
+pub use mappings::{MappingPlan, OnFailure};
 use read::name_of;
 pub use read::properties;
-pub use rules::{ActionPlan, RulePlan, Target};
+pub use rules::{ActionPlan, Reference, RulePlan, Target};
 
-use crate::{beanstalk, elasticache, kinesis, lambda};
+use crate::{beanstalk, elasticache, kinesis, lambda, sqs};
 
 /// The account that templates run in here.
 pub const ACCOUNT_ID: &str = "000000000000";
@@ -53,6 +54,7 @@ const EMULATED: &[&str] = &[
     "AWS::Logs::LogGroup",
     "AWS::Logs::LogStream",
     "AWS::S3::Bucket",
+    "AWS::SQS::Queue",
 ];
 
 /// Types that decide about what runs: permissions and reachability.
@@ -102,6 +104,8 @@ pub struct Plan {
     pub functions: Vec<lambda::Config>,
     /// Event source mappings.
     pub mappings: Vec<MappingPlan>,
+    /// Queues.
+    pub queues: Vec<sqs::Config>,
     /// Delivery streams.
     pub delivery_streams: Vec<DeliveryStreamPlan>,
     /// Caches; server and folder are not known yet.
@@ -186,6 +190,7 @@ impl Plan {
         let streams = streams::plan(&resolved, &mut problems);
         let functions = functions::plan(&resolved, &mut problems, &mut not_emulated);
         let mappings = mappings::plan(&resolved, &mut problems);
+        let queues = queues::plan(&resolved);
         let delivery_streams = delivery_streams::plan(&resolved, &mut problems, &mut not_emulated);
         let caches = caches::plan(&resolved, &mut problems, &mut not_emulated);
         let environments = environments::plan(&resolved, &mut problems);
@@ -201,6 +206,7 @@ impl Plan {
             streams,
             functions,
             mappings,
+            queues,
             delivery_streams,
             caches,
             environments,

@@ -8,7 +8,7 @@ use cfn::document::Document;
 use local::iam::{Authorizer, Permission};
 use local::kinesis::Mode;
 use local::pipeline::Renewal;
-use local::plan::{Plan, Target, Unplannable};
+use local::plan::{OnFailure, Plan, Reference, Target, Unplannable};
 use local::status::Status;
 use serde_json::{Value as Json, json};
 
@@ -66,8 +66,11 @@ fn numbers_of_the_template_are_what_runs() {
         panic!("expected a stream, got {:?}", rule.actions)
     };
     assert_eq!(
-        (stream.as_str(), partition_key.as_deref()),
-        ("SensorStream", Some("${topic()}"))
+        (stream, partition_key.as_deref()),
+        (
+            &Reference::Resource("SensorStream".to_owned()),
+            Some("${topic()}")
+        )
     );
     assert!(matches!(
         rule.error_action.as_ref().unwrap().target,
@@ -103,6 +106,82 @@ fn what_does_nothing_here_is_listed_by_logical_id() {
             ("BareTopicToStream", "TopicRulePayload.Actions.1.Sns"),
         ]
     );
+}
+
+#[test]
+fn queues_and_buckets_are_targets_of_rules_and_queues_take_failed_batches() {
+    let mut template = template();
+    template["Resources"]["Failures"] = json!({ "Type": "AWS::SQS::Queue", "Properties": {} });
+    let role = json!({ "Fn::GetAtt": ["RuleErrorsRole", "Arn"] });
+    let payload = &mut template["Resources"]["BareTopicToStream"]["Properties"]["TopicRulePayload"];
+    payload["Actions"] = json!([
+        { "S3": { "BucketName": { "Ref": "ArchiveBucket" }, "Key": "${topic()}", "RoleArn": role } },
+        { "Kinesis": { "StreamName": "stream-${topic(3)}", "RoleArn": role } },
+    ]);
+    payload["ErrorAction"] =
+        json!({ "Sqs": { "QueueUrl": { "Ref": "Failures" }, "RoleArn": role, "UseBase64": true } });
+    let mapping = template["Resources"]
+        .as_object_mut()
+        .unwrap()
+        .values_mut()
+        .find(|it| it["Type"] == "AWS::Lambda::EventSourceMapping")
+        .unwrap();
+    let destination = "/Properties/DestinationConfig/OnFailure/Destination";
+    *mapping.pointer_mut(destination).unwrap() = json!({ "Fn::GetAtt": ["Failures", "Arn"] });
+    let plan = plan(&template).unwrap();
+    assert_eq!(
+        plan.mappings[0].on_failure,
+        Some(OnFailure::Queue("Failures".to_owned()))
+    );
+    let rule = plan
+        .rules
+        .iter()
+        .find(|it| it.logical_id == "BareTopicToStream")
+        .unwrap();
+    let Target::Object { bucket, key } = &rule.actions[0].target else {
+        panic!("{:?}", rule.actions)
+    };
+    assert_eq!(
+        (bucket.as_str(), key.as_str()),
+        ("ArchiveBucket", "${topic()}")
+    );
+    let Target::Stream { stream, .. } = &rule.actions[1].target else {
+        panic!("{:?}", rule.actions)
+    };
+    assert_eq!(
+        *stream,
+        Reference::Template("stream-${topic(3)}".to_owned())
+    );
+    let error_action = &rule.error_action.as_ref().unwrap().target;
+    let Target::Queue { queue, use_base64 } = error_action else {
+        panic!("{error_action:?}")
+    };
+    assert_eq!((queue.as_str(), *use_base64), ("Failures", true));
+    assert_eq!(plan.queues[0].max_message_bytes, 1 << 20);
+    assert!(plan.queues[0].url.starts_with("https://sqs.eu-central-1."));
+
+    let fifo = json!({ "FifoQueue": true });
+    template["Resources"]["Failures"]["Properties"] = fifo;
+    check_refused(
+        &template,
+        &[
+            "BareTopicToStream.Properties.TopicRulePayload.ErrorAction.Sqs.QueueUrl: got the FIFO queue Failures",
+            "DestinationConfig.OnFailure.Destination: got the FIFO queue Failures",
+        ],
+    );
+}
+
+#[test]
+fn error_action_that_is_not_emulated_is_remembered_with_its_kind() {
+    let rule = "/Resources/BareTopicToStream/Properties/TopicRulePayload/ErrorAction";
+    let sns = json!({ "Sns": { "TargetArn": "arn", "RoleArn": { "Fn::GetAtt": ["RuleErrorsRole", "Arn"] } } });
+    let plan = plan(&edited(rule, sns)).unwrap();
+    let rule = plan
+        .rules
+        .iter()
+        .find(|it| it.logical_id == "BareTopicToStream")
+        .unwrap();
+    assert_eq!(rule.error_action_not_emulated.as_deref(), Some("Sns"));
 }
 
 #[test]

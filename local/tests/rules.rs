@@ -12,8 +12,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use iot_sql::SqlVersion;
 use local::iam::{Authorizer, Permission};
-use local::iot::{Action, RuleConfig, RuleEngine, Sink, SinkError};
+use local::iot::{Action, Choice, RuleConfig, RuleEngine, Sink, SinkError};
 use local::kinesis::{Config, Mode, Position, Record, Stream};
+use local::s3::Store;
+use local::sqs::{self, Queue};
 use local::status::Status;
 use rumqttc::{Event, Packet, QoS};
 use support::{Broker, client, mosquitto, until};
@@ -96,8 +98,7 @@ fn records(stream: &Stream) -> Vec<Arc<Record>> {
 
 fn to_stream(stream: &Arc<Stream>, permission: Permission) -> Action {
     Action::Kinesis {
-        stream: Arc::clone(stream),
-        permission,
+        stream: Choice::One(Arc::clone(stream), permission),
         partition_key: Some("${topic()}".to_owned()),
     }
 }
@@ -120,6 +121,7 @@ fn rule(name: &str, sql: &str, actions: Vec<Action>, error_action: Option<Action
         disabled: false,
         actions: actions.into_iter().enumerate().collect(),
         error_action,
+        error_action_not_emulated: None,
     }
 }
 
@@ -243,8 +245,7 @@ async fn mosquittos_client_is_acknowledged_in_both_versions() {
 async fn templates_of_actions_and_error_actions_know_what_set_found() {
     let (stream, second) = (stream(4), stream(4));
     let by_variable = |stream: &Arc<Stream>, permission| Action::Kinesis {
-        stream: Arc::clone(stream),
-        permission,
+        stream: Choice::One(Arc::clone(stream), permission),
         partition_key: Some("key-${@k}".to_owned()),
     };
     let rules = vec![rule(
@@ -275,12 +276,133 @@ async fn templates_of_actions_and_error_actions_know_what_set_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_choose_among_streams_by_a_template_and_what_is_not_there_is_told() {
+    let (hot, cold, errors) = (stream(1), stream(1), Records::new(false));
+    let by_template = Action::Kinesis {
+        stream: Choice::Named {
+            template: "stream-${kind}".to_owned(),
+            resources: BTreeMap::from([
+                ("stream-hot".to_owned(), (Arc::clone(&hot), allowed())),
+                ("stream-cold".to_owned(), (Arc::clone(&cold), denied())),
+            ]),
+        },
+        partition_key: None,
+    };
+    let rules = vec![rule(
+        "Rule",
+        "SELECT * FROM 't'",
+        vec![by_template],
+        Some(to_logs(&errors)),
+    )];
+    let broker = Broker::with_rules(rules).await;
+    for kind in ["hot", "cold", "mild"] {
+        let payload = format!(r#"{{"kind":"{kind}"}}"#);
+        let arguments = ["-q", "1", "-t", "t", "-m", &payload];
+        let output = mosquitto(&broker, "mosquitto_pub", &arguments).await;
+        assert!(output.status.success());
+    }
+    assert_eq!(records(&hot).len(), 1);
+    assert_eq!(records(&cold), []);
+    let errors = errors.taken();
+    let failure = |error: &Bytes| {
+        let error: serde_json::Value = serde_json::from_slice(error).unwrap();
+        let failure = &error["failures"][0];
+        let text = |name: &str| failure[name].as_str().unwrap().to_owned();
+        (text("failedResource"), text("errorMessage"))
+    };
+    let [refused, missing] = &errors[..] else {
+        panic!("expected two errors")
+    };
+    let (name, message) = failure(refused);
+    assert_eq!(name, "stream-cold");
+    assert!(message.contains("is not authorized"), "{message}");
+    let (name, message) = failure(missing);
+    assert_eq!(name, "stream-mild");
+    assert!(
+        message.contains("ResourceNotFoundException: Stream stream-mild not found"),
+        "{message}"
+    );
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_and_queues_take_what_a_rule_selects_and_what_its_actions_failed_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = sqs::Config {
+        logical_id: "Failures".to_owned(),
+        name: "failures".to_owned(),
+        arn: "arn:aws:sqs:eu-central-1:000000000000:failures".to_owned(),
+        url: "https://sqs.eu-central-1.amazonaws.com/000000000000/failures".to_owned(),
+        max_message_bytes: 1 << 20,
+    };
+    let queue = Queue::new(config, folder.path());
+    let to_queue = |use_base64| Action::Sqs {
+        queue: queue.clone(),
+        permission: allowed(),
+        use_base64,
+    };
+    let store = Store::new(folder.path().join("s3")).unwrap();
+    // A role that may write below one prefix.
+    let authorizer = Authorizer::new("test", Status::new(), |action, resource| {
+        let may = action == "s3:PutObject" && resource.starts_with("arn:aws:s3:::b/kitchen/");
+        may.then_some(())
+            .ok_or_else(|| format!("{action} on {resource} is denied"))
+    });
+    let to_bucket = Action::S3 {
+        bucket: "b".to_owned(),
+        arn: "arn:aws:s3:::b".to_owned(),
+        key: "${topic(2)}/${@at}.json".to_owned(),
+        store: Arc::clone(&store),
+        authorizer,
+        encryption: allowed(),
+    };
+    let rules = vec![rule(
+        "Rule",
+        "SET @at = at SELECT value FROM 't/+'",
+        vec![to_bucket, to_queue(true)],
+        Some(to_queue(false)),
+    )];
+    let broker = Broker::with_rules(rules).await;
+    for topic in ["t/kitchen", "t/hall"] {
+        let payload = r#"{"value":1,"at":7}"#;
+        let arguments = ["-q", "1", "-t", topic, "-m", payload];
+        let output = mosquitto(&broker, "mosquitto_pub", &arguments).await;
+        assert!(output.status.success());
+    }
+    let object = std::fs::read(store.path("b", "kitchen/7.json")).unwrap();
+    assert_eq!(object, br#"{"value":1}"#);
+    assert!(!store.path("b", "hall/7.json").exists());
+    let messages = std::fs::read_to_string(queue.path()).unwrap();
+    let bodies: Vec<String> = messages
+        .lines()
+        .map(|line| {
+            let message: serde_json::Value = serde_json::from_str(line).unwrap();
+            message["Body"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let selected = BASE64_STANDARD.encode(r#"{"value":1}"#);
+    assert_eq!(bodies[..2], [selected.clone(), selected]);
+    let error: serde_json::Value = serde_json::from_str(&bodies[2]).unwrap();
+    assert_eq!(bodies.len(), 3);
+    let failure = &error["failures"][0];
+    assert_eq!(failure["failedAction"], "S3Action");
+    assert_eq!(failure["failedResource"], "b");
+    let message = failure["errorMessage"].as_str().unwrap();
+    for part in [
+        "arn:aws:s3:::b/hall/7.json is denied",
+        "Key: \"hall/7.json\"",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failed_actions_reach_the_error_action_in_the_shape_of_aws() {
     let (stream, errors, archive) = (stream(1), Records::new(false), Records::new(false));
     let delivery_stream: Arc<dyn Sink> = Arc::<Records>::clone(&archive);
     let to_archive = Action::Firehose {
-        delivery_stream,
-        permission: allowed(),
+        delivery_stream: Choice::One(delivery_stream, allowed()),
         separator: Some("\n".to_owned()),
         batch_mode: false,
     };

@@ -274,7 +274,7 @@ impl<'a> Calls<'a> {
             let site = self.site(rule, &path, &get("RoleArn"), "iot.amazonaws.com");
             match kind.as_str() {
                 "Kinesis" => {
-                    let name = get("StreamName");
+                    let name = example(&get("StreamName"), "${");
                     let stream = self.named(
                         "AWS::Kinesis::Stream",
                         &name,
@@ -286,7 +286,7 @@ impl<'a> Calls<'a> {
                     self.through(&site, key, "kinesis", &["kms:GenerateDataKey"]);
                 }
                 "Firehose" => {
-                    let name = get("DeliveryStreamName");
+                    let name = example(&get("DeliveryStreamName"), "${");
                     let stream = self.named(
                         "AWS::KinesisFirehose::DeliveryStream",
                         &name,

@@ -1,14 +1,81 @@
-//! Invocation records of discarded batches
+//! Where invocation records of discarded batches go
 //! ("Retain discarded batch records for a Kinesis Data Streams event source in Lambda").
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::Config;
+use crate::iam::Authorizer;
 use crate::kinesis::{Record, ShardId};
+use crate::s3::Store;
+use crate::sqs::{Queue, SendMessageError};
+
+/// What takes invocation records: `DestinationConfig.OnFailure`.
+#[derive(Debug)]
+pub enum Destination {
+    /// A bucket, which gets the records as well.
+    Bucket {
+        /// Name
+        bucket: String,
+        /// ARN
+        arn: String,
+        /// Where its objects are.
+        store: Arc<Store>,
+    },
+    /// A queue, which is only told where the records are in the stream.
+    Queue(Queue),
+}
+
+/// Why a destination has not taken an invocation record.
+pub(super) enum NotDelivered {
+    /// It never will.
+    Refused(String),
+    /// It may later.
+    NotNow(String),
+}
+
+impl Destination {
+    /// Whether invocation records hold the records.
+    pub(super) fn wants_records(&self) -> bool {
+        matches!(self, Destination::Bucket { .. })
+    }
+
+    /// Delivers an invocation record; returns where it is. `key` is that of the object.
+    pub(super) async fn deliver(
+        &self,
+        authorizer: &Authorizer,
+        key: &str,
+        body: &Bytes,
+    ) -> Result<String, NotDelivered> {
+        let allowed = match self {
+            Destination::Bucket { arn, .. } => authorizer
+                .authorize("s3:ListBucket", arn)
+                .and_then(|()| authorizer.authorize("s3:PutObject", &format!("{arn}/{key}"))),
+            Destination::Queue(queue) => {
+                authorizer.authorize("sqs:SendMessage", &queue.config().arn)
+            }
+        };
+        allowed.map_err(|denied| NotDelivered::Refused(denied.to_string()))?;
+        match self {
+            Destination::Bucket { bucket, store, .. } => store
+                .put_object(bucket, key, body.clone())
+                .await
+                .map(|_| format!("s3://{bucket}/{key}"))
+                .map_err(|error| NotDelivered::NotNow(error.to_string())),
+            Destination::Queue(queue) => match queue.send(body).await {
+                Ok(()) => Ok(queue.config().url.clone()),
+                Err(error @ SendMessageError::Unavailable(_)) => {
+                    Err(NotDelivered::NotNow(error.to_string()))
+                }
+                Err(error) => Err(NotDelivered::Refused(error.to_string())),
+            },
+        }
+    }
+}
 
 /// Why a batch is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +112,13 @@ pub(super) fn object_key(config: &Config, shard: ShardId, now: Timestamp) -> Str
     )
 }
 
-/// The invocation record, with the whole event as S3 destinations get it.
+/// The invocation record; with the whole event where the destination wants it.
 pub(super) fn invocation_record(
     config: &Config,
     stream_arn: &str,
     shard: ShardId,
     records: &[Arc<Record>],
-    event: &[u8],
+    event: Option<&[u8]>,
     condition: Condition,
     last: &LastInvocation,
 ) -> Vec<u8> {
@@ -65,7 +132,7 @@ pub(super) fn invocation_record(
         let error = last.failed.then_some("Unhandled");
         json!({ "statusCode": 200, "executedVersion": "$LATEST", "functionError": error })
     });
-    json!({
+    let mut invocation = json!({
         "requestContext": {
             "requestId": last.request_id,
             "functionArn": config.function_arn,
@@ -84,10 +151,11 @@ pub(super) fn invocation_record(
             "batchSize": records.len(),
             "streamArn": stream_arn,
         },
-        "payload": String::from_utf8_lossy(event),
-    })
-    .to_string()
-    .into_bytes()
+    });
+    if let Some(event) = event {
+        invocation["payload"] = String::from_utf8_lossy(event).into();
+    }
+    invocation.to_string().into_bytes()
 }
 
 fn format_time(time: Timestamp) -> String {

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::destination::{Condition, LastInvocation, invocation_record, object_key};
+use super::destination::{
+    Condition, Destination, LastInvocation, NotDelivered, invocation_record, object_key,
+};
 use super::filter::Pattern;
 use super::response::{Verdict, verdict};
 use super::{Shared, batch};
@@ -336,24 +338,29 @@ impl Lane {
             from.sequence_number,
             to.sequence_number
         );
-        match &self.shared.bucket {
+        match &self.shared.destination {
             None => tracing::error!(
                 "{what}; they are lost, because the mapping has no on-failure destination"
             ),
-            Some(bucket) => {
-                let event = batch::event(config, stream.arn(), self.shard, records);
+            Some(destination) => {
+                let event = destination
+                    .wants_records()
+                    .then(|| batch::event(config, stream.arn(), self.shard, records));
                 let body = invocation_record(
                     config,
                     stream.arn(),
                     self.shard,
                     records,
-                    &event,
+                    event.as_deref(),
                     condition,
                     last,
                 );
                 let key = object_key(config, self.shard, Timestamp::now());
-                match self.deliver(bucket, &key, body).await? {
-                    Ok(()) => tracing::warn!("{what}; they are in s3://{bucket}/{key}"),
+                match self.deliver(destination, &key, body.into()).await? {
+                    Ok(place) if event.is_some() => tracing::warn!("{what}; they are in {place}"),
+                    Ok(place) => tracing::warn!(
+                        "{what}; {place} tells where they are, the records are in the stream alone"
+                    ),
                     Err(error) => tracing::error!(
                         "{what}; they are lost, because the on-failure destination refused them: {error}"
                     ),
@@ -368,40 +375,24 @@ impl Lane {
         Ok(())
     }
 
-    /// Writes an object, however long the bucket takes; the inner error is the role's.
+    /// Delivers an invocation record, however long the destination takes; the inner error is its refusal.
     async fn deliver(
         &self,
-        bucket: &str,
+        destination: &Destination,
         key: &str,
-        body: Vec<u8>,
-    ) -> Result<Result<(), String>, Stopping> {
-        let arn = self
-            .shared
-            .config
-            .on_failure_bucket
-            .as_deref()
-            .unwrap_or_default();
-        let authorizer = &self.shared.authorizer;
-        if let Err(denied) = authorizer
-            .authorize("s3:ListBucket", arn)
-            .and_then(|()| authorizer.authorize("s3:PutObject", &format!("{arn}/{key}")))
-        {
-            return Ok(Err(denied.to_string()));
-        }
-        let body = Bytes::from(body);
+        body: Bytes,
+    ) -> Result<Result<String, String>, Stopping> {
         let mut backoff = BACKOFF.0;
         loop {
-            let error = match self
-                .shared
-                .store
-                .put_object(bucket, key, body.clone())
-                .await
-            {
-                Ok(_) => return Ok(Ok(())),
-                Err(error) => error,
-            };
-            tracing::error!("cannot write an invocation record, trying again: {error}");
-            self.wait(&mut backoff).await?;
+            let delivery = destination.deliver(&self.shared.authorizer, key, &body);
+            match delivery.await {
+                Ok(place) => return Ok(Ok(place)),
+                Err(NotDelivered::Refused(error)) => return Ok(Err(error)),
+                Err(NotDelivered::NotNow(error)) => {
+                    tracing::error!("cannot write an invocation record, trying again: {error}");
+                    self.wait(&mut backoff).await?;
+                }
+            }
         }
     }
 }

@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::kinesis::{self, Mode, Record, ShardId};
 use crate::lambda::{FunctionError, Invocation, Outcome};
+use crate::s3::Store;
+use crate::sqs::{self, Queue};
 use crate::status::now_ms;
 
 pub(super) const ARN: &str = "arn:aws:kinesis:eu-central-1:000000000000:stream/sensors";
@@ -32,7 +34,6 @@ pub(super) fn config() -> Config {
         maximum_record_age: None,
         report_batch_item_failures: true,
         starting_position: Position::TrimHorizon,
-        on_failure_bucket: Some(BUCKET.to_owned()),
         filters: Vec::new(),
         enabled: true,
     }
@@ -139,6 +140,29 @@ struct Run {
     status: Arc<Status>,
     shutdown: CancellationToken,
     folder: tempfile::TempDir,
+    /// What takes invocation records instead of the bucket.
+    queue: Option<Queue>,
+}
+
+/// The bucket of a folder.
+fn bucket(folder: &Path) -> Destination {
+    Destination::Bucket {
+        bucket: "failures".to_owned(),
+        arn: BUCKET.to_owned(),
+        store: Store::new(folder).unwrap(),
+    }
+}
+
+/// A queue of a folder.
+fn queue(folder: &Path) -> Queue {
+    let config = sqs::Config {
+        logical_id: "Failures".to_owned(),
+        name: "failures".to_owned(),
+        arn: "arn:aws:sqs:eu-central-1:000000000000:failures".to_owned(),
+        url: "https://sqs.eu-central-1.amazonaws.com/000000000000/failures".to_owned(),
+        max_message_bytes: 1 << 20,
+    };
+    Queue::new(config, folder)
 }
 
 impl Run {
@@ -158,6 +182,7 @@ impl Run {
             status: Status::new(),
             shutdown: CancellationToken::new(),
             folder: tempfile::tempdir().unwrap(),
+            queue: None,
         }
     }
 
@@ -173,11 +198,13 @@ impl Run {
                     ))
                 }
             });
+        let queue = self.queue.clone().map(Destination::Queue);
+        let destination = queue.unwrap_or_else(|| bucket(&self.folder.path().join("s3")));
         let mapping = Mapping::start(
             config,
             self.stream.clone(),
             self.function.clone(),
-            Store::new(self.folder.path().join("s3")).unwrap(),
+            Some(destination),
             authorizer,
             self.status.clone(),
             self.folder.path(),
@@ -494,7 +521,7 @@ async fn settings_out_of_range_are_named() {
         },
         run.stream.clone(),
         run.function.clone(),
-        Store::new(run.folder.path()).unwrap(),
+        Some(bucket(run.folder.path())),
         authorizer,
         run.status.clone(),
         run.folder.path(),
@@ -625,6 +652,47 @@ async fn role_that_may_not_write_the_failure_bucket_loses_the_records_in_plain_s
     assert_eq!(run.stop().await, [Some(0)]);
     assert!(run.failures().is_empty());
     assert_eq!(run.status.records_discarded.get(), 1);
+    assert_eq!(run.status.denials.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn queue_is_told_where_the_records_are_and_not_what_they_hold() {
+    let mut run = Run::new(1, &[Answer::Error; 3], None);
+    let queue = queue(run.folder.path());
+    run.queue = Some(queue.clone());
+    // No bucket is asked for anything.
+    run.start(config(), |action| !action.starts_with("s3:"));
+    run.put(&["a"]).await;
+    for _ in 0..3 {
+        assert_eq!(run.batch().await, ["a"]);
+    }
+    assert_eq!(run.stop().await, [Some(0)]);
+    let messages = std::fs::read_to_string(queue.path()).unwrap();
+    let message: serde_json::Value = serde_json::from_str(&messages).unwrap();
+    let body = message["Body"].as_str().unwrap();
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(
+        body["requestContext"]["condition"],
+        "RetryAttemptsExhausted"
+    );
+    assert_eq!(body["KinesisBatchInfo"]["batchSize"], 1);
+    assert_eq!(body["KinesisBatchInfo"]["streamArn"], ARN);
+    assert_eq!(body.get("payload"), None);
+    assert_eq!(run.status.records_discarded.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn role_that_may_not_send_to_the_failure_queue_loses_the_records_in_plain_sight() {
+    let mut run = Run::new(1, &[Answer::Error; 3], None);
+    let queue = queue(run.folder.path());
+    run.queue = Some(queue.clone());
+    run.start(config(), |action| action != "sqs:SendMessage");
+    run.put(&["a"]).await;
+    for _ in 0..3 {
+        assert_eq!(run.batch().await, ["a"]);
+    }
+    assert_eq!(run.stop().await, [Some(0)]);
+    assert!(!queue.path().exists());
     assert_eq!(run.status.denials.get(), 1);
 }
 

@@ -86,11 +86,32 @@ impl<'a> Hops<'a> {
 
     /// All that a setting needs, decided now.
     pub(super) fn permission(&self, logical_id: &str, path: &str) -> Permission {
+        self.decided(logical_id, path, Some)
+    }
+
+    /// All that a setting needs of one resource that a message may name.
+    pub(super) fn permission_on(&self, logical_id: &str, path: &str, arn: &str) -> Permission {
+        self.decided(logical_id, path, |(action, _)| {
+            Some((action, arn.to_owned()))
+        })
+    }
+
+    /// All that a setting needs beside an action that depends on the message.
+    pub(super) fn permission_but(&self, logical_id: &str, path: &str, but: &str) -> Permission {
+        self.decided(logical_id, path, |call| (call.0 != but).then_some(call))
+    }
+
+    fn decided(
+        &self,
+        logical_id: &str,
+        path: &str,
+        of: impl Fn((String, String)) -> Option<(String, String)>,
+    ) -> Permission {
         let calls = self.plan.calls_of(logical_id, path);
         let needed: Vec<(String, String)> = calls
             .into_iter()
             .filter(|call| call.required)
-            .map(|call| (call.action, call.resource))
+            .filter_map(|call| of((call.action, call.resource)))
             .collect();
         Permission::new(self.authorizer(logical_id, path), &needed)
     }

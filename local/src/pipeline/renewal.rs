@@ -108,6 +108,7 @@ impl Pipeline {
             sessions: &self.sessions,
             authority: &self.authority,
             store: &self.store,
+            queues: &self.queues,
             stops: &self.stops,
             chances: self.chances.get(),
             gate: None,

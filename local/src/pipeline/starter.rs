@@ -13,20 +13,22 @@ use super::{Gate, Options, Stops};
 use crate::beanstalk::{self, Environment};
 use crate::cli::{ForResource, path_for};
 use crate::elasticache::{self, Cache};
-use crate::event_source_mapping::Mapping;
+use crate::event_source_mapping::{Destination, Mapping};
 use crate::events::{Event, Reporter};
 use crate::fault::Chances;
 use crate::firehose::DeliveryStream;
 use crate::imds::{Instance, Metadata};
-use crate::iot::{Action, RuleConfig, RuleEngine};
+use crate::iot::{Action, Choice, RuleConfig, RuleEngine, Sink};
 use crate::kinesis::Stream;
 use crate::lambda::{self, Function, Invoke};
 use crate::logs::Logs;
 use crate::plan::{
-    ActionPlan, DeliveryStreamPlan, MappingPlan, Plan, Target, environment, environment_properties,
+    ActionPlan, DeliveryStreamPlan, MappingPlan, OnFailure, Plan, Reference, Target, environment,
+    environment_properties,
 };
 use crate::s3::Store;
 use crate::sessions::Sessions;
+use crate::sqs::Queue;
 use crate::status::Status;
 use crate::tls::Authority;
 
@@ -95,6 +97,7 @@ pub(super) struct Starter<'a> {
     pub(super) sessions: &'a Arc<Sessions>,
     pub(super) authority: &'a Authority,
     pub(super) store: &'a Arc<Store>,
+    pub(super) queues: &'a BTreeMap<String, Queue>,
     pub(super) stops: &'a Stops,
     pub(super) chances: Option<&'a Arc<Chances>>,
     pub(super) gate: Option<&'a dyn Gate>,
@@ -255,11 +258,20 @@ impl Starter<'_> {
         };
         self.may_start(logical_id).await;
         let function: Arc<dyn Invoke> = Arc::new(function.clone());
+        let destination = match &plan.on_failure {
+            None => None,
+            Some(OnFailure::Bucket { name, arn }) => Some(Destination::Bucket {
+                bucket: name.clone(),
+                arn: arn.clone(),
+                store: Arc::clone(self.store),
+            }),
+            Some(OnFailure::Queue(id)) => self.queues.get(id).cloned().map(Destination::Queue),
+        };
         let mapping = Mapping::start(
             plan.config.clone(),
             Arc::clone(stream),
             function,
-            Arc::clone(self.store),
+            destination,
             self.hops.authorizer(logical_id, ""),
             Arc::clone(self.status),
             &self.data.join("mappings"),
@@ -311,42 +323,8 @@ impl Starter<'_> {
         streams: &BTreeMap<String, Arc<Stream>>,
         delivery_streams: &BTreeMap<String, DeliveryStream>,
     ) -> anyhow::Result<Arc<RuleEngine>> {
-        let action = |rule: &str, action: &ActionPlan| {
-            let permission = self.hops.permission(rule, &action.path);
-            Some(match &action.target {
-                Target::Stream {
-                    stream,
-                    partition_key,
-                } => Action::Kinesis {
-                    stream: Arc::clone(streams.get(stream)?),
-                    permission,
-                    partition_key: partition_key.clone(),
-                },
-                Target::DeliveryStream {
-                    delivery_stream,
-                    separator,
-                    batch_mode,
-                } => Action::Firehose {
-                    delivery_stream: Arc::new(hop::Delivery(
-                        delivery_streams.get(delivery_stream)?.clone(),
-                    )),
-                    permission,
-                    separator: separator.clone(),
-                    batch_mode: *batch_mode,
-                },
-                Target::LogGroup {
-                    log_group,
-                    batch_mode,
-                } => {
-                    let name = &self.plan.resolved.resource(log_group)?.name;
-                    Action::CloudwatchLogs {
-                        log_group: Arc::new(hop::LogGroup::new(self.logs, name, rule)),
-                        permission,
-                        batch_mode: *batch_mode,
-                    }
-                }
-            })
-        };
+        let action =
+            |rule: &str, action: &ActionPlan| self.action(rule, action, streams, delivery_streams);
         for rule in &self.plan.rules {
             self.may_start(&rule.logical_id).await;
         }
@@ -365,6 +343,7 @@ impl Starter<'_> {
                 .error_action
                 .as_ref()
                 .and_then(|it| action(&rule.logical_id, it)),
+            error_action_not_emulated: rule.error_action_not_emulated.clone(),
         });
         let account_id = &self.plan.resolved.context.account_id;
         let rules = RuleEngine::new(rules.collect(), account_id, Arc::clone(self.status));
@@ -377,5 +356,96 @@ impl Starter<'_> {
             self.started(&rule.logical_id, format!("{disabled}{}", rule.sql));
         }
         Ok(engine)
+    }
+
+    /// None: its target is not there.
+    fn action(
+        &self,
+        rule: &str,
+        action: &ActionPlan,
+        streams: &BTreeMap<String, Arc<Stream>>,
+        delivery_streams: &BTreeMap<String, DeliveryStream>,
+    ) -> Option<Action> {
+        let permission = || self.hops.permission(rule, &action.path);
+        let to_stream = |it: &Arc<Stream>| Arc::clone(it);
+        let to_delivery_stream =
+            |it: &DeliveryStream| -> Arc<dyn Sink> { Arc::new(hop::Delivery(it.clone())) };
+        Some(match &action.target {
+            Target::Stream {
+                stream,
+                partition_key,
+            } => Action::Kinesis {
+                stream: match stream {
+                    Reference::Resource(id) => {
+                        Choice::One(to_stream(streams.get(id)?), permission())
+                    }
+                    Reference::Template(template) => Choice::Named {
+                        template: template.clone(),
+                        resources: streams
+                            .values()
+                            .map(|it| {
+                                let permission =
+                                    self.hops.permission_on(rule, &action.path, it.arn());
+                                (it.config().name.clone(), (to_stream(it), permission))
+                            })
+                            .collect(),
+                    },
+                },
+                partition_key: partition_key.clone(),
+            },
+            Target::DeliveryStream {
+                delivery_stream,
+                separator,
+                batch_mode,
+            } => Action::Firehose {
+                delivery_stream: match delivery_stream {
+                    Reference::Resource(id) => {
+                        Choice::One(to_delivery_stream(delivery_streams.get(id)?), permission())
+                    }
+                    Reference::Template(template) => Choice::Named {
+                        template: template.clone(),
+                        resources: delivery_streams
+                            .values()
+                            .map(|it| {
+                                let permission =
+                                    self.hops
+                                        .permission_on(rule, &action.path, &it.config().arn);
+                                let name = it.config().name.clone();
+                                (name, (to_delivery_stream(it), permission))
+                            })
+                            .collect(),
+                    },
+                },
+                separator: separator.clone(),
+                batch_mode: *batch_mode,
+            },
+            Target::LogGroup {
+                log_group,
+                batch_mode,
+            } => {
+                let name = &self.plan.resolved.resource(log_group)?.name;
+                Action::CloudwatchLogs {
+                    log_group: Arc::new(hop::LogGroup::new(self.logs, name, rule)),
+                    permission: permission(),
+                    batch_mode: *batch_mode,
+                }
+            }
+            Target::Queue { queue, use_base64 } => Action::Sqs {
+                queue: self.queues.get(queue)?.clone(),
+                permission: permission(),
+                use_base64: *use_base64,
+            },
+            Target::Object { bucket, key } => {
+                let bucket = self.plan.resolved.resource(bucket)?;
+                Action::S3 {
+                    bucket: bucket.name.clone(),
+                    arn: bucket.arn().unwrap_or_default().to_owned(),
+                    key: key.clone(),
+                    store: Arc::clone(self.store),
+                    authorizer: self.hops.authorizer(rule, &action.path),
+                    encryption: self.hops.permission_but(rule, &action.path, "s3:PutObject"),
+                }
+            }
+        })
     }
 }

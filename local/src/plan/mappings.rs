@@ -7,10 +7,11 @@ use cfn::resolve::{Problem, Resolved, ResolvedResource};
 use cfn::resources::lambda as resource;
 use serde_json::Value as Json;
 
-use super::properties;
+use super::{properties, queues};
 use crate::event_source_mapping::filter::{MAX_FILTERS, Pattern};
 use crate::event_source_mapping::{Config, refused};
 use crate::kinesis::Position;
+use crate::s3::bucket_of_arn;
 
 /// `BatchSize` when absent.
 const DEFAULT_BATCH_SIZE: i64 = 100;
@@ -26,6 +27,22 @@ pub struct MappingPlan {
     pub stream: String,
     /// Logical ID of the function.
     pub function: String,
+    /// `DestinationConfig.OnFailure`
+    pub on_failure: Option<OnFailure>,
+}
+
+/// What takes the invocation records of batches that were given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// A bucket, of this template or not.
+    Bucket {
+        /// Its name.
+        name: String,
+        /// Its ARN.
+        arn: String,
+    },
+    /// The logical ID of a queue.
+    Queue(String),
 }
 
 pub(super) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<MappingPlan> {
@@ -155,14 +172,40 @@ fn mapping(resolved: &Resolved, resource: &ResolvedResource) -> Result<MappingPl
             .is_some_and(|types| types.literals().next().is_some()),
         starting_position,
         filters,
-        on_failure_bucket: resource.text("/DestinationConfig/OnFailure/Destination"),
         enabled: flag(&mapping.enabled).unwrap_or(true),
     };
     Ok(MappingPlan {
         config,
         stream: stream.logical_id.clone(),
         function: function.logical_id.clone(),
+        on_failure: on_failure(resolved, resource)?,
     })
+}
+
+fn on_failure(
+    resolved: &Resolved,
+    resource: &ResolvedResource,
+) -> Result<Option<OnFailure>, Problem> {
+    let path = "DestinationConfig.OnFailure.Destination";
+    let Some(arn) = resource.text("/DestinationConfig/OnFailure/Destination") else {
+        return Ok(None);
+    };
+    if let Some(name) = bucket_of_arn(&arn) {
+        let name = name.to_owned();
+        return Ok(Some(OnFailure::Bucket { name, arn }));
+    }
+    if arn.split(':').nth(2) == Some("sqs") {
+        return Ok(Some(OnFailure::Queue(queues::find(
+            resolved, resource, path, &arn,
+        )?)));
+    }
+    Err(Problem::at(
+        &resource.logical_id,
+        format!("Properties.{path}"),
+        format!(
+            "got `{arn}`, expected the ARN of a bucket or a queue: no other destination is emulated"
+        ),
+    ))
 }
 
 fn filters(resource: &ResolvedResource) -> Result<Vec<Pattern>, Problem> {

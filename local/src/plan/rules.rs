@@ -6,7 +6,7 @@ use cfn::resources::iot::{TopicRule, topic_rule};
 use iot_sql::{SqlVersion, Template};
 use serde_json::Value as Json;
 
-use super::{NotEmulated, properties};
+use super::{NotEmulated, properties, queues};
 
 /// An `AWS::IoT::TopicRule`.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct RulePlan {
     pub actions: Vec<ActionPlan>,
     /// `ErrorAction`
     pub error_action: Option<ActionPlan>,
+    /// Kind of the `ErrorAction`, if it is not emulated.
+    pub error_action_not_emulated: Option<String>,
 }
 
 /// An action.
@@ -38,20 +40,29 @@ pub struct ActionPlan {
     pub target: Target,
 }
 
+/// A stream or delivery stream that an action goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// Logical ID
+    Resource(String),
+    /// A substitution template that gives the name.
+    Template(String),
+}
+
 /// What an action does, to which resource (logical IDs).
 #[derive(Clone, Debug)]
 pub enum Target {
     /// `Kinesis`
     Stream {
-        /// The stream
-        stream: String,
+        /// `StreamName`
+        stream: Reference,
         /// `PartitionKey`
         partition_key: Option<String>,
     },
     /// `Firehose`
     DeliveryStream {
-        /// The delivery stream
-        delivery_stream: String,
+        /// `DeliveryStreamName`
+        delivery_stream: Reference,
         /// `Separator`
         separator: Option<String>,
         /// `BatchMode`
@@ -64,6 +75,48 @@ pub enum Target {
         /// `BatchMode`
         batch_mode: bool,
     },
+    /// `Sqs`
+    Queue {
+        /// The queue
+        queue: String,
+        /// `UseBase64`
+        use_base64: bool,
+    },
+    /// `S3`
+    Object {
+        /// The bucket
+        bucket: String,
+        /// `Key`
+        key: String,
+    },
+}
+
+impl Target {
+    /// Its substitution templates, each with the setting that has it.
+    fn templates(&self) -> Vec<(&'static str, &str)> {
+        fn named<'a>(field: &'static str, it: &'a Reference) -> Option<(&'static str, &'a str)> {
+            match it {
+                Reference::Template(text) => Some((field, text)),
+                Reference::Resource(_) => None,
+            }
+        }
+        match self {
+            Target::Stream {
+                stream,
+                partition_key,
+            } => {
+                let key = partition_key.as_deref().map(|text| ("PartitionKey", text));
+                named("StreamName", stream).into_iter().chain(key).collect()
+            }
+            Target::DeliveryStream {
+                delivery_stream, ..
+            } => named("DeliveryStreamName", delivery_stream)
+                .into_iter()
+                .collect(),
+            Target::LogGroup { .. } | Target::Queue { .. } => Vec::new(),
+            Target::Object { key, .. } => vec![("Key", key)],
+        }
+    }
 }
 
 pub(super) fn plan(
@@ -119,16 +172,16 @@ impl Reader<'_> {
             None => None,
         };
         for action in actions.iter().chain(&error_action) {
-            if let Target::Stream {
-                partition_key: Some(text),
-                ..
-            } = &action.target
-            {
+            for (field, text) in action.target.templates() {
                 Template::compile_for(text, &statement).map_err(|error| {
-                    self.problem(&format!("{}.PartitionKey", action.path), error.to_string())
+                    self.problem(&format!("{}.{field}", action.path), error.to_string())
                 })?;
             }
         }
+        let error_action_not_emulated = match error_action {
+            None => self.kind("TopicRulePayload.ErrorAction"),
+            Some(_) => None,
+        };
         Ok(RulePlan {
             logical_id: self.resource.logical_id.clone(),
             name: self.resource.name.clone(),
@@ -137,6 +190,7 @@ impl Reader<'_> {
             disabled: flag(&payload.rule_disabled),
             actions,
             error_action,
+            error_action_not_emulated,
         })
     }
 
@@ -156,7 +210,7 @@ impl Reader<'_> {
                 .literal()
                 .map(|it| it.as_str())
                 .unwrap_or_default();
-            let stream = self.target(&path, "AWS::Kinesis::Stream", name)?;
+            let stream = self.reference(&path, "AWS::Kinesis::Stream", name)?;
             let partition_key = text(&action.partition_key).map(str::to_owned);
             (
                 "Kinesis",
@@ -173,7 +227,7 @@ impl Reader<'_> {
                 .map(|it| it.as_str())
                 .unwrap_or_default();
             let delivery_stream =
-                self.target(&path, "AWS::KinesisFirehose::DeliveryStream", name)?;
+                self.reference(&path, "AWS::KinesisFirehose::DeliveryStream", name)?;
             let target = Target::DeliveryStream {
                 delivery_stream,
                 separator: text(&action.separator).map(str::to_owned),
@@ -193,12 +247,26 @@ impl Reader<'_> {
                 batch_mode: flag(&action.batch_mode),
             };
             ("CloudwatchLogs", target)
+        } else if let Some(action) = action.sqs.as_ref().and_then(Value::literal) {
+            let path = format!("{path}.Sqs.QueueUrl");
+            let url = action.queue_url.literal().map(|it| it.as_str());
+            let url = url.unwrap_or_default();
+            self.not_a_template(&path, url)?;
+            let target = Target::Queue {
+                queue: queues::find(self.resolved, self.resource, &path, url)?,
+                use_base64: flag(&action.use_base64),
+            };
+            ("Sqs", target)
+        } else if let Some(action) = action.s3.as_ref().and_then(Value::literal) {
+            let path = format!("{path}.S3.BucketName");
+            let name = action.bucket_name.literal().map(|it| it.as_str());
+            let target = Target::Object {
+                bucket: self.target(&path, "AWS::S3::Bucket", name.unwrap_or_default())?,
+                key: action.key.literal().cloned().unwrap_or_default(),
+            };
+            ("S3", target)
         } else {
-            let pointer = format!("/{}", path.replace('.', "/"));
-            let kind = self.resource.property(&pointer).and_then(Json::as_object);
-            let kind = kind
-                .and_then(|it| it.keys().next().cloned())
-                .unwrap_or_default();
+            let kind = self.kind(path).unwrap_or_default();
             self.not_emulated.push(NotEmulated {
                 logical_id: self.resource.logical_id.clone(),
                 what: format!("{path}.{kind}"),
@@ -212,7 +280,32 @@ impl Reader<'_> {
         }))
     }
 
+    /// The kind of the action at a path.
+    fn kind(&self, path: &str) -> Option<String> {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        let action = self.resource.property(&pointer).and_then(Json::as_object)?;
+        action.keys().next().cloned()
+    }
+
+    fn reference(&self, path: &str, r#type: &str, name: &str) -> Result<Reference, Problem> {
+        if name.contains("${") {
+            return Ok(Reference::Template(name.to_owned()));
+        }
+        self.target(path, r#type, name).map(Reference::Resource)
+    }
+
+    fn not_a_template(&self, path: &str, text: &str) -> Result<(), Problem> {
+        if text.contains("${") {
+            let message = format!(
+                "got `{text}`: a substitution template is not emulated here, name the resource"
+            );
+            return Err(self.problem(path, message));
+        }
+        Ok(())
+    }
+
     fn target(&self, path: &str, r#type: &str, name: &str) -> Result<String, Problem> {
+        self.not_a_template(path, name)?;
         self.resolved
             .find(r#type, name)
             .map(|it| it.logical_id.clone())
