@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use cfn::access;
 use cfn::document::Document;
+use cfn::integration::Declared;
 use cfn::resolve::{Resolved, resolve};
 use contract::oidc::{Oidc, Secret};
 use serde_json::Value as Json;
@@ -222,91 +223,54 @@ fn secret_of_the_sign_in_is_only_ever_a_reference() {
 
 #[test]
 fn every_statement_that_is_taken_away_is_missed() {
-    // What instances do in Beanstalk's own bucket is granted as AWS's policy for web tiers gives it;
-    // which of it an instance needs is not published call by call.
-    const NOT_KNOWN_TO_BE_NEEDED: &[&str] = &["BeanstalkBucketList", "BeanstalkBucketObjects"];
-    for (stage, template) in main_templates() {
-        let resources = template["Resources"]
-            .as_object()
-            .expect("a template has resources");
-        for (logical_id, resource) in resources
-            .iter()
-            .filter(|(_, resource)| resource["Type"] == "AWS::IAM::Role")
-        {
-            let policies = resource["Properties"]["Policies"]
-                .as_array()
-                .map_or(0, Vec::len);
-            for index in 0..policies {
-                let mut changed = template.clone();
-                let list = changed["Resources"][logical_id]["Properties"]["Policies"]
-                    .as_array_mut()
-                    .expect("is a list");
-                let removed = list.remove(index);
-                let name = removed["PolicyName"].as_str().expect("a policy has a name");
-                if NOT_KNOWN_TO_BE_NEEDED.contains(&name) {
-                    continue;
-                }
-                let problems = stack::permission_problems(&changed.to_string());
-                let named = problems
-                    .iter()
-                    .any(|problem| problem.to_string().contains(logical_id.as_str()));
-                assert!(
-                    named,
-                    "{stage}: nobody misses {name} of {logical_id}, only: {problems:?}"
-                );
-            }
+    for emitted in every_template() {
+        for place in statements(&emitted.template) {
+            let mut changed = emitted.template.clone();
+            let (list, index) = place.pointer.rsplit_once('/').expect("is in a list");
+            let list = changed.pointer_mut(list).and_then(Json::as_array_mut);
+            let list = list.expect("statements are a list");
+            list.remove(index.parse().expect("is a position"));
+            emitted.check_named(&changed, &place, "a statement less", "");
         }
     }
 }
 
 #[test]
 fn every_action_that_is_taken_away_is_missed() {
-    // As above, and what is allowed beyond need: CloudWatch Logs' agent asks for groups only to list them.
-    const NOT_KNOWN_TO_BE_NEEDED: &[&str] = &[
-        "s3:GetBucketLocation",
-        "s3:GetObject",
-        "s3:GetObjectVersion",
-        "s3:ListBucket",
-        "s3:PutObject",
-        "logs:DescribeLogGroups",
-    ];
-    for (stage, template) in main_templates() {
-        for place in statements(&template) {
-            let Place {
-                logical_id,
-                pointer,
-            } = &place;
-            let is_role = template["Resources"][logical_id]["Type"] == "AWS::IAM::Role";
-            let actions = template.pointer(&format!("{pointer}/Action"));
-            let actions = actions.and_then(Json::as_array).map_or(0, Vec::len);
-            let denies = template.pointer(&format!("{pointer}/Effect")) == Some(&"Deny".into());
-            // What a device, a person or the account itself may do follows from no setting.
-            let follows = is_role || calls_of_services(&template, pointer);
-            if denies || !follows {
-                continue;
-            }
+    for emitted in every_template() {
+        for place in statements(&emitted.template) {
+            let actions = emitted.actions(&place);
             for index in 0..actions {
-                let mut changed = template.clone();
-                let list = changed.pointer_mut(&format!("{pointer}/Action"));
-                let list = list.and_then(Json::as_array_mut).expect("is a list");
-                let action = list.remove(index);
-                let action = action.as_str().expect("an action is text");
+                let mut changed = emitted.template.clone();
+                let list = place.actions_mut(&mut changed);
+                let removed = list.remove(index);
                 if list.is_empty() {
                     list.push("none:Nothing".into());
                 }
-                if logical_id == "WebInstanceRole" && NOT_KNOWN_TO_BE_NEEDED.contains(&action) {
-                    continue;
-                }
-                let problems = stack::permission_problems(&changed.to_string());
-                let named = |problem: &cfn::Problem| {
-                    let text = problem.to_string();
-                    text.contains(logical_id.as_str())
-                        || text.contains(logical_id.trim_end_matches("Policy"))
+                emitted.check_named(&changed, &place, &format!("less {removed}"), "");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_managed_policy_that_is_taken_away_is_missed() {
+    for emitted in every_template() {
+        let resources = emitted.template["Resources"]
+            .as_object()
+            .expect("has resources");
+        for (logical_id, resource) in resources {
+            let held = resource["Properties"]["ManagedPolicyArns"].as_array();
+            for index in 0..held.map_or(0, Vec::len) {
+                let pointer = format!("/Resources/{logical_id}/Properties/ManagedPolicyArns");
+                let mut changed = emitted.template.clone();
+                let list = changed.pointer_mut(&pointer).and_then(Json::as_array_mut);
+                let removed = list.expect("is a list").remove(index);
+                let place = Place {
+                    logical_id: logical_id.clone(),
+                    pointer,
                 };
-                assert!(
-                    problems.iter().any(named),
-                    "{stage}: nobody misses {action} of {logical_id}, only: {problems:?}"
-                );
+                emitted.check_named(&changed, &place, &format!("less {removed}"), "");
             }
         }
     }
@@ -315,33 +279,92 @@ fn every_action_that_is_taken_away_is_missed() {
 #[test]
 fn every_action_too_many_is_noticed() {
     // Two that nothing needs, one of a service that most roles use and one that no role does.
-    for (stage, template) in main_templates() {
-        for Place {
-            logical_id,
-            pointer,
-        } in statements(&template)
-        {
-            let denies = template.pointer(&format!("{pointer}/Effect")) == Some(&"Deny".into());
-            let is_role = template["Resources"][&logical_id]["Type"] == "AWS::IAM::Role";
-            if denies || !(is_role || calls_of_services(&template, &pointer)) {
-                continue;
-            }
+    for emitted in every_template() {
+        for place in statements(&emitted.template) {
             for action in ["s3:DeleteObject", "dynamodb:Scan"] {
-                let mut changed = template.clone();
-                let list = changed.pointer_mut(&format!("{pointer}/Action"));
-                let list = list.and_then(Json::as_array_mut).expect("is a list");
-                list.push(action.into());
-                let problems = stack::permission_problems(&changed.to_string());
-                let named = |problem: &cfn::Problem| {
-                    let text = problem.to_string();
-                    text.contains(&logical_id) && text.contains(action)
-                };
-                assert!(
-                    problems.iter().any(named),
-                    "{stage}: {logical_id} may {action} ({pointer}), and nobody says so: {problems:?}"
-                );
+                let mut changed = emitted.template.clone();
+                place.actions_mut(&mut changed).push(action.into());
+                emitted.check_named(&changed, &place, &format!("more {action}"), action);
             }
         }
+    }
+}
+
+#[test]
+fn every_statement_too_many_is_noticed() {
+    // What nobody should be let do, by whoever a policy can admit.
+    for emitted in every_template() {
+        for place in statements(&emitted.template) {
+            let of = |name: &str| {
+                emitted
+                    .template
+                    .pointer(&format!("{}/{name}", place.pointer))
+            };
+            let principals: &[Json] = match of("Principal") {
+                None => &[Json::Null],
+                Some(_) => &[
+                    "*".into(),
+                    serde_json::json!({ "AWS": "arn:aws:iam::210987654321:root" }),
+                    serde_json::json!({ "AWS": "arn:aws:iam::123456789012:user/somebody" }),
+                    serde_json::json!({ "Service": "ec2.amazonaws.com" }),
+                ],
+            };
+            for principal in principals {
+                let mut statement = emitted.template.pointer(&place.pointer).cloned();
+                let statement = statement.as_mut().expect("is there");
+                let members = statement.as_object_mut().expect("is an object");
+                members.remove("Condition");
+                members.insert("Effect".to_owned(), "Allow".into());
+                if principal.is_null() {
+                    members.insert("Action".to_owned(), serde_json::json!(["iam:PassRole"]));
+                } else {
+                    members.insert("Principal".to_owned(), principal.clone());
+                }
+                let mut changed = emitted.template.clone();
+                let (list, _) = place.pointer.rsplit_once('/').expect("is in a list");
+                let list = changed.pointer_mut(list).and_then(Json::as_array_mut);
+                list.expect("statements are a list").push(statement.take());
+                // Instances of EC2 are whom one role is for.
+                let is_needed =
+                    principal.to_string().contains("ec2.") && place.logical_id == "WebInstanceRole";
+                if !is_needed {
+                    emitted.check_named(&changed, &place, &format!("for {principal}"), "");
+                }
+            }
+        }
+    }
+}
+
+/// A template, and what is called that it does not say.
+struct Checked {
+    name: String,
+    template: Json,
+    declared: Declared,
+}
+
+impl Checked {
+    fn actions(&self, place: &Place) -> usize {
+        let actions = self.template.pointer(&format!("{}/Action", place.pointer));
+        actions.and_then(Json::as_array).map_or(0, Vec::len)
+    }
+
+    /// Some problem of the changed template must name the place's resource (for a policy at least what
+    /// it is attached to) and the text.
+    #[track_caller]
+    fn check_named(&self, changed: &Json, place: &Place, what: &str, text: &str) {
+        let problems = stack::permission_problems(&changed.to_string(), &self.declared);
+        let logical_id = place.logical_id.as_str();
+        let named = |problem: &cfn::Problem| {
+            let told = problem.to_string();
+            let name = logical_id.trim_end_matches("Policy");
+            told.contains(name) && told.contains(text)
+        };
+        assert!(
+            problems.iter().any(named),
+            "{}: {what} in {} of {logical_id}, and nobody says so: {problems:?}",
+            self.name,
+            place.pointer
+        );
     }
 }
 
@@ -351,8 +374,14 @@ struct Place {
     pointer: String,
 }
 
-/// The statements of all policies that the template's settings can be held against; a device's policy
-/// follows from what devices do.
+impl Place {
+    fn actions_mut<'a>(&self, template: &'a mut Json) -> &'a mut Vec<Json> {
+        let list = template.pointer_mut(&format!("{}/Action", self.pointer));
+        list.and_then(Json::as_array_mut).expect("is a list")
+    }
+}
+
+/// The statements of all policies of a template: of roles, of who may assume them, of resources, of devices.
 fn statements(template: &Json) -> Vec<Place> {
     fn find(pointer: &str, value: &Json, found: &mut Vec<String>) {
         match value {
@@ -373,9 +402,6 @@ fn statements(template: &Json) -> Vec<Place> {
         }
     }
     let resources = template["Resources"].as_object().expect("has resources");
-    let resources = resources
-        .iter()
-        .filter(|(_, resource)| resource["Type"] != "AWS::IoT::Policy");
     let mut places = Vec::new();
     for (logical_id, resource) in resources {
         let mut found = Vec::new();
@@ -385,31 +411,37 @@ fn statements(template: &Json) -> Vec<Place> {
             pointer,
         }));
     }
-    assert!(places.len() > 20, "few statements are found");
+    assert!(!places.is_empty(), "no statements are found");
     places
 }
 
-/// Whether a statement is about what AWS's services may do.
-fn calls_of_services(template: &Json, pointer: &str) -> bool {
-    let principal = template.pointer(&format!("{pointer}/Principal"));
-    principal.is_some_and(|principal| principal.get("Service").is_some())
-}
-
-/// The main stacks of all stages, and of `prod` with the choices that it does not take.
-fn main_templates() -> Vec<(String, Json)> {
-    let stages = Stage::ALL.map(|stage| (stage.to_string(), main(synth(stage))));
-    let others = [(
-        "prod with its own key".to_owned(),
-        main(synth_with(&own_key())),
-    )];
-    stages
-        .into_iter()
-        .chain(others)
-        .map(|(name, main)| {
-            let template = serde_json::from_str(&main.template).expect("a template is JSON");
-            (name, template)
-        })
-        .collect()
+/// Both stacks of all stages, and the main one of `prod` with the choices that it does not take.
+fn every_template() -> Vec<Checked> {
+    let checked = |name: String, stack: &Synthesized, declared: Declared| Checked {
+        name,
+        template: serde_json::from_str(&stack.template).expect("a template is JSON"),
+        declared,
+    };
+    let mut all = Vec::new();
+    for stage in Stage::ALL {
+        let stacks = synth(stage);
+        all.push(checked(
+            format!("{stage}'s artifacts"),
+            &stacks[0],
+            Declared::default(),
+        ));
+        let declared = stack::declared::main(&stage.config());
+        all.push(checked(stage.to_string(), &main(stacks), declared));
+    }
+    for (name, config) in [
+        ("prod with its own key", own_key()),
+        ("prod with sign-in", signing_in()),
+    ] {
+        let declared = stack::declared::main(&config);
+        let main = main(synth_with(&config));
+        all.push(checked(name.to_owned(), &main, declared));
+    }
+    all
 }
 
 /// `prod`, signing visitors in at the balancer.

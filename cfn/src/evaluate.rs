@@ -23,6 +23,7 @@ mod policy;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub(crate) use collect::DEFAULT_POLICY;
 pub use collect::{ManagedPolicies, Policies, RolePolicies};
 pub use condition::{Comparison, Condition, Operator, Order, Quantifier};
 pub use managed::known_policies;

@@ -8,14 +8,16 @@
 //! Not here: what programs call by themselves (except `elasticache:Connect`, which follows from the
 //! cache's users), and the calls that deploy the template.
 //!
-//! Layout: `calls` derives them, one function per resource type.
+//! Layout: `calls` derives them, one function per resource type; `admission` says whom the policies of
+//! resources, roles and devices admit.
 
+mod admission;
 mod calls;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::evaluate::{By, Effect, Keys, ManagedPolicies, Policies, PrincipalPattern, Statement};
+use crate::evaluate::{By, Effect, Keys, ManagedPolicies, Policies, Statement};
 use crate::resolve::{Problem, Resolved};
 
 /// A call to AWS that a resource's settings imply.
@@ -148,20 +150,70 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Holds a template's policies against the calls that it implies.
+/// What is called that no setting of the template says: by devices, and because of files that are not
+/// in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// Calls of roles of the template.
+    pub roles: Vec<RoleCall>,
+    /// Calls of devices. Without any, IoT policies are not looked at.
+    pub devices: Vec<DeviceCall>,
+}
+
+/// A call that a service makes as a role of the template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleCall {
+    /// Logical ID of the resource that it is made for.
+    pub from: String,
+    /// Why.
+    pub because: String,
+    /// Logical ID of the role.
+    pub role: String,
+    /// The service, such as `elasticbeanstalk.amazonaws.com`.
+    pub service: String,
+    /// Condition keys that the service sends when it assumes the role.
+    pub trust: Keys,
+    /// Such as `secretsmanager:GetSecretValue`.
+    pub action: String,
+    /// Its resource in account and region, such as `secret:name`.
+    pub resource: String,
+}
+
+/// A call that a device makes once its certificate is attached to a Thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceCall {
+    /// Such as `iot:Publish`.
+    pub action: String,
+    /// Its resource in account and region, such as `topic/sensors/{thing}`; `{thing}` is the Thing's name.
+    pub resource: String,
+}
+
+/// A setting that asks for a policy of AWS's own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) is_on: bool,
+}
+
+/// Holds a template's policies against the calls that it implies, and those that are declared.
 ///
 /// The findings are sorted by kind, then by logical ID.
-pub fn check(resolved: &Resolved, managed: &ManagedPolicies) -> Vec<Finding> {
+pub fn check(resolved: &Resolved, managed: &ManagedPolicies, declared: &Declared) -> Vec<Finding> {
     let policies = match Policies::collect(resolved, managed) {
         Ok(policies) => policies,
         Err(problems) => return problems.into_iter().map(Finding::unreadable).collect(),
     };
+    let mut all = calls::Calls::of(resolved);
+    for call in &declared.roles {
+        all.declared(call);
+    }
     let calls::Calls {
         calls,
         unknown,
         open_roles,
+        account_uses,
         ..
-    } = calls::Calls::of(resolved);
+    } = all;
     let mut findings: Vec<Finding> = unknown
         .into_iter()
         .map(|problem| Finding {
@@ -172,15 +224,19 @@ pub fn check(resolved: &Resolved, managed: &ManagedPolicies) -> Vec<Finding> {
     for call in &calls {
         findings.extend(missing(resolved, &policies, call));
     }
+    for (role, arn, setting) in &open_roles.needed {
+        findings.extend(managed_policy(resolved, role, arn, *setting));
+    }
     for role in policies.roles.values() {
-        if open_roles.contains(&role.logical_id) {
-            continue;
-        }
         let own: Vec<&Call> = calls
             .iter()
             .filter(|call| matches!(&call.caller, Caller::Role { role: id, .. } if *id == role.logical_id))
             .collect();
+        let is_open = open_roles.roles.contains(&role.logical_id);
         for policy in &role.identity {
+            if is_open && admission::is_managed_by_aws(policy) {
+                continue;
+            }
             for (index, statement) in policy.statements.iter().enumerate() {
                 findings.extend(needless(
                     resolved,
@@ -192,97 +248,52 @@ pub fn check(resolved: &Resolved, managed: &ManagedPolicies) -> Vec<Finding> {
             }
         }
     }
-    findings.extend(needless_trust(&policies, &calls));
-    findings.extend(needless_services(&policies, &calls));
+    findings.extend(admission::check(
+        resolved,
+        &policies,
+        &calls,
+        &account_uses,
+        declared,
+    ));
     findings.sort();
     findings.dedup();
     findings
 }
 
-/// Who may assume a role though nothing in the template needs it.
-fn needless_trust(policies: &Policies, calls: &[Call]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut add = |role: &str, by: By, message: String| {
-        let message = format!("{} statement {}: {message}", by.path, by.statement);
-        let logical_id = role.to_owned();
-        findings.push(Finding {
-            kind: FindingKind::Unused,
-            logical_id,
-            message,
-        });
+/// A policy of AWS's own that a role holds or not, against the setting that asks for it.
+fn managed_policy(
+    resolved: &Resolved,
+    role: &str,
+    name: &str,
+    setting: Setting,
+) -> Option<Finding> {
+    let holds = resolved
+        .resource(role)?
+        .texts("/ManagedPolicyArns")
+        .iter()
+        .any(|arn| arn.ends_with(name));
+    let (kind, message) = match (setting.is_on, holds) {
+        (true, false) => (
+            FindingKind::Missing,
+            format!(
+                "{} needs the managed policy {name}: add it to ManagedPolicyArns",
+                setting.name
+            ),
+        ),
+        (false, true) => (
+            FindingKind::Unused,
+            format!(
+                "holds the managed policy {name}, which only {} needs: remove it",
+                setting.name
+            ),
+        ),
+        _ => return None,
     };
-    for role in policies.roles.values() {
-        let uses = |name: &String| {
-            calls.iter().any(|call| {
-                matches!(&call.caller, Caller::Role { role: id, service, .. } if *id == role.logical_id && service == name)
-            })
-        };
-        for (index, statement) in role.trust.statements.iter().enumerate() {
-            if statement.effect == Effect::Deny {
-                continue;
-            }
-            for action in &statement.actions {
-                if !action.eq_ignore_ascii_case("sts:AssumeRole") {
-                    let message =
-                        format!("allows {action}, but services need sts:AssumeRole alone");
-                    add(&role.logical_id, role.trust.by(index), message);
-                }
-            }
-            for principal in &statement.principals {
-                if let PrincipalPattern::Service(name) = principal
-                    && !uses(name)
-                {
-                    let message =
-                        format!("trusts {name}, which nothing in this template needs: remove it");
-                    add(&role.logical_id, role.trust.by(index), message);
-                }
-            }
-        }
-    }
-    findings
-}
-
-/// What the policies of resources allow to services though nothing in the template needs it.
-fn needless_services(policies: &Policies, calls: &[Call]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (arn, attached) in &policies.resources {
-        for policy in attached {
-            for (index, statement) in policy.statements.iter().enumerate() {
-                let services: Vec<&String> = statement
-                    .principals
-                    .iter()
-                    .filter_map(|principal| match principal {
-                        PrincipalPattern::Service(name) => Some(name),
-                        _ => None,
-                    })
-                    .collect();
-                if statement.effect == Effect::Deny || services.len() != statement.principals.len()
-                {
-                    continue;
-                }
-                for action in &statement.actions {
-                    let used = calls.iter().any(|call| {
-                        matches!(&call.caller, Caller::Service(name) if services.contains(&name))
-                            && call.resource.starts_with(arn.as_str())
-                            && one(action).covers_action(&call.action)
-                    });
-                    if !used {
-                        let names: Vec<&str> = services.iter().map(|it| it.as_str()).collect();
-                        findings.push(Finding {
-                            kind: FindingKind::Unused,
-                            logical_id: policy.logical_id.clone(),
-                            message: format!(
-                                "{} statement {index}: allows {action} to {}, which nothing in this template needs: remove it",
-                                policy.path,
-                                names.join(", ")
-                            ),
-                        });
-                    }
-                }
-            }
-        }
-    }
-    findings
+    Some(Finding {
+        kind,
+        logical_id: role.to_owned(),
+        message,
+    })
 }
 
 impl Finding {

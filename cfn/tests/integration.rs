@@ -3,12 +3,12 @@
 mod pipeline;
 
 use cfn::evaluate::{ManagedPolicies, Policies};
-use cfn::integration::{FindingKind, calls, check};
+use cfn::integration::{Declared, DeviceCall, FindingKind, calls, check};
 use serde_json::json;
 
 fn findings(edit: impl FnOnce(&mut serde_json::Value)) -> Vec<(FindingKind, String)> {
     let resolved = pipeline::edited(edit);
-    let findings = check(&resolved, &ManagedPolicies::new());
+    let findings = check(&resolved, &ManagedPolicies::new(), &Declared::default());
     findings
         .into_iter()
         .map(|it| (it.kind, it.to_string()))
@@ -56,7 +56,7 @@ fn every_statement_of_a_role_is_missed_when_it_goes() {
             }
         }
     }
-    assert_eq!(removed, 7);
+    assert_eq!(removed, 9);
 }
 
 #[test]
@@ -354,5 +354,185 @@ fn signing_in_needs_exactly_the_cache_and_the_user_of_the_settings() {
                 .zip(expected)
                 .all(|(found, expected)| found.0 == expected.0 && found.1.contains(expected.1));
         assert!(fits, "{named:?} {resources}: {found:#?}");
+    }
+}
+
+/// What is found with one element of the template set.
+fn with(pointer: &str, value: serde_json::Value) -> Vec<(FindingKind, String)> {
+    findings(|template| match pointer.strip_suffix("/-") {
+        Some(list) => {
+            let list = template.pointer_mut(list).unwrap();
+            list.as_array_mut().unwrap().push(value);
+        }
+        None => *template.pointer_mut(pointer).expect(pointer) = value,
+    })
+}
+
+#[test]
+fn whoever_is_admitted_and_not_needed_is_found() {
+    let policy = "/Resources/ArchivePolicy/Properties/PolicyDocument/Statement/-";
+    let key = "/Resources/AlarmKey/Properties/KeyPolicy/Statement/-";
+    let trust = "/Resources/RuleRole/Properties/AssumeRolePolicyDocument/Statement/0/Principal";
+    let allow = |principal: serde_json::Value, action: &str| {
+        json!({
+            "Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*",
+        })
+    };
+    let account = json!({ "AWS": "arn:aws:iam::210987654321:root" });
+    let cases = [
+        (
+            policy,
+            allow(json!("*"), "s3:GetObject"),
+            FindingKind::Wildcard,
+            "allows s3:GetObject to everybody: name who needs it",
+        ),
+        (
+            policy,
+            allow(account.clone(), "s3:GetObject"),
+            FindingKind::Unused,
+            "allows s3:GetObject to account 210987654321, which nothing in this template needs: remove it",
+        ),
+        (
+            policy,
+            allow(
+                json!({ "Service": "logs.eu-central-1.amazonaws.com" }),
+                "s3:PutObject",
+            ),
+            FindingKind::Unused,
+            "allows s3:PutObject to logs.eu-central-1.amazonaws.com, which nothing in this template needs: remove it",
+        ),
+        (
+            key,
+            allow(account.clone(), "kms:*"),
+            FindingKind::Unused,
+            "allows kms:* to account 210987654321, which nothing in this template needs: remove it",
+        ),
+        (
+            key,
+            allow(json!({ "Service": "cloudwatch.amazonaws.com" }), "kms:*"),
+            FindingKind::Wildcard,
+            "allows kms:* to cloudwatch.amazonaws.com: name what is needed",
+        ),
+        (
+            key,
+            allow(
+                json!({ "AWS": "arn:aws:iam::123456789012:root" }),
+                "dynamodb:Scan",
+            ),
+            FindingKind::Unused,
+            "allows dynamodb:Scan, which has nothing to do with arn:aws:kms:",
+        ),
+        (
+            trust,
+            json!({ "Service": "iot.amazonaws.com", "AWS": "*" }),
+            FindingKind::Unused,
+            "trusts everybody, which nothing in this template needs: remove it",
+        ),
+        (
+            trust,
+            json!({ "Service": "iot.amazonaws.com", "AWS": "arn:aws:iam::210987654321:root" }),
+            FindingKind::Unused,
+            "trusts account 210987654321, which nothing in this template needs: remove it",
+        ),
+    ];
+    for (pointer, value, kind, expected) in cases {
+        let found = with(pointer, value);
+        assert!(
+            found
+                .iter()
+                .any(|(of, text)| *of == kind && text.contains(expected)),
+            "expected {expected:?} in {found:#?}"
+        );
+    }
+}
+
+#[test]
+fn bucket_without_denial_of_plain_http_and_key_without_administrator_are_found() {
+    let found = with(
+        "/Resources/ArchivePolicy/Properties/PolicyDocument/Statement/0/Resource",
+        json!({ "Fn::Sub": "${Archive.Arn}/*" }),
+    );
+    let [(FindingKind::Missing, text)] = &found[..] else {
+        panic!("{found:#?}")
+    };
+    assert!(
+        text.starts_with("Archive: s3:ListBucket on arn:aws:s3:::"),
+        "{text}"
+    );
+    assert!(
+        text.contains("denies s3:* to everybody where aws:SecureTransport is false"),
+        "{text}"
+    );
+    let found = findings(|template| {
+        let statements = &mut template["Resources"]["AlarmKey"]["Properties"]["KeyPolicy"];
+        statements["Statement"].as_array_mut().unwrap().remove(0);
+    });
+    let expected = "AlarmKey: nobody can administer the key: allow kms:* to account 123456789012 in its KeyPolicy";
+    assert_eq!(found, [(FindingKind::Missing, expected.to_owned())]);
+}
+
+#[test]
+fn action_that_another_one_means_already_is_found() {
+    let found = with(
+        "/Resources/RuleRole/Properties/Policies/0/PolicyDocument/Statement/0/Action",
+        json!(["kinesis:PutRecord", "kinesis:putrecord"]),
+    );
+    let expected = "RuleRole: Properties.Policies.0.PolicyDocument statement 0: allows kinesis:putrecord, which kinesis:PutRecord means already: remove it";
+    assert_eq!(found, [(FindingKind::Unused, expected.to_owned())]);
+}
+
+#[test]
+fn devices_may_do_what_is_declared_as_themselves_and_nothing_else() {
+    let device = |action: &str, resource: &str| DeviceCall {
+        action: action.to_owned(),
+        resource: resource.to_owned(),
+    };
+    let declared = Declared {
+        devices: vec![
+            device("iot:Connect", "client/{thing}"),
+            device("iot:Publish", "topic/topic/sensors/{thing}"),
+        ],
+        ..Declared::default()
+    };
+    let found = |pointer: &str, value: serde_json::Value| {
+        let resolved = pipeline::edited(|template| {
+            let pointer = format!("/Resources/DevicePolicy/Properties/PolicyDocument/{pointer}");
+            *template.pointer_mut(&pointer).unwrap() = value;
+        });
+        let findings = check(&resolved, &ManagedPolicies::new(), &declared);
+        findings
+            .into_iter()
+            .map(|it| it.to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let all = json!("arn:aws:iot:eu-central-1:123456789012:topic/topic/sensors/*");
+    let cases = [
+        ("Version", json!("2012-10-17"), ""),
+        (
+            "Statement/1/Action",
+            json!("iot:Receive"),
+            "DevicePolicy: no IoT policy lets a device iot:Publish on topic/topic/sensors/${iot:Connection.Thing.ThingName}: add it",
+        ),
+        (
+            "Statement/1/Action",
+            json!(["iot:Publish", "iot:Subscribe"]),
+            "statement 1: allows iot:Subscribe on",
+        ),
+        (
+            "Statement/1/Resource",
+            all,
+            "lets iot:Publish on what is another device's: name it by ${iot:Connection.Thing.ThingName}",
+        ),
+        (
+            "Statement/0/Resource",
+            json!("*"),
+            "lets iot:Connect by a certificate without Thing: ask for iot:Connection.Thing.IsAttached",
+        ),
+    ];
+    for (pointer, value, expected) in cases {
+        let found = found(pointer, value);
+        assert!(found.contains(expected), "expected {expected:?} in {found}");
+        assert_eq!(found.is_empty(), expected.is_empty(), "{found}");
     }
 }

@@ -6,7 +6,8 @@
 //! Layout, in reading order: [`config`] holds what differs between the stages, [`parameters`] what the
 //! deployment fills in; then the constructs from the network inwards:
 //! [`encryption`], [`network`], [`ingest`], [`archive`], [`cache`], [`processing`], [`dashboard`], [`alarms`]; and
-//! [`artifacts`], the stack that comes first. [`state`] says what is lost with a resource.
+//! [`artifacts`], the stack that comes first. [`state`] says what is lost with a resource, [`declared`] what is
+//! called that no template says.
 
 mod accepted;
 pub mod alarms;
@@ -16,6 +17,7 @@ mod bucket;
 pub mod cache;
 pub mod config;
 pub mod dashboard;
+pub mod declared;
 pub mod encryption;
 pub mod ingest;
 pub mod network;
@@ -25,6 +27,7 @@ pub mod state;
 
 use cfn::document::Document;
 use cfn::evaluate::known_policies;
+use cfn::integration::Declared;
 use cfn::{Problem, Problems, Template};
 pub use config::{Arch, Config, Stage};
 
@@ -58,14 +61,18 @@ pub fn synth_with(config: &Config) -> Result<Vec<Synthesized>, Problems> {
     }
     let stage = config.stage;
     let stacks = [
-        (artifacts_stack_name(stage), artifacts_template(stage)),
-        (stack_name(stage), template(config)),
+        (
+            artifacts_stack_name(stage),
+            artifacts_template(stage),
+            Declared::default(),
+        ),
+        (stack_name(stage), template(config), declared::main(config)),
     ];
     stacks
         .into_iter()
-        .map(|(name, template)| {
+        .map(|(name, template, declared)| {
             let cfn::Synthesized { template, sources } = template.synth()?;
-            let problems = permission_problems(&template);
+            let problems = permission_problems(&template, &declared);
             if !problems.is_empty() {
                 return Err(Problems(problems));
             }
@@ -82,7 +89,7 @@ pub fn synth_with(config: &Config) -> Result<Vec<Synthesized>, Problems> {
 /// admits, a permission that nothing needs, a wildcard that reaches too far.
 ///
 /// Public, so that a test can ask for a template that was changed by hand.
-pub fn permission_problems(template: &str) -> Vec<Problem> {
+pub fn permission_problems(template: &str, declared: &Declared) -> Vec<Problem> {
     let document = match Document::parse(template) {
         Ok(document) => document,
         Err(error) => {
@@ -93,7 +100,7 @@ pub fn permission_problems(template: &str) -> Vec<Problem> {
         }
     };
     match cfn::resolve::resolve(&document, &cfn::access::context()) {
-        Ok(resolved) => cfn::integration::check(&resolved, &known_policies("aws"))
+        Ok(resolved) => cfn::integration::check(&resolved, &known_policies("aws"), declared)
             .into_iter()
             .map(|finding| Problem::of(&finding.logical_id, finding.message))
             .collect(),

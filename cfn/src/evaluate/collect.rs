@@ -9,6 +9,9 @@ use super::policy::{Policy, PolicyKind};
 use super::{Decision, Keys, Principal, Request, evaluate};
 use crate::resolve::{Problem, Resolved, ResolvedResource};
 
+/// Where a topic's policy stands that the template does not have.
+pub(crate) const DEFAULT_POLICY: &str = "default policy";
+
 /// Documents of policies that the template only names (AWS-managed ones), by ARN.
 pub type ManagedPolicies = BTreeMap<String, Json>;
 
@@ -357,7 +360,7 @@ impl Collector<'_> {
                 "Statement": [allow("aws:SourceAccount"), allow("aws:PrincipalAccount")],
             });
             let arn = topic.physical_id.clone();
-            self.on(&topic.logical_id, "default policy", [arn], Some(document));
+            self.on(&topic.logical_id, DEFAULT_POLICY, [arn], Some(document));
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use super::{Call, Caller};
+use super::{Call, Caller, RoleCall, Setting};
 use crate::evaluate::Keys;
 use crate::network::option;
 use crate::resolve::{Naming, Problem, Resolved, ResolvedResource, text};
@@ -15,8 +15,29 @@ pub(super) struct Calls<'a> {
     resolved: &'a Resolved,
     pub(super) calls: Vec<Call>,
     pub(super) unknown: Vec<Problem>,
-    /// Roles whose calls AWS does not publish one by one, so that no grant of theirs is called unused.
-    pub(super) open_roles: BTreeSet<String>,
+    pub(super) open_roles: OpenRoles,
+    pub(super) account_uses: Vec<AccountUse>,
+}
+
+/// Use of a key by whoever deploys, through a service that then works on by a grant.
+pub(super) struct AccountUse {
+    /// Logical ID of the resource that is encrypted.
+    pub(super) from: String,
+    /// ARN of the key.
+    pub(super) key: String,
+    /// Such as `kms:CreateGrant`.
+    pub(super) action: &'static str,
+    /// Condition keys of the call.
+    pub(super) context: Keys,
+}
+
+/// Roles whose calls AWS does not publish one by one, only as managed policies of its own.
+#[derive(Default)]
+pub(super) struct OpenRoles {
+    /// Their logical IDs: what AWS's own policies of theirs allow is not called unused.
+    pub(super) roles: BTreeSet<String>,
+    /// Role, end of a managed policy's ARN, and the setting that asks for it.
+    pub(super) needed: Vec<(String, &'static str, Setting)>,
 }
 
 /// A setting that implies calls, and who makes them.
@@ -32,7 +53,8 @@ impl<'a> Calls<'a> {
             resolved,
             calls: Vec::new(),
             unknown: Vec::new(),
-            open_roles: BTreeSet::new(),
+            open_roles: OpenRoles::default(),
+            account_uses: Vec::new(),
         };
         for resource in resolved.resources.values() {
             match resource.r#type.as_str() {
@@ -46,10 +68,38 @@ impl<'a> Calls<'a> {
                 }
                 "AWS::EC2::FlowLog" => calls.flow_log(resource),
                 "AWS::Logs::LogGroup" => calls.log_group(resource),
+                // "At-rest encryption in ElastiCache": DAX is a name that ElastiCache calls by.
+                "AWS::ElastiCache::ReplicationGroup" => {
+                    for service in ["elasticache", "dax"] {
+                        let actions = [
+                            "kms:CreateGrant",
+                            "kms:Decrypt",
+                            "kms:Encrypt",
+                            "kms:GenerateDataKey",
+                        ];
+                        calls.deployed_under(resource, "/KmsKeyId", service, &actions);
+                    }
+                }
                 _ => {}
             }
         }
         calls
+    }
+
+    /// Adds a call that no setting says.
+    pub(super) fn declared(&mut self, call: &RoleCall) {
+        let site = Site {
+            from: call.from.clone(),
+            path: call.because.clone(),
+            caller: Caller::Role {
+                role: call.role.clone(),
+                service: call.service.clone(),
+                trust: call.trust.clone(),
+            },
+        };
+        let service = call.action.split(':').next().unwrap_or_default();
+        let resource = self.arn(service, &call.resource);
+        self.need(&site, &call.action, &resource, Keys::new());
     }
 
     // Building
@@ -158,16 +208,20 @@ impl<'a> Calls<'a> {
         ))
     }
 
-    /// Use of a key through a service, as the site's caller.
-    fn through(&mut self, site: &Site, key: Option<String>, service: &str, actions: &[&str]) {
-        let Some(key) = key else { return };
+    fn through_keys(&self, service: &str) -> Keys {
         let context = &self.resolved.context;
-        let keys = Keys::new()
+        Keys::new()
             .with(
                 "kms:ViaService",
                 format!("{service}.{}.{}", context.region, context.url_suffix),
             )
-            .with("kms:CallerAccount", &context.account_id);
+            .with("kms:CallerAccount", &context.account_id)
+    }
+
+    /// Use of a key through a service, as the site's caller.
+    fn through(&mut self, site: &Site, key: Option<String>, service: &str, actions: &[&str]) {
+        let Some(key) = key else { return };
+        let keys = self.through_keys(service);
         for action in actions {
             self.need(site, action, &key, keys.clone());
         }
@@ -194,6 +248,28 @@ impl<'a> Calls<'a> {
             .resolved
             .find("AWS::KinesisFirehose::DeliveryStream", arn)?;
         self.key(stream.text("/DeliveryStreamEncryptionConfigurationInput/KeyARN"))
+    }
+
+    /// A key that whoever deploys a resource must be able to use through its service.
+    fn deployed_under(
+        &mut self,
+        resource: &ResolvedResource,
+        pointer: &str,
+        service: &str,
+        actions: &[&'static str],
+    ) {
+        let Some(key) = self.key(resource.text(pointer)) else {
+            return;
+        };
+        let keys = self.through_keys(service);
+        for action in actions {
+            self.account_uses.push(AccountUse {
+                from: resource.logical_id.clone(),
+                key: key.clone(),
+                action,
+                context: keys.clone(),
+            });
+        }
     }
 
     fn write_object(&mut self, site: &Site, bucket: &str, key: &str) {
@@ -381,9 +457,11 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Nothing follows from a key for the variables: Lambda gives the role a grant on it, with the permissions
-    /// of who sets it ("Securing Lambda environment variables").
+    /// Nothing follows for the role from a key for the variables: Lambda gives it a grant on it, with the
+    /// permissions of who sets it ("Securing Lambda environment variables").
     fn function(&mut self, function: &ResolvedResource) {
+        let actions = ["kms:CreateGrant", "kms:Decrypt", "kms:Encrypt"];
+        self.deployed_under(function, "/KmsKeyArn", "lambda", &actions);
         let role = function.text("/Role").unwrap_or_default();
         let site =
             |calls: &Self, path: &str| calls.site(function, path, &role, "lambda.amazonaws.com");
@@ -460,6 +538,9 @@ impl<'a> Calls<'a> {
     }
 
     fn delivery_stream(&mut self, stream: &ResolvedResource) {
+        let actions = ["kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKey"];
+        let key = "/DeliveryStreamEncryptionConfigurationInput/KeyARN";
+        self.deployed_under(stream, key, "firehose", &actions);
         let service = "firehose.amazonaws.com";
         let account = self.resolved.context.account_id.clone();
         let site = |calls: &Self, path: &str, role: &str| {
@@ -568,7 +649,30 @@ impl<'a> Calls<'a> {
             );
             if let Caller::Role { role, trust, .. } = &mut own.caller {
                 trust.set("sts:ExternalId", vec!["elasticbeanstalk".to_owned()]);
-                self.open_roles.insert(role.clone());
+                self.open_roles.roles.insert(role.clone());
+                // "Managing Elastic Beanstalk service roles"
+                let health = Setting {
+                    name: "SystemType = enhanced",
+                    is_on: first("aws:elasticbeanstalk:healthreporting:system", "SystemType")
+                        .is_some_and(|it| it == "enhanced"),
+                };
+                let updates = Setting {
+                    name: "ManagedActionsEnabled = true",
+                    is_on: first(
+                        "aws:elasticbeanstalk:managedactions",
+                        "ManagedActionsEnabled",
+                    )
+                    .is_some_and(|it| it == "true"),
+                };
+                for (policy, setting) in [
+                    ("/AWSElasticBeanstalkEnhancedHealth", health),
+                    (
+                        "/AWSElasticBeanstalkManagedUpdatesCustomerRolePolicy",
+                        updates,
+                    ),
+                ] {
+                    self.open_roles.needed.push((role.clone(), policy, setting));
+                }
             }
             // What enhanced health reads (AWSElasticBeanstalkEnhancedHealth); what managed updates
             // change is not published call by call.
@@ -661,9 +765,8 @@ impl<'a> Calls<'a> {
             Keys::new(),
             streams,
         );
-        for group in [&*group, "*"] {
-            self.push(own, "logs:DescribeLogGroups", group, Keys::new(), false);
-        }
+        self.push(own, "logs:DescribeLogGroups", "*", Keys::new(), false);
+        self.push(own, "logs:DescribeLogGroups", &group, Keys::new(), streams);
         self.push(own, "logs:CreateLogGroup", &group, Keys::new(), false);
         for action in [
             "cloudwatch:PutMetricData",
@@ -673,8 +776,6 @@ impl<'a> Calls<'a> {
             self.push(own, action, "*", Keys::new(), false);
         }
 
-        // The application's bundle, and Beanstalk's own bucket for logs and configuration.
-        let mut places = Vec::new();
         let label = environment.text("/VersionLabel").unwrap_or_default();
         if let Some(version) = self
             .resolved
@@ -682,22 +783,27 @@ impl<'a> Calls<'a> {
         {
             let bucket = version.text("/SourceBundle/S3Bucket").unwrap_or_default();
             let key = version.text("/SourceBundle/S3Key").unwrap_or_default();
-            places.push((self.bucket(&bucket), key));
+            self.beanstalk_files(own, &self.bucket(&bucket), &key, false);
         }
+        // Beanstalk's own bucket. Which of it an instance uses is not published call by call; AWS's own
+        // policy for web tiers (AWSElasticBeanstalkWebTier) grants all of it, so all of it is needed.
         let context = &self.resolved.context;
-        let own_bucket = format!("elasticbeanstalk-{}-{}", context.region, context.account_id);
+        let bucket = format!("elasticbeanstalk-{}-{}", context.region, context.account_id);
+        let bucket = self.bucket(&bucket);
         for key in ["resources/environments/logs/example", "example"] {
-            places.push((self.bucket(&own_bucket), key.to_owned()));
-        }
-        for (bucket, key) in places {
-            for action in ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"] {
-                self.push(own, action, &format!("{bucket}/{key}"), Keys::new(), false);
-            }
-            for action in ["s3:ListBucket", "s3:GetBucketLocation"] {
-                self.push(own, action, &bucket, Keys::new(), false);
-            }
+            self.beanstalk_files(own, &bucket, key, true);
         }
         self.cache_sign_in(environment, own);
+    }
+
+    fn beanstalk_files(&mut self, own: &Site, bucket: &str, key: &str, required: bool) {
+        let object = format!("{bucket}/{key}");
+        for action in ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"] {
+            self.push(own, action, &object, Keys::new(), required);
+        }
+        for action in ["s3:ListBucket", "s3:GetBucketLocation"] {
+            self.push(own, action, bucket, Keys::new(), required);
+        }
     }
 
     fn alarm(&mut self, alarm: &ResolvedResource) {
