@@ -227,7 +227,10 @@ fn working_tree(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let mut snapshots = BTreeMap::new();
     let home = root.join(SNAPSHOTS);
     let list = |folder: &Path| {
-        fs::read_dir(folder).with_context(|| format!("list {}", workspace::shown(folder)))
+        fs::read_dir(folder).with_context(|| {
+            let folder = workspace::shown(folder);
+            format!("list {folder}: are the snapshots there? make them by `{UPDATE}`")
+        })
     };
     for folder in list(&home)? {
         let folder = folder?.path();
@@ -278,7 +281,11 @@ fn input(root: &Path, base: &Base) -> anyhow::Result<Input> {
         }
         stacks.push(stack);
     }
-    let is_file = |name: &&String| name.starts_with("bundle/");
+    // What is emitted beside the stages: the bundle, and what prod's other choices change. What is beside
+    // a template is a summary of it.
+    let folder = |name: &str| name.split('/').next().unwrap_or_default().to_owned();
+    let stages: Vec<String> = stacks.iter().map(|stack| stack.stage.clone()).collect();
+    let is_file = |name: &&String| !stages.contains(&folder(name));
     let mut names: Vec<&String> = before.keys().chain(after.keys()).filter(is_file).collect();
     names.sort();
     names.dedup();
@@ -362,5 +369,103 @@ mod tests {
         assert_eq!(name.as_deref(), Some("dev/sensors-dev.template"));
         assert_eq!(snapshot_name("snapshots/dev/x.template.snap.new"), None);
         assert_eq!(snapshot_name("snapshots/templates.rs"), None);
+    }
+
+    /// A repository with this one's snapshots as its only commit.
+    fn repository() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (name, text) in working_tree(&home).expect("the snapshots are readable") {
+            let file = folder.path().join(SNAPSHOTS).join(format!("{name}.snap"));
+            fs::create_dir_all(file.parent().expect("is in a folder")).expect("can be made");
+            fs::write(file, text).expect("can be written");
+        }
+        for arguments in [
+            &["init", "--quiet", "--initial-branch=main"][..],
+            &["add", "."],
+            &[
+                "-c",
+                "user.name=tests",
+                "-c",
+                "user.email=tests@example.com",
+                "-c",
+                "commit.gpgsign=false",
+                "commit",
+                "--quiet",
+                "--message=snapshots",
+            ],
+        ] {
+            let done = git(folder.path(), arguments.iter().copied()).expect("git runs");
+            assert!(done.is_some(), "git {arguments:?} fails");
+        }
+        folder
+    }
+
+    /// What a review says of the working tree, and whether it is grave.
+    fn reviewed(root: &Path, base: Option<&str>) -> anyhow::Result<(String, bool)> {
+        let base = Base::find(root, base.map(str::to_owned))?;
+        let review = review::review(&input(root, &base)?)?;
+        Ok((review.text(&|_, text| text.to_owned()), review.is_grave()))
+    }
+
+    fn edit(root: &Path, name: &str, from: &str, to: &str) {
+        let file = root.join(SNAPSHOTS).join(format!("{name}.snap"));
+        let text = fs::read_to_string(&file).expect("is readable");
+        assert!(text.contains(from), "{name} has no {from}");
+        fs::write(&file, text.replacen(from, to, 1)).expect("can be written");
+    }
+
+    #[test]
+    fn snapshots_are_compared_with_those_of_a_revision() {
+        let repository = repository();
+        let root = repository.path();
+        for base in [None, Some("HEAD"), Some("main")] {
+            let (text, grave) = reviewed(root, base).expect("can be told");
+            assert!(text.contains("the infrastructure stays as it is"), "{text}");
+            assert!(!grave);
+        }
+        edit(
+            root,
+            "dev/sensors-dev.template",
+            "\"DeletionPolicy\": \"RetainExceptOnCreate\"",
+            "\"DeletionPolicy\": \"Delete\"",
+        );
+        let (text, grave) = reviewed(root, Some("HEAD")).expect("can be told");
+        assert!(grave, "{text}");
+        assert!(text.contains("RetainExceptOnCreate → Delete"), "{text}");
+        let note = "snapshots/dev/sensors-dev.template.snap is not what the source emits now";
+        assert!(text.contains(note), "{text}");
+    }
+
+    #[test]
+    fn choices_that_no_stage_takes_are_reviewed_too() {
+        let repository = repository();
+        let root = repository.path();
+        let name = "own-key/sensors-prod.permissions";
+        edit(root, name, "kms:Decrypt", "kms:*");
+        let (text, grave) = reviewed(root, Some("HEAD")).expect("can be told");
+        assert!(grave, "{text}");
+        assert!(text.contains("permissions that widen"), "{text}");
+        assert!(text.contains("kms:*"), "{text}");
+    }
+
+    #[test]
+    fn revisions_that_cannot_be_compared_with_are_named() {
+        let repository = repository();
+        let root = repository.path();
+        let error = reviewed(root, Some("nowhere")).expect_err("is unknown");
+        assert!(
+            error.to_string().contains("--base: got `nowhere`"),
+            "{error}"
+        );
+        fs::remove_dir_all(root.join(SNAPSHOTS)).expect("can be removed");
+        let error = reviewed(root, Some("HEAD")).expect_err("has no snapshots");
+        assert!(error.to_string().contains("make them by"), "{error}");
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let error = reviewed(folder.path(), None).expect_err("is no repository");
+        assert!(
+            error.to_string().contains("is not in a git repository"),
+            "{error}"
+        );
     }
 }

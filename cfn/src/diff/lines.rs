@@ -21,7 +21,24 @@ pub struct Lines {
 
 impl Lines {
     pub(super) fn of_permissions(old: BTreeSet<Row>, new: BTreeSet<Row>) -> Lines {
-        let opens = |row: &Row| row.get(1).is_none_or(|effect| effect != "DENY");
+        // One exception more to `NotAction` or `NotResource` allows less, one fewer allows more.
+        let excepts = |row: &Row| {
+            let column = [2, 3].into_iter().find(|it| excepted(row, *it).is_some())?;
+            let (who, effect) = (row.first()?, row.get(1)?);
+            Some((who.clone(), effect.clone(), column))
+        };
+        let common: BTreeSet<_> = old.iter().filter_map(excepts).collect();
+        let common: BTreeSet<_> = new
+            .iter()
+            .filter_map(excepts)
+            .filter(|it| common.contains(it))
+            .collect();
+        let opens = |row: &Row, others: &BTreeSet<Row>| {
+            let allows = row.get(1).is_none_or(|effect| effect != "DENY");
+            let is_one_of_several = excepts(row).is_some_and(|it| common.contains(&it))
+                && !others.iter().any(|other| permits(row, other));
+            allows != is_one_of_several
+        };
         Lines::of(&old, &new, opens, permits)
     }
 
@@ -30,14 +47,14 @@ impl Lines {
         let leads = |row: &Row| !row.iter().any(|column| column == "127.0.0.1/32");
         old.retain(leads);
         new.retain(leads);
-        let opens = |row: &Row| row.last().is_none_or(|way| way != "no way");
+        let opens = |row: &Row, _: &BTreeSet<Row>| row.last().is_none_or(|way| way != "no way");
         Lines::of(&old, &new, opens, reaches)
     }
 
     fn of(
         old: &BTreeSet<Row>,
         new: &BTreeSet<Row>,
-        opens: impl Fn(&Row) -> bool,
+        opens: impl Fn(&Row, &BTreeSet<Row>) -> bool,
         covers: impl Fn(&Row, &Row) -> bool,
     ) -> Lines {
         let mut lines = Lines::default();
@@ -46,7 +63,7 @@ impl Lines {
                 if others.iter().any(|other| covers(other, row)) {
                     continue;
                 }
-                let side = if opens(row) == comes {
+                let side = if opens(row, others) == comes {
                     &mut lines.widened
                 } else {
                     &mut lines.narrowed
@@ -92,10 +109,31 @@ pub(super) fn rename(text: &str, renames: &IndexMap<String, String>) -> String {
 fn permits(wide: &Row, narrow: &Row) -> bool {
     let same = |column: usize| wide.get(column) == narrow.get(column);
     let within = |column: usize| match (wide.get(column), narrow.get(column)) {
-        (Some(wide), Some(narrow)) => matches(wide, narrow),
+        // Names of actions know no case.
+        (Some(wide), Some(narrow)) if column == 2 => covers(
+            &wide.to_ascii_lowercase(),
+            &narrow.to_ascii_lowercase(),
+            "not ",
+        ),
+        (Some(wide), Some(narrow)) => covers(wide, narrow, "NOT "),
         _ => same(column),
     };
     same(0) && same(1) && within(2) && within(3) && (wide.get(4).is_none() || same(4))
+}
+
+/// The pattern of `NotAction` or `NotResource` in a column.
+fn excepted(row: &Row, column: usize) -> Option<&str> {
+    row.get(column)?.strip_prefix("NOT ")
+}
+
+/// Whether a pattern means all that another one means; what is excepted from `NotAction` and
+/// `NotResource`, the other way round.
+fn covers(wide: &str, narrow: &str, not: &str) -> bool {
+    match (wide.strip_prefix(not), narrow.strip_prefix(not)) {
+        (Some(wide), Some(narrow)) => matches(narrow, wide),
+        (None, None) => matches(wide, narrow),
+        _ => false,
+    }
 }
 
 /// Whether all that an edge's row says is in another one: kind, from, arrow, to, traffic.
@@ -103,6 +141,10 @@ fn reaches(wide: &Row, narrow: &Row) -> bool {
     let same = |column: usize| wide.get(column) == narrow.get(column);
     let within = |column: usize| match (wide.get(column), narrow.get(column)) {
         (Some(wide), Some(narrow)) if wide != narrow => {
+            // A group without inline egress.
+            if wide == "ANYWHERE" {
+                return true;
+            }
             match (Block::parse(wide), Block::parse(narrow)) {
                 (Some(wide), Some(narrow)) => wide.contains(&narrow),
                 _ => false,
@@ -110,11 +152,34 @@ fn reaches(wide: &Row, narrow: &Row) -> bool {
         }
         _ => same(column),
     };
-    let traffic = same(4) || wide.get(4).is_some_and(|traffic| traffic == "all");
+    let traffic = match (wide.get(4), narrow.get(4)) {
+        (Some(wide), Some(narrow)) => carries(wide, narrow),
+        _ => same(4),
+    };
     match wide.first().map(String::as_str) {
         Some("in") => same(0) && within(1) && same(3) && traffic,
         Some("out") => same(0) && same(1) && within(3) && traffic,
         _ => wide == narrow,
+    }
+}
+
+/// Whether traffic such as `tcp 80-8080` is all of another: `tcp 443`.
+fn carries(wide: &str, narrow: &str) -> bool {
+    let ports = |text: &str| -> Option<(String, u32, u32)> {
+        let (protocol, ports) = text.split_once([' ', '/'])?;
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        Some((protocol.to_owned(), first.parse().ok()?, last.parse().ok()?))
+    };
+    if wide == narrow || wide == "all" || wide.starts_with("all ") {
+        return true;
+    }
+    match (ports(wide), ports(narrow)) {
+        (Some(wide), Some(narrow)) => {
+            wide.0 == narrow.0 && wide.1 <= narrow.1 && narrow.2 <= wide.2
+        }
+        // A protocol without ports is all of them.
+        (None, Some(narrow)) => wide == narrow.0,
+        _ => false,
     }
 }
 
@@ -193,6 +258,62 @@ mod tests {
         check(ten, port, &[port], &[ten]);
         let nowhere = "out G → 127.0.0.1/32 icmp";
         check(nowhere, "", &[], &[]);
+    }
+
+    #[test]
+    fn fewer_exceptions_widen_and_more_narrow() {
+        let rows = |rows: &[[&str; 4]]| -> BTreeSet<Row> {
+            let row = |row: &[&str; 4]| row.iter().map(|text| (*text).to_owned()).collect();
+            rows.iter().map(row).collect()
+        };
+        let check = |before: &[[&str; 4]], after: &[[&str; 4]], widened: usize, narrowed: usize| {
+            let lines = Lines::of_permissions(rows(before), rows(after));
+            assert_eq!(
+                (lines.widened.len(), lines.narrowed.len()),
+                (widened, narrowed),
+                "{before:?} → {after:?}: {lines:?}"
+            );
+        };
+        let but = |action| ["R", "allow", action, "*"];
+        check(&[but("NOT s3:*")], &[but("NOT s3:Get*")], 1, 0);
+        check(&[but("NOT s3:Get*")], &[but("NOT s3:*")], 0, 1);
+        let both = [but("NOT s3:*"), but("NOT iam:*")];
+        check(&both, &[but("NOT s3:*")], 1, 0);
+        check(&[but("NOT s3:*")], &both, 0, 1);
+        check(&[], &[but("NOT s3:*")], 1, 0);
+    }
+
+    #[test]
+    fn names_of_actions_know_no_case() {
+        let one = "R allow kinesis:GetRecords arn:s";
+        check(one, "R allow KINESIS:getrecords arn:s", &[], &[]);
+    }
+
+    #[test]
+    fn fewer_ports_narrow_and_no_inline_egress_is_everywhere() {
+        let row = |traffic: &str, to: &str| -> BTreeSet<Row> {
+            let row = ["out", "G", "→", to, traffic].map(str::to_owned).to_vec();
+            BTreeSet::from([row])
+        };
+        let check = |before: (&str, &str), after: (&str, &str), opens: bool, closes: bool| {
+            let lines = Lines::of_network(row(before.0, before.1), row(after.0, after.1));
+            assert_eq!(
+                (!lines.widened.is_empty(), !lines.narrowed.is_empty()),
+                (opens, closes),
+                "{before:?} → {after:?}"
+            );
+        };
+        let ten = "10.0.0.0/8";
+        check(("tcp 80-8080", ten), ("tcp 80", ten), false, true);
+        check(("tcp 80", ten), ("tcp 80-8080", ten), true, false);
+        check(("tcp", ten), ("tcp 80", ten), false, true);
+        check(("tcp 80", ten), ("udp 80", ten), true, true);
+        let open = (
+            "all (no inline egress rule: EC2 opens the group outward)",
+            "ANYWHERE",
+        );
+        check(open, ("tcp 443", ten), false, true);
+        check(("tcp 443", ten), open, true, false);
     }
 
     #[test]

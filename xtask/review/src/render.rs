@@ -25,7 +25,11 @@ impl Review {
     pub fn text(&self, paint: &dyn Fn(Tone, &str) -> String) -> String {
         let mut text = format!("compared with {}\n", self.base);
         for note in &self.notes {
-            text.push_str(&format!("{}: {note}\n", paint(Tone::Grave, "note")));
+            text.push_str(&format!(
+                "{}: {}\n",
+                paint(Tone::Grave, "note"),
+                visible(note)
+            ));
         }
         if self.parts.is_empty() {
             text.push_str(&format!(
@@ -50,12 +54,13 @@ impl Review {
                     ..
                 } in findings
                 {
-                    text.push_str(&format!("    {headline}\n"));
+                    text.push_str(&format!("    {}\n", visible(headline)));
                     for detail in details {
-                        text.push_str(&format!("        {detail}\n"));
+                        text.push_str(&format!("        {}\n", visible(detail)));
                     }
                     if let Some(place) = place {
-                        text.push_str(&format!("        {}\n", paint(Tone::Faint, place)));
+                        let place = visible(place);
+                        text.push_str(&format!("        {}\n", paint(Tone::Faint, &place)));
                     }
                 }
             }
@@ -155,19 +160,54 @@ impl Part {
     }
 }
 
-/// Text that Markdown and HTML would take for their own, as it is. Names and values come from the
-/// templates, so from whoever opened the pull request.
-fn escaped(text: &str) -> String {
+/// Text with everything that a terminal would obey or that turns its direction as an escape. Names and
+/// values come from the templates, so from whoever opened the pull request.
+fn visible(text: &str) -> String {
+    let obeys = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
     let mut result = String::with_capacity(text.len());
     for c in text.chars() {
+        match obeys(c) {
+            true => result.extend(c.escape_default()),
+            false => result.push(c),
+        }
+    }
+    result
+}
+
+/// Text that Markdown and HTML would take for their own, as it is.
+fn escaped(text: &str) -> String {
+    let text = visible(text);
+    // A list's mark at the beginning.
+    let mark = text.find(|c: char| !c.is_ascii_digit()).unwrap_or_default();
+    let marks = match text.as_bytes().get(mark) {
+        Some(b'+' | b'-') if mark == 0 => Some(0),
+        Some(b'.' | b')') if mark > 0 => Some(mark),
+        _ => None,
+    };
+    let mut result = String::with_capacity(text.len());
+    for (place, c) in text.char_indices() {
+        if marks == Some(place) {
+            result.push('\\');
+        }
         match c {
             '<' => result.push_str("&lt;"),
             '>' => result.push_str("&gt;"),
             '&' => result.push_str("&amp;"),
             // GitHub would tell the person of that name.
             '@' => result.push_str("@\u{200b}"),
-            '*' | '_' | '`' | '[' | ']' | '\\' | '#' | '|' | '~' => result.extend(['\\', c]),
-            '\n' | '\r' => result.push(' '),
+            '*' | '_' | '`' | '[' | ']' | '\\' | '|' | '~' => result.extend(['\\', c]),
+            // GitHub would make a link of an address or of an issue's number.
+            '#' => result.push_str("\\#\u{200b}"),
+            '/' if text[..place].ends_with(":/") => result.push_str("/\u{200b}"),
+            '.' if text[..place].to_ascii_lowercase().ends_with("www") => {
+                result.push_str(".\u{200b}");
+            }
+            '-' if text[..place].to_ascii_uppercase().ends_with("GH") => {
+                result.push_str("-\u{200b}");
+            }
             c => result.push(c),
         }
     }

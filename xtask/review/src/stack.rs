@@ -210,7 +210,25 @@ impl Told<'_> {
                     details.extend(settings(&change.settings.iter().collect::<Vec<_>>()));
                     add(Weight::Replaced, headline, details);
                 }
-                None => add(Weight::Added, format!("{id} ({type})"), self.described(id)),
+                None => {
+                    add(Weight::Added, format!("{id} ({type})"), self.described(id));
+                    let properties = &self.after.json["Resources"][id]["Properties"];
+                    let lacking = protection::lacking(r#type, properties);
+                    if !lacking.is_empty() {
+                        let details = lacking.into_iter().map(str::to_owned).collect();
+                        add(
+                            Weight::Weakened,
+                            format!("{id} ({type}) comes without protection"),
+                            details,
+                        );
+                    }
+                    // Whom the access string lets do what is no policy of IAM.
+                    if let Some(access) = properties["AccessString"].as_str() {
+                        let headline = format!("{id} ({type}) is one more who may sign in");
+                        let details = vec![format!("AccessString: {}", words::cut(access))];
+                        add(Weight::Widened, headline, details);
+                    }
+                }
             },
             Action::Remove(_) if self.changes.renamed.values().any(|old| old == id) => {}
             Action::Remove(fate) => {
@@ -329,14 +347,32 @@ impl Told<'_> {
             let mut sentences = words::permissions(&allow, widens);
             sentences.extend(words::permissions(&deny, !widens));
             for (about, headline) in sentences {
+                let place = self
+                    .place(&about)
+                    .or_else(|| self.place(self.changed_policy(&headline)?));
                 findings.push(Finding {
                     weight,
                     headline,
                     details: Vec::new(),
-                    place: self.place(&about),
+                    place,
                 });
             }
         }
+    }
+
+    /// The resource whose policy changes and that a sentence is about: itself, or what it is attached to.
+    fn changed_policy(&self, sentence: &str) -> Option<&str> {
+        let words: Vec<&str> = sentence
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .collect();
+        let resources = self.changes.resources.iter();
+        let with_policy = resources.filter(|(_, change)| {
+            let mut settings = change.settings.iter();
+            let is_policy = |it: &Setting| POLICIES.iter().any(|path| it.path.starts_with(path));
+            settings.any(is_policy) || !matches!(change.action, Action::Update)
+        });
+        let mut ids = with_policy.map(|(id, _)| id.as_str());
+        ids.find(|id| words.contains(id) || words.contains(&id.trim_end_matches("Policy")))
     }
 
     fn network(&self, findings: &mut Vec<Finding>) {

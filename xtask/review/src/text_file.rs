@@ -24,6 +24,21 @@ pub(crate) fn findings(file: &TextFile) -> Vec<Finding> {
             (Some(old), Some(new)) if old != new => (Weight::Changed, "changes"),
             _ => continue,
         };
+        let weight = match weight {
+            Weight::Changed if protects_less(old.unwrap_or_default(), new.unwrap_or_default()) => {
+                Weight::Weakened
+            }
+            weight => weight,
+        };
+        if let Some((more, less)) = summary(&file.name) {
+            findings.extend(summary_lines(
+                old.unwrap_or_default(),
+                new.unwrap_or_default(),
+                more,
+                less,
+            ));
+            continue;
+        }
         let mut details = difference(old.unwrap_or_default(), new.unwrap_or_default());
         if details.len() > MOST_LINES {
             let more = details.len() - MOST_LINES;
@@ -38,6 +53,61 @@ pub(crate) fn findings(file: &TextFile) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// What lines that come and lines that go mean in a summary of permissions or of the network.
+fn summary(name: &str) -> Option<(Weight, Weight)> {
+    if name.ends_with(".permissions") {
+        Some((Weight::Widened, Weight::Narrowed))
+    } else if name.ends_with(".reachability") {
+        Some((Weight::Opened, Weight::Closed))
+    } else {
+        None
+    }
+}
+
+fn summary_lines(old: &[&str], new: &[&str], more: Weight, less: Weight) -> Vec<Finding> {
+    let finding = |weight, line: &str| {
+        // What is denied, and where no way leads, is less.
+        let is_less = line.contains(" DENY ") || line.contains("no way");
+        let weight = match weight == more {
+            true if is_less => less,
+            false if is_less => more,
+            _ => weight,
+        };
+        let words: Vec<&str> = line.split_whitespace().collect();
+        Finding {
+            weight,
+            headline: words.join(" "),
+            details: Vec::new(),
+            place: None,
+        }
+    };
+    let key = |line: &&&str| !line.trim().is_empty();
+    let come = new.iter().filter(key).filter(|line| !old.contains(line));
+    let gone = old.iter().filter(key).filter(|line| !new.contains(line));
+    let come = come.map(|line| finding(more, line));
+    come.chain(gone.map(|line| finding(less, line))).collect()
+}
+
+/// What nginx does to protect; a line with one of them that goes, or is another, protects less.
+const PROTECTING: &[&str] = &[
+    "add_header",
+    "allow",
+    "client_max_body_size",
+    "deny",
+    "limit_",
+    "proxy_hide_header",
+    "return",
+    "server_tokens",
+];
+
+/// Whether a line goes that protects.
+fn protects_less(old: &[&str], new: &[&str]) -> bool {
+    old.iter().any(|line| {
+        let directive = line.trim_start();
+        PROTECTING.iter().any(|known| directive.starts_with(known)) && !new.contains(line)
+    })
 }
 
 /// The parts below lines such as `==> Procfile`.
@@ -107,6 +177,42 @@ mod tests {
         let headlines: Vec<&str> = findings.iter().map(|it| it.headline.as_str()).collect();
         assert_eq!(headlines, ["Procfile changes", "old.conf goes"]);
         assert_eq!(findings[0].details, ["− web: a", "+ web: b"]);
+    }
+
+    #[test]
+    fn lines_of_a_summary_widen_and_narrow() {
+        let file = TextFile {
+            name: "own-key/sensors-prod.permissions".to_owned(),
+            before: "R  allow  kms:Decrypt  k\nS  DENY  s3:*  b\n".to_owned(),
+            after: "R  allow  kms:*  k\n".to_owned(),
+        };
+        let findings = findings(&file);
+        let told: Vec<_> = findings
+            .iter()
+            .map(|it| (it.weight, it.headline.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Weight::Widened, "R allow kms:* k"),
+                (Weight::Narrowed, "R allow kms:Decrypt k"),
+                (Weight::Widened, "S DENY s3:* b"),
+            ]
+        );
+    }
+
+    #[test]
+    fn protecting_line_that_goes_weakens() {
+        let file = |after: &str| TextFile {
+            name: "bundle/https".to_owned(),
+            before: "==> a.conf\nadd_header Strict-Transport-Security x;\nproxy_pass y;\n"
+                .to_owned(),
+            after: after.to_owned(),
+        };
+        let weight = |after: &str| findings(&file(after))[0].weight;
+        assert_eq!(weight("==> a.conf\nproxy_pass y;\n"), Weight::Weakened);
+        let other = "==> a.conf\nadd_header Strict-Transport-Security x;\nproxy_pass z;\n";
+        assert_eq!(weight(other), Weight::Changed);
     }
 
     #[test]

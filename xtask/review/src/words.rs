@@ -152,7 +152,7 @@ pub(crate) fn shown(value: &Json) -> String {
     }
 }
 
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     if text.chars().count() <= LONGEST_VALUE {
         return text.to_owned();
     }

@@ -271,6 +271,79 @@ fn hostile_text_stays_text_in_markdown() {
 }
 
 #[test]
+fn hostile_text_does_not_move_the_cursor_of_a_terminal() {
+    let input = input(&[Stage::Dev], &|template| {
+        properties(template, "DeviceTopicsToStream")["TopicRulePayload"]["Sql"] =
+            json!("SELECT\u{1b}[2K\u{1b}[1A\n\nnothing is replaced\u{202e}");
+    });
+    let review = review(&input).unwrap_or_else(|it| panic!("{it}"));
+    let text = review.text(&|_, text| text.to_owned());
+    assert!(
+        text.contains(r"SELECT\u{1b}[2K\u{1b}[1A\n\nnothing is replaced\u{202e}"),
+        "{text}"
+    );
+    for c in ['\u{1b}', '\u{202e}'] {
+        assert!(!text.contains(c) && !review.markdown().contains(c), "{c:?}");
+    }
+}
+
+#[test]
+fn cache_that_asks_nobody_for_a_password() {
+    let (text, grave) = told(|template| {
+        let user = properties(template, "FunctionCacheUser");
+        user["AuthenticationMode"]["Type"] = json!("no-password-required");
+        let group = properties(template, "CacheUsers");
+        let ids = group["UserIds"].as_array_mut().expect("is a list");
+        ids.push(json!("default"));
+    });
+    insta::assert_snapshot!("cache-without-password", text);
+    assert!(grave);
+}
+
+#[test]
+fn condition_that_goes() {
+    let (text, grave) = told(|template| {
+        let policy = properties(template, "AlarmTopicPolicy");
+        let statement = &mut policy["PolicyDocument"]["Statement"][0];
+        let members = statement.as_object_mut().expect("is an object");
+        members.remove("Condition");
+    });
+    insta::assert_snapshot!("condition-that-goes", text);
+    assert!(grave);
+}
+
+#[test]
+fn encryption_and_deletion_policy_that_go() {
+    let (text, grave) = told(|template| {
+        let stream = properties(template, "SensorStream");
+        let members = stream.as_object_mut().expect("is an object");
+        members.remove("StreamEncryption");
+        template["Resources"]["ArchiveBucket"]["DeletionPolicy"] = json!("Delete");
+    });
+    insta::assert_snapshot!("encryption-and-deletion-policy", text);
+    assert!(grave);
+}
+
+#[test]
+fn what_comes_new_is_weighed_too() {
+    let (text, grave) = told_of(&[Stage::Dev], |template| {
+        template["Resources"]["Open"] = json!({ "Type": "AWS::S3::Bucket" });
+        template["Resources"]["Guest"] = json!({
+            "Type": "AWS::ElastiCache::User",
+            "Properties": {
+                "AccessString": "on ~* +@all",
+                "Engine": "valkey",
+                "NoPasswordRequired": true,
+                "UserId": "guest",
+                "UserName": "guest",
+            },
+        });
+    });
+    insta::assert_snapshot!("what-comes-new", text);
+    assert!(grave);
+}
+
+#[test]
 fn a_stack_that_comes_or_goes_is_told_in_a_line() {
     let mut input = input(&[], &|_| {});
     input.stacks[0].before = None;
