@@ -25,3 +25,11 @@ pub const MAX_CLIENTS: usize = 10_000;
 
 /// WebSockets that one client address may hold at most; an IPv6 address counts by its /64.
 pub const MAX_CLIENTS_PER_ADDRESS: usize = 100;
+
+/// Requests a second that one client address may send for long; more are answered with 429. An IPv6
+/// address counts by its /64.
+pub const REQUESTS_PER_SECOND_PER_ADDRESS: u32 = 50;
+
+/// Requests that one client address may send at once: all the browsers behind one address, each loading the
+/// page with what belongs to it.
+pub const REQUESTS_AT_ONCE_PER_ADDRESS: u32 = 5 * MAX_CLIENTS_PER_ADDRESS as u32;

@@ -84,6 +84,52 @@ async fn page_is_served_beside_beanstalks_own_location() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn address_that_asks_too_often_is_told_so_and_no_other_one() -> anyhow::Result<()> {
+    let upstream = Upstream::start().await?;
+    let nginx = Nginx::start(
+        Settings {
+            redirect_to_https: false,
+            sign_in: None,
+        },
+        upstream.address,
+    )
+    .await?;
+    for (number, own, other) in [
+        (4, "203.0.113.7", "203.0.113.8"),
+        (6, "2001:db8:1:2:3:4:5:6", "2001:db8:1:3::1"),
+    ] {
+        let at_once = usize::try_from(http::REQUESTS_AT_ONCE_PER_ADDRESS)?;
+        let mut asked = 0;
+        loop {
+            // What stands before the last entry is the client's own word, and so is the second half of
+            // an IPv6 address.
+            let own = match number {
+                6 => format!("{}:{asked:x}", own.rsplit_once(':').context("IPv6")?.0),
+                _ => own.to_owned(),
+            };
+            let header = format!("X-Forwarded-For: 198.51.100.{}, {own}", asked % 250);
+            let answer = nginx.get("/", &header).await?;
+            if answer.starts_with("HTTP/1.1 429") {
+                break;
+            }
+            ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            asked += 1;
+            ensure!(asked < 20 * at_once, "{own} is never told to slow down");
+        }
+        ensure!(asked >= at_once, "{own} is refused after {asked} requests");
+        for header in [
+            &format!("X-Forwarded-For: {own}, {other}"),
+            // The balancer's health check.
+            "Accept: */*",
+        ] {
+            let answer = nginx.get("/", header).await?;
+            ensure!(answer.starts_with("HTTP/1.1 200"), "{header}: {answer}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn sessions_of_the_balancer_fit_where_it_signs_in() -> anyhow::Result<()> {
     let url = "https://id.example.com";
     let oidc = Oidc {

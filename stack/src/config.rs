@@ -1,6 +1,7 @@
 //! What differs between the stages, as values.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use cfn::Problem;
@@ -156,18 +157,15 @@ impl Config {
     /// Plain HTTP to everybody is refused in `prod`, unless the configuration says so in so many words.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let everybody = self
-            .network
-            .allowed_cidrs
-            .iter()
-            .find(|cidr| cidr.ends_with("/0"));
-        if let (Stage::Prod, Transport::HttpsOrPlainHttp, Some(cidr)) =
-            (self.stage, self.dashboard.transport, everybody)
+        if self.stage == Stage::Prod
+            && self.dashboard.transport == Transport::HttpsOrPlainHttp
+            && is_public(self.network.allowed_cidrs)
         {
+            let cidrs = self.network.allowed_cidrs.join(", ");
             problems.push(Problem::of(
                 "DashboardEnvironment",
                 format!(
-                    "stage {} would answer {cidr} over plain HTTP where no certificate is given: set `transport` to `Transport::Https`, narrow `allowed_cidrs`, or say `Transport::PublicPlainHttpIsAccepted`",
+                    "stage {} would answer {cidrs} over plain HTTP where no certificate is given: set `transport` to `Transport::Https`, narrow `allowed_cidrs`, or say `Transport::PublicPlainHttpIsAccepted`",
                     self.stage
                 ),
             ));
@@ -202,6 +200,47 @@ impl Config {
         }
         problems
     }
+}
+
+/// Whether address ranges are more than what belongs to somebody: outside of the private ones more than
+/// the largest block that is given to one organisation, an IPv4 /8 or an IPv6 /20. A range that is not
+/// understood counts as everybody.
+fn is_public(cidrs: &[&str]) -> bool {
+    const PRIVATE: [(&str, u32); 5] = [
+        ("10.0.0.0", 8),
+        ("100.64.0.0", 10),
+        ("172.16.0.0", 12),
+        ("192.168.0.0", 16),
+        ("fc00::", 7),
+    ];
+    // The share of all addresses of its kind, in 2^-32.
+    let share = |cidr: &str| -> Option<(bool, u64)> {
+        let (address, length) = cidr.split_once('/')?;
+        let address: IpAddr = address.parse().ok()?;
+        let length: u32 = length.parse().ok()?;
+        let is_within = |(private, shortest): &(&str, u32)| {
+            let bits = |address: IpAddr| match address {
+                IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+                IpAddr::V6(address) => u128::from(address),
+            };
+            private.parse::<IpAddr>().is_ok_and(|private| {
+                private.is_ipv4() == address.is_ipv4()
+                    && length >= *shortest
+                    && (bits(private) ^ bits(address)) >> (128 - shortest) == 0
+            })
+        };
+        if PRIVATE.iter().any(|it| is_within(it)) {
+            return Some((address.is_ipv4(), 0));
+        }
+        Some((address.is_ipv4(), 1 << 32_u32.saturating_sub(length)))
+    };
+    let shares: Option<Vec<(bool, u64)>> = cidrs.iter().map(|cidr| share(cidr)).collect();
+    let Some(shares) = shares else { return true };
+    let sum = |v4: bool| -> u64 {
+        let of = shares.iter().filter(|(is_v4, _)| *is_v4 == v4);
+        of.map(|(_, share)| share).sum()
+    };
+    sum(true) > 1 << 24 || sum(false) > 1 << 12
 }
 
 /// A processor architecture; build target, function and instance types follow from it.
@@ -404,6 +443,13 @@ mod tests {
         assert_eq!(with(Transport::HttpsOrPlainHttp, everybody), 1);
         assert_eq!(with(Transport::HttpsOrPlainHttp, &["::/0"]), 1);
         assert_eq!(with(Transport::HttpsOrPlainHttp, some), 0);
+        let halves: &[&str] = &["0.0.0.0/1", "128.0.0.0/1"];
+        assert_eq!(with(Transport::HttpsOrPlainHttp, halves), 1);
+        assert_eq!(with(Transport::HttpsOrPlainHttp, &["2000::/3"]), 1);
+        assert_eq!(with(Transport::HttpsOrPlainHttp, &["anywhere"]), 1);
+        let office: &[&str] = &["10.0.0.0/8", "172.16.0.0/12", "2001:db8::/32", "fc00::/7"];
+        assert_eq!(with(Transport::HttpsOrPlainHttp, office), 0);
+        assert_eq!(with(Transport::HttpsOrPlainHttp, &["8.0.0.0/7"]), 1);
         assert_eq!(with(Transport::Https, everybody), 0);
         assert_eq!(with(Transport::PublicPlainHttpIsAccepted, everybody), 0);
         assert!(

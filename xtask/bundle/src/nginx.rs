@@ -28,6 +28,10 @@ pub const OPEN_FILES: usize = 2 * WORKER_CONNECTIONS;
 pub(crate) fn main() -> String {
     let keep_alive = timing::BALANCER_IDLE_TIMEOUT.as_secs() + 5;
     let timeout = timing::NGINX_TIMEOUT.as_secs();
+    let (rate, burst) = (
+        http::REQUESTS_PER_SECOND_PER_ADDRESS,
+        http::REQUESTS_AT_ONCE_PER_ADDRESS,
+    );
     format!(
         r#"# Replaces the platform's nginx.conf, for the number of connections and the keep-alive.
 user nginx;
@@ -54,11 +58,23 @@ http {{
         '' '';
     }}
 
+    # Whoever connected to the balancer: the last entry, which the balancer wrote; an IPv6 address by
+    # its /64. The balancer's own health check has none and is not counted.
+    map $http_x_forwarded_for $client_network {{
+        default '';
+        '~(?<v6>([0-9a-fA-F]{{0,4}}:){{2,4}})[0-9a-fA-F:.]*$' $v6;
+        '~(?<v4>[0-9.]+)$' $v4;
+    }}
+    limit_req_zone $client_network zone=clients:10m rate={rate}r/s;
+
     include conf.d/*.conf;
 
     server {{
         listen 80 default_server;
         access_log /var/log/nginx/access.log main;
+
+        limit_req zone=clients burst={burst} nodelay;
+        limit_req_status 429;
 
         # Longer than the balancer's idle timeout: who keeps the connection longer never closes it
         # under a request.
