@@ -10,9 +10,9 @@ use cfn::access;
 use cfn::document::Document;
 use cfn::integration::Declared;
 use cfn::resolve::{Resolved, resolve};
-use contract::oidc::{Oidc, Secret};
+use contract::oidc::Oidc;
 use serde_json::Value as Json;
-use stack::config::Encryption;
+use stack::choices::{PROVIDER, own_key, signing_in};
 use stack::{Config, Stage, Synthesized};
 
 /// One snapshot: its folder, its name and its text.
@@ -433,46 +433,12 @@ fn every_template() -> Vec<Checked> {
         let declared = stack::declared::main(&stage.config());
         all.push(checked(stage.to_string(), &main(stacks), declared));
     }
-    for (name, config) in [
-        ("prod with its own key", own_key()),
-        ("prod with sign-in", signing_in()),
-    ] {
+    for (name, config) in stack::choices::all() {
         let declared = stack::declared::main(&config);
         let main = main(synth_with(&config));
-        all.push(checked(name.to_owned(), &main, declared));
+        all.push(checked(format!("prod with {name}"), &main, declared));
     }
     all
-}
-
-/// `prod`, signing visitors in at the balancer.
-fn signing_in() -> Config {
-    let mut config = Stage::Prod.config();
-    config.dashboard.sign_in = Some(PROVIDER);
-    config
-}
-
-/// An identity provider that does not exist.
-const PROVIDER: Oidc = Oidc {
-    issuer: "https://id.example.com/tenant",
-    authorization_endpoint: "https://id.example.com/tenant/authorize",
-    token_endpoint: "https://id.example.com/tenant/token",
-    user_info_endpoint: "https://id.example.com/tenant/userinfo",
-    client_id: "sensors-dashboard",
-    client_secret: Secret {
-        name: "sensors/prod/oidc",
-        key: "clientSecret",
-    },
-    scope: "openid email",
-    session_seconds: 28_800,
-    provider_cidrs: &["192.0.2.0/24", "198.51.100.0/24"],
-};
-
-/// `prod`, with a key of our own.
-fn own_key() -> Config {
-    Config {
-        encryption: Encryption::OwnKey,
-        ..Stage::Prod.config()
-    }
 }
 
 #[test]

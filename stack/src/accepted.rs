@@ -56,6 +56,35 @@ const ACCEPTED: &[Accepted] = &[
 /// What is no finding under a key of our own.
 const ANSWERED_BY_OWN_KEY: [&str; 2] = ["CKV_AWS_158", "CKV_AWS_173"];
 
+/// A finding of parliament in a policy of a role.
+struct AcceptedPolicy {
+    issue: &'static str,
+    role: &'static str,
+    policy: &'static str,
+    reason: &'static str,
+}
+
+const ACCEPTED_POLICIES: &[AcceptedPolicy] = &[
+    AcceptedPolicy {
+        issue: "RESOURCE_STAR",
+        role: "FunctionRole",
+        policy: "NetworkInterfaces",
+        reason: "Lambda refuses to make a function whose role narrows these calls",
+    },
+    AcceptedPolicy {
+        issue: "RESOURCE_MISMATCH",
+        role: "FlowLogsRole",
+        policy: "FlowLogsFind",
+        reason: "DescribeLogGroups takes log groups by now (\"Actions, resources, and condition keys for Amazon CloudWatch Logs\")",
+    },
+    AcceptedPolicy {
+        issue: "RESOURCE_MISMATCH",
+        role: "WebInstanceRole",
+        policy: "BeanstalkLogs",
+        reason: "DescribeLogGroups takes log groups by now; the form is that of AWSElasticBeanstalkWebTier",
+    },
+];
+
 /// Writes the reasons into the metadata of the resources that the template has.
 pub(crate) fn annotate(template: &mut Template, encryption: Encryption) {
     let is_finding = |accepted: &&Accepted| {
@@ -71,6 +100,14 @@ pub(crate) fn annotate(template: &mut Template, encryption: Encryption) {
             .collect();
         if !skip.is_empty() {
             template.annotate(id, "checkov", json!({ "skip": skip }));
+        }
+        let skip: Vec<_> = ACCEPTED_POLICIES
+            .iter()
+            .filter(|accepted| accepted.role == id)
+            .map(|it| json!({ "issue": it.issue, "policy": it.policy, "comment": it.reason }))
+            .collect();
+        if !skip.is_empty() {
+            template.annotate(id, "parliament", json!({ "skip": skip }));
         }
     }
 }

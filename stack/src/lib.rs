@@ -7,7 +7,7 @@
 //! deployment fills in; then the constructs from the network inwards:
 //! [`encryption`], [`network`], [`ingest`], [`archive`], [`cache`], [`processing`], [`dashboard`], [`alarms`]; and
 //! [`artifacts`], the stack that comes first. [`state`] says what is lost with a resource, [`declared`] what is
-//! called that no template says.
+//! called that no template says, [`choices`] what no stage takes.
 
 mod accepted;
 pub mod alarms;
@@ -15,6 +15,7 @@ pub mod archive;
 pub mod artifacts;
 mod bucket;
 pub mod cache;
+pub mod choices;
 pub mod config;
 pub mod dashboard;
 pub mod declared;

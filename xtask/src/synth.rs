@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
-use stack::Stage;
+use stack::{Config, Stage};
 
 use crate::{Exit, workspace};
 
@@ -66,8 +66,13 @@ pub(crate) fn default_folder(stage: Stage) -> anyhow::Result<PathBuf> {
 
 /// Synthesises a stage into a folder, the stacks in the order in which they are deployed.
 pub(crate) fn write(stage: Stage, folder: &Path) -> anyhow::Result<Vec<Written>> {
-    let stacks =
-        stack::synth(stage).with_context(|| format!("stage {stage} does not synthesise"))?;
+    write_with(&stage.config(), folder)
+}
+
+/// The same for a configuration other than the stage's own.
+pub(crate) fn write_with(config: &Config, folder: &Path) -> anyhow::Result<Vec<Written>> {
+    let stacks = stack::synth_with(config)
+        .with_context(|| format!("stage {} does not synthesise", config.stage))?;
     fs::create_dir_all(folder).with_context(|| format!("make the folder {}", folder.display()))?;
     stacks
         .into_iter()
