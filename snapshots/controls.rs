@@ -6,6 +6,7 @@ use std::path::Path;
 use cfn::document::Document;
 use cfn::network::option;
 use cfn::resolve::{ResolvedResource, resolve};
+use serde_json::Value as Json;
 use stack::Stage;
 
 /// The controls that a row must exist for.
@@ -170,6 +171,19 @@ fn holds(resources: &[ResolvedResource], property: &str, wanted: &str) -> bool {
     };
     match *words.as_slice() {
         ["no", name] => of_type(name).is_empty(),
+        ["no", name, verb, object] => !of_type(name).iter().any(|it| asks(it, verb, object)),
+        ["every", name, "denies", "plain-http"] => {
+            let policies = of_type("AWS::S3::BucketPolicy");
+            let is_for = |bucket: &ResolvedResource, policy: &&&ResolvedResource| {
+                policy.text("/Bucket").as_deref() == Some(&*bucket.physical_id)
+            };
+            let all = of_type(name);
+            !all.is_empty()
+                && all.iter().all(|bucket| {
+                    let policy = policies.iter().find(|it| is_for(bucket, it));
+                    policy.is_some_and(|it| denies_plain_http(it, bucket))
+                })
+        }
         ["every", name, pointer] => {
             let all = of_type(name);
             !all.is_empty() && all.iter().all(|it| is(&values(it, &[pointer]), wanted))
@@ -180,6 +194,91 @@ fn holds(resources: &[ResolvedResource], property: &str, wanted: &str) -> bool {
             .is_some_and(|it| is(&values(it, place), wanted)),
         [] => false,
     }
+}
+
+/// The statements of a resource's own policies.
+fn statements(resource: &ResolvedResource) -> Vec<&Json> {
+    let mut found = Vec::new();
+    for pointer in ["/PolicyDocument", "/KeyPolicy"] {
+        found.extend(resource.items(&format!("{pointer}/Statement")));
+    }
+    for policy in resource.items("/Policies") {
+        let inline = policy.pointer("/PolicyDocument/Statement");
+        found.extend(inline.and_then(Json::as_array).into_iter().flatten());
+    }
+    found
+}
+
+/// One text or several.
+fn texts(value: &Json) -> Vec<&str> {
+    match value {
+        Json::String(text) => vec![text],
+        Json::Array(items) => items.iter().filter_map(Json::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn allows(statement: &Json) -> bool {
+    statement["Effect"] == "Allow"
+}
+
+/// Whether a resource is as a question has it.
+fn asks(resource: &ResolvedResource, verb: &str, object: &str) -> bool {
+    let is_everybody = |statement: &&Json| {
+        let principal = &statement["Principal"];
+        texts(principal).contains(&"*") || texts(&principal["AWS"]).contains(&"*")
+    };
+    let mut allowing = statements(resource).into_iter().filter(|it| allows(it));
+    match (verb, object) {
+        ("admits", "anybody") => allowing.next().is_some(),
+        ("admits", "everybody") => allowing.any(|it| is_everybody(&it)),
+        ("decrypts", "every-key") => allowing.any(|it| {
+            let decrypts = |action: &&str| ["*", "kms:*", "kms:Decrypt"].contains(action);
+            let is_every = |arn: &&str| *arn == "*" || arn.ends_with(":key/*");
+            texts(&it["Action"]).iter().any(decrypts) && texts(&it["Resource"]).iter().any(is_every)
+        }),
+        ("opens", "other-ports") => opens(resource, |port| ![80, 443].contains(&port)),
+        ("opens", "high-risk-ports") => opens(resource, |port| HIGH_RISK.contains(&port)),
+        _ => panic!("{verb} {object}: expected a question that is known here"),
+    }
+}
+
+/// The ports of EC2.19.
+const HIGH_RISK: [i64; 24] = [
+    20, 21, 22, 23, 25, 110, 135, 143, 445, 1433, 1434, 3000, 3306, 3389, 4333, 5000, 5432, 5500,
+    5601, 8080, 8088, 8888, 9200, 9300,
+];
+
+/// Whether a group admits everybody to a port of these.
+fn opens(group: &ResolvedResource, is_one: impl Fn(i64) -> bool) -> bool {
+    group.items("/SecurityGroupIngress").iter().any(|rule| {
+        let everybody = |name: &str| matches!(rule[name].as_str(), Some("0.0.0.0/0" | "::/0"));
+        let number = |name: &str| {
+            let value = &rule[name];
+            value.as_i64().or_else(|| value.as_str()?.parse().ok())
+        };
+        (everybody("CidrIp") || everybody("CidrIpv6"))
+            && match (number("FromPort"), number("ToPort")) {
+                (Some(first), Some(last)) => (first..=last).any(&is_one),
+                // All of them.
+                _ => true,
+            }
+    })
+}
+
+/// Whether a policy keeps everybody from a bucket and its objects without TLS.
+fn denies_plain_http(policy: &ResolvedResource, bucket: &ResolvedResource) -> bool {
+    let arn = bucket.arn().expect("a bucket has an ARN");
+    let objects = format!("{arn}/*");
+    statements(policy).into_iter().any(|it| {
+        let resources = texts(&it["Resource"]);
+        it["Effect"] == "Deny"
+            && it["Principal"] == "*"
+            && texts(&it["Action"]) == ["s3:*"]
+            && resources.contains(&arn)
+            && resources.contains(&&*objects)
+            && it["Condition"] == serde_json::json!({ "Bool": { "aws:SecureTransport": "false" } })
+    })
 }
 
 /// The value at a pointer, or those of an option setting.
@@ -218,6 +317,7 @@ fn rows() -> Vec<Row> {
     let (_, controls) = document
         .split_once("\n## Controls\n")
         .expect("has its section");
+    let controls = controls.split("\n## ").next().unwrap_or_default();
     let rows: Vec<Row> = controls
         .lines()
         .filter(|line| line.starts_with('|') && !line.starts_with("|---"))

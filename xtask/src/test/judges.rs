@@ -154,8 +154,11 @@ pub(super) fn deny(setting: &Setting) -> anyhow::Result<()> {
             .context("run cargo-deny")?;
         if !fetched.status.success() {
             let said = String::from_utf8_lossy(&fetched.stderr);
-            let last = said.lines().last().unwrap_or_default().trim().to_owned();
-            println!("the database of advisories cannot be fetched: {last}");
+            let first = said.lines().find(|line| !line.trim().is_empty());
+            println!(
+                "the database of advisories cannot be fetched: {}",
+                first.unwrap_or_default().trim()
+            );
         }
     }
     if has_advisories() {
@@ -176,7 +179,11 @@ fn has_advisories() -> bool {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let databases = home.and_then(|home| fs::read_dir(home.join("advisory-dbs")).ok());
-    databases.is_some_and(|mut entries| entries.next().is_some())
+    // A fetch that failed leaves its lock behind.
+    databases.is_some_and(|entries| {
+        let mut folders = entries.flatten().filter(|it| it.path().is_dir());
+        folders.next().is_some()
+    })
 }
 
 /// The policies of all roles, resolved, each in a file; how many, and what of them is accepted.
