@@ -207,6 +207,7 @@ impl Told<'_> {
                     {
                         details.push(consequence(gone, fate));
                     }
+                    details.extend(self.held_name(old, id, r#type));
                     details.extend(settings(&change.settings.iter().collect::<Vec<_>>()));
                     add(Weight::Replaced, headline, details);
                 }
@@ -240,6 +241,18 @@ impl Told<'_> {
                 details.extend(self.nobody_is_told(id));
                 add(Weight::Removed, format!("{id} ({type})"), details);
             }
+            Action::Replace { because, .. } if because.iter().any(|path| path == "Type") => {
+                let before = &self.before.document.resources[id].r#type;
+                let headline = format!(
+                    "{id} becomes another type, {before} → {type}, which CloudFormation refuses"
+                );
+                let mut details = vec!["give the new one another logical ID".to_owned()];
+                details.extend(
+                    ::stack::state::lost(before)
+                        .map(|lost| format!("lost with the old one: {lost}")),
+                );
+                add(Weight::Replaced, headline, details);
+            }
             Action::Replace { because, old } => {
                 let because: Vec<String> = because.iter().map(|path| words::path(path)).collect();
                 let headline = format!(
@@ -247,6 +260,7 @@ impl Told<'_> {
                     because.join(", ")
                 );
                 let mut details = vec![consequence(change, *old)];
+                details.extend(self.held_name(id, id, r#type));
                 details.extend(settings(&change.settings.iter().collect::<Vec<_>>()));
                 add(Weight::Replaced, headline, details);
             }
@@ -286,6 +300,29 @@ impl Told<'_> {
                 }
             }
         }
+    }
+
+    /// A name that the old one holds when the new one is made: CloudFormation makes it first.
+    fn held_name(&self, old: &str, new: &str, r#type: &str) -> Option<String> {
+        let shape = cfn::resources::metadata(r#type)?;
+        let [pointer] = shape.primary_identifier else {
+            return None;
+        };
+        let name = pointer.rsplit('/').next()?;
+        let of = |template: &Template, id: &str| {
+            let name = template.json["Resources"][id]["Properties"].get(name);
+            name.cloned()
+        };
+        let (before, after) = (of(self.before, old)?, of(self.after, new)?);
+        // What is named after another that is replaced has another name, too.
+        let text = after.to_string();
+        let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        let follows = words.any(|word| self.changes.resources.contains_key(word));
+        (before == after && !follows).then(|| {
+            format!(
+                "its {name} stays the same, and the old one still has it when the new one is made: the deployment fails; change it, too"
+            )
+        })
     }
 
     /// Settings line by line, but for policies: what they allow is said as permissions.

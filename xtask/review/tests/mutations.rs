@@ -325,6 +325,17 @@ fn encryption_and_deletion_policy_that_go() {
 }
 
 #[test]
+fn what_cloudformation_refuses_is_said() {
+    let (text, grave) = told_of(&[Stage::Dev], |template| {
+        rename(template, "FunctionCacheUser", "CacheWriter");
+        template["Resources"]["FailureBucket"]["Type"] = json!("AWS::SQS::Queue");
+        template["Resources"]["FailureBucket"]["Properties"] = json!({});
+    });
+    insta::assert_snapshot!("refused-by-cloudformation", text);
+    assert!(grave);
+}
+
+#[test]
 fn what_comes_new_is_weighed_too() {
     let (text, grave) = told_of(&[Stage::Dev], |template| {
         template["Resources"]["Open"] = json!({ "Type": "AWS::S3::Bucket" });
