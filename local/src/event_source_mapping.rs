@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::fault::Chances;
-use crate::iam::Authorizer;
+use crate::iam::{Authorizer, Permission};
 use crate::kinesis::{Position, Stream};
 use crate::lambda::Invoke;
 use crate::status::Status;
@@ -100,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) stream: Arc<Stream>,
     pub(crate) function: Arc<dyn Invoke>,
     pub(crate) destination: Option<Destination>,
+    pub(crate) reading: Permission,
     pub(crate) authorizer: Authorizer,
     pub(crate) status: Arc<Status>,
     pub(crate) checkpoints: Checkpoints,
@@ -149,8 +150,8 @@ impl Shared {
 impl Mapping {
     /// Starts polling, from where an earlier run has ended.
     ///
-    /// `destination` is that of `DestinationConfig.OnFailure`, `authorizer` stands for the function's role,
-    /// and `folder` keeps checkpoints.
+    /// `destination` is that of `DestinationConfig.OnFailure`, `reading` says whether the function's role may
+    /// read the stream, `authorizer` stands for that role, and `folder` keeps checkpoints.
     /// When `shutdown` is cancelled, batches in work get some seconds to end.
     ///
     /// # Errors
@@ -164,6 +165,7 @@ impl Mapping {
         stream: Arc<Stream>,
         function: Arc<dyn Invoke>,
         destination: Option<Destination>,
+        reading: Permission,
         authorizer: Authorizer,
         status: Arc<Status>,
         folder: &Path,
@@ -187,6 +189,7 @@ impl Mapping {
             stream,
             function,
             destination,
+            reading,
             authorizer,
             status,
             checkpoints,

@@ -14,6 +14,7 @@
 //!   certificate.
 //! - A session ends with its connection: a client that asks for a persistent one is told that there
 //!   is none, and gets no messages for the time when it was away.
+//! - Retained messages are forgotten when the run ends.
 //! - No shared subscriptions, no device shadows, no jobs, no lifecycle events.
 //! - A subscriber that reads too slowly loses messages after 1,024 waiting ones; they are counted.
 //! - Connections are not limited to 100 publishes a second, and client IDs to one CONNECT a second.

@@ -27,6 +27,13 @@ pub(crate) struct Arguments {
     /// File with the payload, taken byte for byte
     #[arg(long, value_name = "FILE", conflicts_with = "payload")]
     payload_file: Option<PathBuf>,
+    /// Client ID of whoever publishes, for `clientid()`; without it a message that came by HTTP
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    /// When the message is received, for `timestamp()` and the time functions: milliseconds since
+    /// the Unix epoch [default: now]
+    #[arg(long, value_name = "MS")]
+    timestamp: Option<u64>,
     /// Version of the SQL engine
     #[arg(long, value_name = "VERSION", default_value = "2016-03-23")]
     sql_version: String,
@@ -38,6 +45,8 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         topic,
         payload,
         payload_file,
+        client_id,
+        timestamp,
         sql_version,
     } = arguments;
     let version: SqlVersion = sql_version.parse().context("--sql-version")?;
@@ -61,11 +70,15 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         );
         return Ok(Exit::NotFired);
     }
+    let timestamp_ms = match timestamp {
+        Some(given) => given,
+        None => u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?,
+    };
     let message = Message {
         topic: &topic,
         payload: &payload,
-        timestamp_ms: SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64,
-        client_id: None,
+        timestamp_ms,
+        client_id: client_id.as_deref(),
         ..Message::default()
     };
     match rule.evaluate(&message, &Here) {

@@ -82,7 +82,7 @@
 //! - Characters are Unicode code points in `length`, `substring`, `indexof` and `get`.
 //!
 //! Functions
-//! - `concat(1)` is `"1"`, as the example says, not the number; an array alone stays one. `get("abc", 1)` is "b", from 0 as
+//! - `concat(1)` is `"1"` and `concat(1, 2)` is `"12"`, as the first one's example says, not numbers; an array alone stays one. `get("abc", 1)` is "b", from 0 as
 //!   the text says. `bitnot(13)` is -14. `round(-1.5)` is -2, by the example.
 //! - A wrong number of arguments is Undefined ("Data types"), not an error.
 //! - `ltrim` and `rtrim` take tabs and spaces, `trim` all white space. `indexof` gives -1 for no match, `regexp_substr`

@@ -369,6 +369,14 @@ fn regular_expressions_follow_the_page_and_java() {
         ("regexp_substr('a++b', '[a++]*')", "", "\"a++\""),
         ("regexp_substr('a++b', '\\+\\+')", "", "\"++\""),
         ("regexp_substr('ab', '(?i)B')", "", "\"b\""),
+        ("regexp_matches('a.b', '\\Qa.b\\E')", "", "true"),
+        ("regexp_matches('axb', '\\Qa.b\\E')", "", "false"),
+        ("regexp_matches('(?=', '^\\Q(?=')", "", "true"),
+        ("regexp_matches('\\Qa', '^\\\\Qa$')", "", "true"),
+        ("regexp_matches('\u{a0}', '^[\\h]$')", "", "true"),
+        ("regexp_matches('x', '^\\H$')", "", "true"),
+        ("regexp_matches('\u{2028}', '^\\v$')", "", "true"),
+        ("regexp_matches('\u{2028}', '^\\R$')", "", "true"),
     ]);
     for pattern in ["a(?=b)", "(?<!a)b", r"(a)\1", "a++", "[a-z]*+b", "(?>a)"] {
         let error = Rule::compile(

@@ -146,18 +146,8 @@ impl Lane {
 
     /// Returns when the role may read the stream; without the permission the mapping has a problem, as on AWS.
     async fn allowed_to_read(&self) {
-        let arn = self.shared.stream.arn();
         let mut backoff = BACKOFF.0;
-        let actions = [
-            "kinesis:DescribeStream",
-            "kinesis:ListShards",
-            "kinesis:GetShardIterator",
-            "kinesis:GetRecords",
-        ];
-        while let Err(denied) = actions
-            .iter()
-            .try_for_each(|action| self.shared.authorizer.authorize(action, arn))
-        {
+        while let Err(denied) = self.shared.reading.check() {
             self.shared.set_result(&format!("PROBLEM: {denied}"));
             sleep(backoff).await;
             backoff = (backoff * 2).min(BACKOFF.1);

@@ -153,6 +153,15 @@ fn bucket(folder: &Path) -> Destination {
     }
 }
 
+/// What a role must be allowed to read the stream.
+fn reading(authorizer: &Authorizer) -> Permission {
+    let actions = ["kinesis:GetShardIterator", "kinesis:GetRecords"];
+    Permission::new(
+        authorizer.clone(),
+        &actions.map(|action| (action.to_owned(), ARN.to_owned())),
+    )
+}
+
 /// A queue of a folder.
 fn queue(folder: &Path) -> Queue {
     let config = sqs::Config {
@@ -205,6 +214,7 @@ impl Run {
             self.stream.clone(),
             self.function.clone(),
             Some(destination),
+            reading(&authorizer),
             authorizer,
             self.status.clone(),
             self.folder.path(),
@@ -522,6 +532,7 @@ async fn settings_out_of_range_are_named() {
         run.stream.clone(),
         run.function.clone(),
         Some(bucket(run.folder.path())),
+        reading(&authorizer),
         authorizer,
         run.status.clone(),
         run.folder.path(),

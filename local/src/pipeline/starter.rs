@@ -272,6 +272,8 @@ impl Starter<'_> {
             Arc::clone(stream),
             function,
             destination,
+            // Its key included, where the stream is under one of one's own.
+            self.hops.permission(logical_id, "EventSourceArn"),
             self.hops.authorizer(logical_id, ""),
             Arc::clone(self.status),
             &self.data.join("mappings"),

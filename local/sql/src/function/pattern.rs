@@ -6,7 +6,7 @@
 //! compiled, one that comes with a message gives Undefined.
 //!
 //! `$` and `\Z` match at the very end only, in Java before a last line end too. `(?i)` folds all of Unicode here
-//! and ASCII there. `\h`, `\R`, `\Q` and Java's own properties are not known here: Undefined.
+//! and ASCII there. `\G`, `\X`, `\c` and Java's own properties (`\p{javaLowerCase}`) are not known here: Undefined.
 
 use std::borrow::Cow;
 
@@ -37,7 +37,7 @@ impl Pattern {
         if pattern.contains("(?P<") {
             return None;
         }
-        RegexBuilder::new(&java(pattern))
+        RegexBuilder::new(&java(&unquoted(pattern)))
             .size_limit(SIZE)
             .dfa_size_limit(SIZE)
             .build()
@@ -50,7 +50,7 @@ impl Pattern {
     /// # Errors
     /// Java would take it, here it cannot be done.
     pub(super) fn prepare(pattern: &str) -> Result<Option<Self>, String> {
-        match java_only(pattern) {
+        match java_only(&unquoted(pattern)) {
             Some(name) => Err(format!(
                 "the regular expression has {name}, which works on AWS but not here"
             )),
@@ -59,10 +59,38 @@ impl Pattern {
     }
 }
 
+/// The pattern with what stands between `\Q` and `\E`, or the end, escaped one by one.
+fn unquoted(pattern: &str) -> Cow<'_, str> {
+    if !pattern.contains(r"\Q") {
+        return Cow::Borrowed(pattern);
+    }
+    let mut text = String::with_capacity(pattern.len() * 2);
+    let mut rest = pattern;
+    while let Some(character) = rest.chars().next() {
+        if let Some(quoted) = rest.strip_prefix(r"\Q") {
+            let (literal, after) = quoted.split_once(r"\E").unwrap_or((quoted, ""));
+            text.push_str(&regex::escape(literal));
+            rest = after;
+            continue;
+        }
+        // An escaped backslash begins nothing.
+        let escaped = rest.strip_prefix('\\').and_then(|rest| rest.chars().next());
+        let length = character.len_utf8() + escaped.map_or(0, char::len_utf8);
+        let (taken, after) = rest.split_at(length);
+        text.push_str(taken);
+        rest = after;
+    }
+    Cow::Owned(text)
+}
+
 /// The pattern with Java's meaning of classes, which are ASCII, and of `.`, which more than `\n` ends.
 fn java(pattern: &str) -> String {
     /// Line ends of Java but for `\r\n`, which is two of them here.
     const NOT_LINE_END: &str = r"[^\n\r\x{85}\x{2028}\x{2029}]";
+    /// Horizontal white space.
+    const HORIZONTAL: &str = r" \t\x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}";
+    /// Vertical white space.
+    const VERTICAL: &str = r"\n\x0B\f\r\x{85}\x{2028}\x{2029}";
     // With `(?s)` somewhere, `.` is everything: which part of the pattern that is for is the engine's to say.
     let has_dot_all = pattern.match_indices("(?").any(|(at, _)| {
         let flags = pattern.get(at + 2..).unwrap_or_default();
@@ -83,6 +111,14 @@ fn java(pattern: &str) -> String {
                 Some('W') => text.push_str("[^0-9A-Za-z_]"),
                 Some('s') => text.push_str(r"[ \t\n\x0B\f\r]"),
                 Some('S') => text.push_str(r"[^ \t\n\x0B\f\r]"),
+                Some('h') => text.push_str(&format!("[{HORIZONTAL}]")),
+                Some('H') => text.push_str(&format!("[^{HORIZONTAL}]")),
+                Some('v') => text.push_str(&format!("[{VERTICAL}]")),
+                Some('V') => text.push_str(&format!("[^{VERTICAL}]")),
+                Some('R') if class == 0 => {
+                    text.push_str(&format!(r"(?:\r\n|[{VERTICAL}])"));
+                }
+                Some('e') => text.push_str(r"\x1B"),
                 escaped => {
                     text.push('\\');
                     text.extend(escaped);
