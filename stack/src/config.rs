@@ -229,7 +229,7 @@ fn is_public(cidrs: &[&str]) -> bool {
                     && (bits(private) ^ bits(address)) >> (128 - shortest) == 0
             })
         };
-        if PRIVATE.iter().any(|it| is_within(it)) {
+        if PRIVATE.iter().any(is_within) {
             return Some((address.is_ipv4(), 0));
         }
         Some((address.is_ipv4(), 1 << 32_u32.saturating_sub(length)))

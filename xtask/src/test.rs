@@ -90,6 +90,10 @@ const STEPS: &[Step] = &[
         name: "end-to-end",
         run: pipeline::run,
     },
+    Step {
+        name: "reproducible",
+        run: reproducible,
+    },
 ];
 
 fn step_name() -> clap::builder::PossibleValuesParser {
@@ -211,6 +215,20 @@ fn test(setting: &Setting) -> anyhow::Result<()> {
             .args(setting.rest)
             .env("MOTO_PYTHON", moto)
             .env("PATH", crate::tools::path()?),
+        setting,
+    )
+}
+
+/// The artifacts are the same bytes from whatever folder they are built.
+fn reproducible(setting: &Setting) -> anyhow::Result<()> {
+    crate::tools::cargo_lambda()?;
+    let arguments = ["test", "--package", "xtask-aws", "--locked", "--quiet"];
+    let test = "artifacts::tests::same_source_in_two_folders_makes_the_same_artifacts";
+    succeed(
+        program::cargo()
+            .args(arguments)
+            .args(["--bin", "xtask-aws", "--", "--ignored", "--exact", test])
+            .env("PATH", crate::tools::path_for_aws()?),
         setting,
     )
 }

@@ -46,10 +46,14 @@ pub(crate) const BUILT: [(&str, &str); 2] = [("functions", "sensors"), ("webui",
 /// Builds both programs by cargo-lambda, each by a call of its own, so that no other package's
 /// features get into it.
 pub(crate) async fn build(root: &Path, arch: Arch) -> anyhow::Result<Programs> {
+    build_in(root, &target(root, arch), arch).await
+}
+
+async fn build_in(root: &Path, target: &Path, arch: Arch) -> anyhow::Result<Programs> {
     let [function, webui] = BUILT;
     Ok(Programs {
-        function: build_one(root, arch, function).await?,
-        webui: build_one(root, arch, webui).await?,
+        function: build_one(root, target, arch, function).await?,
+        webui: build_one(root, target, arch, webui).await?,
     })
 }
 
@@ -111,10 +115,10 @@ pub(crate) fn check(programs: &Programs, arch: Arch) -> anyhow::Result<()> {
 
 async fn build_one(
     root: &Path,
+    target: &Path,
     arch: Arch,
     (package, binary): (&str, &str),
 ) -> anyhow::Result<Vec<u8>> {
-    let target = target(root, arch);
     let flag = match arch {
         Arch::Arm64 => "--arm64",
         Arch::X86_64 => "--x86-64",
@@ -124,7 +128,7 @@ async fn build_one(
         .args(["--package", package, "--bin", binary])
         .current_dir(root)
         // Not as a flag: cargo-lambda hands flags on to `cargo metadata`, which has none such.
-        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_TARGET_DIR", target)
         .env("RUSTFLAGS", remap(root))
         // Cargo tells its children about the package that it runs; this is another one.
         .env_remove("CARGO_MANIFEST_DIR")
@@ -248,6 +252,58 @@ mod tests {
         let second = keys(&other)?;
         assert_ne!(first[0], second[0]);
         assert_eq!(first[1], second[1]);
+        Ok(())
+    }
+
+    /// Every file of the repository that is not ignored, in another folder.
+    fn copy(root: &Path, folder: &Path) -> anyhow::Result<()> {
+        let files = std::process::Command::new("git")
+            .args([
+                "ls-files",
+                "-z",
+                "--cached",
+                "--others",
+                "--exclude-standard",
+            ])
+            .current_dir(root)
+            .output()
+            .context("run git")?;
+        for name in String::from_utf8(files.stdout)?.split_terminator('\0') {
+            let (from, to) = (root.join(name), folder.join(name));
+            // What is deleted and not committed.
+            if !from.exists() {
+                continue;
+            }
+            fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
+            fs::copy(from, to)?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    #[ignore = "builds both programs twice, some minutes: `cargo xtask test --only reproducible`"]
+    async fn same_source_in_two_folders_makes_the_same_artifacts() -> anyhow::Result<()> {
+        let root = fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?;
+        let arch = match cfg!(target_arch = "aarch64") {
+            true => Arch::Arm64,
+            false => Arch::X86_64,
+        };
+        let home = builds(&root).join("reproducible");
+        let mut keys = Vec::new();
+        for name in ["one", "another/with/a/longer/name"] {
+            // What an earlier test has built proves nothing.
+            if home.exists() {
+                fs::remove_dir_all(&home)?;
+            }
+            let folder = home.join(name);
+            copy(&root, &folder)?;
+            let programs = build_in(&folder, &folder.join("target"), arch).await?;
+            check(&programs, arch)?;
+            let artifacts = package(&programs, SETTINGS, &Zips::new(None))?;
+            keys.push(artifacts.map(|artifact| artifact.key));
+        }
+        fs::remove_dir_all(&home)?;
+        assert_eq!(keys[0], keys[1]);
         Ok(())
     }
 
