@@ -45,7 +45,8 @@ pub(crate) struct Deploy {
     /// Deploy without asking
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Stop before anything changes and keep the change set; with its name: execute it
+    /// Stop before anything that runs is changed, and keep the change set: only the artifacts and their
+    /// stack are brought up. With its name: execute it
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     pub(crate) plan: Option<String>,
     /// Print events and the result as JSON lines

@@ -62,7 +62,8 @@ impl Cloud {
             .timeout_config(timeouts)
             .load()
             .await;
-        let region = config.region().map(ToString::to_string).context(
+        let region = config.region().map(ToString::to_string);
+        let region = region.filter(|it| !it.trim().is_empty()).context(
             "no region is chosen: set AWS_REGION, or `region` of the profile that AWS_PROFILE names",
         )?;
         let s3_endpoint = std::env::var("AWS_ENDPOINT_URL_S3")

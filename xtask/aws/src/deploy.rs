@@ -61,6 +61,9 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
     if let Some(name) = arguments.plan.as_deref().filter(|name| !name.is_empty()) {
         return deployment.resume(name).await;
     }
+    if arguments.plan.is_some() {
+        plannable([&found_first, &found_main], stage)?;
+    }
     // What is in the way of the main stack is found before anything is built.
     let footing = footing(&deployment.main, found_main, &arguments.skip).await?;
     let existing = match &footing {
@@ -227,10 +230,16 @@ impl Deployment<'_> {
                 None => Ok(None),
             }
         };
-        let (running, _) = tokio::try_join!(
-            running,
-            sources::resume(&self.cloud, self.voice, &stack.id, &resources)
-        )?;
+        let resumed = async {
+            // A plan changes nothing that runs.
+            match self.arguments.plan {
+                Some(_) => Ok(()),
+                None => sources::resume(&self.cloud, self.voice, &stack.id, &resources)
+                    .await
+                    .map(drop),
+            }
+        };
+        let (running, ()) = tokio::try_join!(running, resumed)?;
         let platform = running.or_else(|| stack.parameters.get(parameters::PLATFORM_ARN).cloned());
         Ok(Some(Deployed {
             stack,
@@ -425,15 +434,38 @@ impl Deployment<'_> {
             operator.stack,
             change_set.changes.len()
         ));
-        let lines = plan::lines(&cfn::diff::Changes::default(), &change_set.changes);
+        let changes = self.compare_planned(&stack, is_new, &change_set).await?;
+        let lines = plan::lines(&changes, &change_set.changes);
         plan::say(operator.voice, &lines);
         if !confirmed(self.arguments.yes, "execute it? [y/N] ", YES)? {
             bail!("nothing was deployed: the answer was no; the plan is kept");
+        }
+        if !is_new {
+            let resources = stack_call::resources(&self.cloud, &stack.id).await?;
+            sources::resume(&self.cloud, self.voice, &stack.id, &resources).await?;
         }
         let started = Instant::now();
         let ended = execute(operator, &change_set).await?;
         operator.check(ended, wanted(is_new))?;
         self.finish(&change_set, started).await
+    }
+
+    /// What a plan that was kept changes in the stack as it is now.
+    async fn compare_planned(
+        &self,
+        stack: &Stack,
+        is_new: bool,
+        change_set: &ChangeSet,
+    ) -> anyhow::Result<cfn::diff::Changes> {
+        let (template, parameters) = stack_call::proposed(&self.cloud, change_set).await?;
+        let before = match is_new {
+            true => plan::Version::nothing()?,
+            false => {
+                let deployed = stack_call::template(&self.cloud, &stack.id).await?;
+                plan::Version::new(&deployed, stack.parameters.clone())?
+            }
+        };
+        plan::compare(&before, &plan::Version::new(&template, parameters)?)
     }
 
     /// Says what there is now, and tries it.
@@ -490,6 +522,24 @@ async fn footing(
     }
 }
 
+/// Refuses a plan where a stack would have to be mended first, which is no plan any more.
+fn plannable(found: [&Result<Option<Stack>, CallFailed>; 2], stage: Stage) -> anyhow::Result<()> {
+    for stack in found.into_iter().flatten().flatten() {
+        if !matches!(
+            stack.state(),
+            State::Ready | State::Absent | State::Review | State::Busy
+        ) {
+            bail!(
+                "`{}` is {} ({}), which must be mended before anything can be planned: `cargo xtask deploy --stage {stage}` without `--plan` does it",
+                stack.name,
+                stack.status,
+                crate::state::in_words(&stack.status)
+            );
+        }
+    }
+    Ok(())
+}
+
 fn is_new(footing: &Footing) -> bool {
     matches!(footing, Footing::New)
 }
@@ -501,8 +551,10 @@ fn wanted(is_new: bool) -> &'static str {
 /// Executes a change set and follows it to its end.
 async fn execute(operator: &Operator, change_set: &ChangeSet) -> anyhow::Result<Ended> {
     let events = Events::from_now(&operator.cloud, &change_set.stack_id).await?;
-    stack_call::execute(&operator.cloud, change_set).await?;
-    operator.follow_changes(events, &change_set.changes).await
+    let token = stack_call::execute(&operator.cloud, change_set).await?;
+    operator
+        .follow_changes(events.begun_by(token), &change_set.changes)
+        .await
 }
 
 /// The main stack's parameters: what was made, what was asked for, and the rest as it is.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use stack::artifacts as artifacts_stack;
+use stack::{Stage, artifacts as artifacts_stack};
 
 use crate::arguments::Diff;
 use crate::change::is_same_json;
@@ -17,6 +17,7 @@ use crate::deploy::synth;
 use crate::plan::{self, Version};
 use crate::progress::Voice;
 use crate::stack_call::{self, Proposal, Source, Stack};
+use crate::state::State;
 use crate::{artifacts, upload};
 
 /// The exit code that `--exit-code` gives for a difference.
@@ -35,7 +36,10 @@ pub(crate) async fn run(arguments: Diff) -> anyhow::Result<ExitCode> {
     let mut store = None;
     for synthesized in synth(stage)? {
         let name = &synthesized.name;
-        let existing = stack_call::find(&cloud, name).await?;
+        // What a change set alone has made is nothing yet.
+        let existing = stack_call::find(&cloud, name)
+            .await?
+            .filter(|it| !matches!(it.state(), State::Review | State::Absent));
         if let Some(stack) = &existing {
             let bucket = stack.output(artifacts_stack::BUCKET_OUTPUT);
             store = store.or_else(|| bucket.map(str::to_owned));
@@ -65,7 +69,7 @@ pub(crate) async fn run(arguments: Diff) -> anyhow::Result<ExitCode> {
             let store = store.as_deref().with_context(|| {
                 format!("there is no artifacts bucket to put the template of `{name}` into: leave `--online` out")
             })?;
-            announced(&cloud, &existing, &synthesized, store).await?
+            announced(&cloud, stage, &existing, &synthesized, store).await?
         } else {
             Vec::new()
         };
@@ -85,11 +89,12 @@ pub(crate) async fn run(arguments: Diff) -> anyhow::Result<ExitCode> {
 /// What CloudFormation itself says, by a change set that is deleted again.
 async fn announced(
     cloud: &Cloud,
+    stage: Stage,
     existing: &Stack,
     synthesized: &stack::Synthesized,
     store: &str,
 ) -> anyhow::Result<Vec<aws_sdk_cloudformation::types::Change>> {
-    if existing.state() != crate::state::State::Ready {
+    if existing.state() != State::Ready {
         bail!(
             "`{}` is {}, so CloudFormation makes no change set for it: leave `--online` out, or `cargo xtask deploy` first",
             existing.name,
@@ -103,7 +108,7 @@ async fn announced(
     let kept = kept.filter(|name| after.document.parameters.contains_key(*name));
     let proposal = Proposal {
         stack: existing.name.clone(),
-        stage: existing.name.clone(),
+        stage: stage.to_string(),
         name: stack_call::token("diff"),
         is_new: false,
         source: Source::Url(cloud.object_url(store, &artifact.key)),

@@ -24,6 +24,8 @@ pub(crate) struct Event {
     pub(crate) at: f64,
     /// Whether it is the stack's own.
     pub(crate) is_stack: bool,
+    /// The token of the call that began the operation which it belongs to, where CloudFormation says so.
+    pub(crate) token: Option<String>,
 }
 
 impl From<&StackEvent> for Event {
@@ -41,6 +43,7 @@ impl From<&StackEvent> for Event {
                 .map(str::to_owned),
             at: event.timestamp().map_or(0.0, |at| at.as_secs_f64()),
             is_stack: event.physical_resource_id() == event.stack_id(),
+            token: event.client_request_token().map(str::to_owned),
         }
     }
 }
@@ -57,6 +60,8 @@ impl Event {
 pub(crate) struct Events {
     pub(crate) stack_id: String,
     seen: HashSet<String>,
+    /// The call whose operation is followed; none: whatever is under way.
+    token: Option<String>,
 }
 
 impl Events {
@@ -66,7 +71,29 @@ impl Events {
         Ok(Events {
             stack_id: stack_id.to_owned(),
             seen: page.into_iter().map(|event| event.id).collect(),
+            token: None,
         })
+    }
+
+    /// Follows the operation that a call with this token has begun.
+    pub(crate) fn begun_by(self, token: String) -> Events {
+        Events {
+            token: Some(token),
+            ..self
+        }
+    }
+
+    /// Whether an event is of the operation that is followed, as far as CloudFormation says.
+    pub(crate) fn are_of(&self, event: &Event) -> bool {
+        match (&self.token, &event.token) {
+            (Some(own), Some(other)) => own == other,
+            _ => true,
+        }
+    }
+
+    /// Whether the followed operation has a call of its own, so that its beginning can be seen.
+    pub(crate) fn have_token(&self) -> bool {
+        self.token.is_some()
     }
 
     /// Reads everything that ever happened to the stack.
@@ -74,6 +101,7 @@ impl Events {
         Events {
             stack_id: stack_id.to_owned(),
             seen: HashSet::new(),
+            token: None,
         }
     }
 
@@ -83,17 +111,23 @@ impl Events {
         stack_id: &str,
     ) -> Result<Events, CallFailed> {
         let mut next = None;
+        // The beginning may be the last of its page: then what is known begins the next one.
+        let mut is_found = false;
         loop {
             let (events, token) = page(cloud, stack_id, next).await?;
-            let mut after = events
-                .into_iter()
-                .skip_while(|event| !is_beginning(event))
-                .skip(1)
-                .peekable();
-            if after.peek().is_some() || token.is_none() {
+            let mut seen = HashSet::new();
+            for event in events {
+                if is_found {
+                    seen.insert(event.id);
+                } else {
+                    is_found = is_beginning(&event);
+                }
+            }
+            if !seen.is_empty() || token.is_none() {
                 return Ok(Events {
                     stack_id: stack_id.to_owned(),
-                    seen: after.map(|event| event.id).collect(),
+                    seen,
+                    token: None,
                 });
             }
             next = token;
@@ -195,6 +229,7 @@ mod tests {
             reason: (!reason.is_empty()).then(|| reason.to_owned()),
             at: 0.0,
             is_stack: logical_id == "stack",
+            token: None,
         }
     }
 

@@ -111,6 +111,7 @@ mod tests {
                 reason: Some(reason.to_owned()),
                 at: 0.0,
                 is_stack: false,
+                token: None,
             };
             assert_eq!(hold(&event), expected, "{reason}");
         }

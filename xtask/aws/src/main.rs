@@ -58,6 +58,7 @@ use std::process::ExitCode;
 
 use arguments::Command;
 use clap::Parser;
+use serde_json::json;
 
 /// What talks to AWS; `cargo xtask` runs it.
 #[derive(Parser)]
@@ -81,6 +82,11 @@ async fn main() -> ExitCode {
     // Somebody else's call of rustls may not have chosen yet; twice the same choice is fine.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let works_on_stacks = matches!(command, Command::Deploy(_) | Command::Destroy(_));
+    let speaks_json = match &command {
+        Command::Deploy(arguments) => arguments.json,
+        Command::Destroy(arguments) => arguments.json,
+        _ => false,
+    };
     let done = tokio::select! {
         // Ctrl-C is listened for before anything is begun.
         biased;
@@ -96,6 +102,10 @@ async fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
+            if speaks_json {
+                let error = format!("{error:#}");
+                println!("{}", json!({ "result": "failed", "error": error }));
+            }
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }

@@ -89,6 +89,10 @@ pub(crate) enum Footing {
     Existing(Stack),
 }
 
+/// How often a stack is looked at that does not show yet what was begun: CloudFormation answers from
+/// several places, and one of them may be behind.
+const MOST_STALE_ANSWERS: u32 = 15;
+
 /// How often the times on a terminal go on.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -119,6 +123,9 @@ impl Operator {
         let mut progress = Progress::new(self.voice, &self.stack, forecast);
         let mut all = Vec::new();
         let mut notes = Vec::new();
+        // What somebody else began is under way already.
+        let mut has_begun = !events.have_token();
+        let mut stale = 0;
         let status = loop {
             // The status first: what happened before the end is then among the events.
             let found = stack_call::find(&self.cloud, &events.stack_id).await;
@@ -133,14 +140,24 @@ impl Operator {
                 }
             };
             progress.events(&new);
-            for event in new.iter().filter(|event| event.is_failure()) {
+            let own: Vec<Event> = new.into_iter().filter(|it| events.are_of(it)).collect();
+            for event in own.iter().filter(|event| event.is_failure()) {
                 notes.extend(beanstalk::explain(&self.cloud, event).await);
             }
-            all.extend(new);
+            has_begun |= own.iter().any(|event| event.is_stack);
+            all.extend(own);
             match found {
                 None => break None,
-                Some(stack) if stack.state() == State::Busy => {}
-                Some(stack) => break Some(stack.status),
+                Some(stack) if stack.state() == State::Busy => has_begun = true,
+                Some(stack) if has_begun || stack.state() == State::Absent => {
+                    break Some(stack.status);
+                }
+                Some(stack) => {
+                    stale += 1;
+                    if stale > MOST_STALE_ANSWERS {
+                        break Some(stack.status);
+                    }
+                }
             }
             let mut left = self.cloud.poll;
             while !left.is_zero() {
@@ -161,8 +178,8 @@ impl Operator {
     /// Deletes the stack and waits for it.
     pub(crate) async fn delete(&self, stack: &Stack, retain: &[String]) -> anyhow::Result<Ended> {
         let events = Events::from_now(&self.cloud, &stack.id).await?;
-        stack_call::delete(&self.cloud, &stack.id, retain).await?;
-        self.follow(events).await
+        let token = stack_call::delete(&self.cloud, &stack.id, retain).await?;
+        self.follow(events.begun_by(token)).await
     }
 
     /// Brings the stack to where a deployment can start, saying what is done for that.
@@ -186,11 +203,12 @@ impl Operator {
                     ));
                     let events = Events::from_now(&self.cloud, &stack.id).await?;
                     let call = self.cloud.cfn.rollback_stack().stack_name(&stack.id);
-                    let call = call.client_request_token(stack_call::token("rollback"));
+                    let token = stack_call::token("rollback");
+                    let call = call.client_request_token(&token);
                     call.send()
                         .await
                         .map_err(|error| failed("roll the stack back", error))?;
-                    self.follow(events).await?;
+                    self.follow(events.begun_by(token)).await?;
                 }
                 State::RollbackStuck if !has_continued => {
                     has_continued = true;
@@ -252,12 +270,13 @@ impl Operator {
         let events = Events::from_now(&self.cloud, &stack.id).await?;
         let call = self.cloud.cfn.continue_update_rollback();
         let call = call.stack_name(&stack.id);
+        let token = stack_call::token("continue");
         call.set_resources_to_skip((!skip.is_empty()).then(|| skip.to_vec()))
-            .client_request_token(stack_call::token("continue"))
+            .client_request_token(&token)
             .send()
             .await
             .map_err(|error| failed("continue the rollback", error))?;
-        let ended = self.follow(events).await?;
+        let ended = self.follow(events.begun_by(token)).await?;
         if ended.status.as_deref() == Some("UPDATE_ROLLBACK_COMPLETE") {
             return Ok(());
         }
@@ -268,8 +287,12 @@ impl Operator {
     /// the stack is in, then the one command to go on.
     pub(crate) fn check(&self, ended: Ended, wanted: &str) -> anyhow::Result<()> {
         let name = &self.stack;
-        let Some(status) = ended.status.as_deref() else {
-            if wanted == "deleted" || wanted == "removed" {
+        let is_deletion = wanted == "deleted" || wanted == "removed";
+        // By its ID a deleted stack is still found for a while.
+        let status = ended.status.as_deref();
+        let status = status.filter(|it| State::of(it) != State::Absent);
+        let Some(status) = status else {
+            if is_deletion {
                 return Ok(());
             }
             bail!(
@@ -277,7 +300,7 @@ impl Operator {
                 self.stage
             );
         };
-        if state::is_success(status) {
+        if !is_deletion && state::is_success(status) {
             return Ok(());
         }
         let mut text = format!("`{name}` could not be {wanted}");

@@ -11,6 +11,7 @@ use crate::arguments::{Ask, Open};
 use crate::cloud::Cloud;
 use crate::progress::Voice;
 use crate::stack_call::{self, Stack};
+use crate::state::State;
 
 pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
     let cloud = Cloud::connect(Duration::from_secs(2)).await?;
@@ -54,6 +55,12 @@ pub(crate) async fn deployed(cloud: &Cloud, stage: Stage) -> anyhow::Result<Stac
     cloud.identity().await?;
     let name = stack::stack_name(stage);
     let stack = stack_call::find(cloud, &name).await?;
+    if stack.as_ref().is_some_and(|it| it.state() == State::Review) {
+        bail!(
+            "stage {stage} is not deployed yet: a change set of `{name}` waits to be executed; deploy it by `cargo xtask deploy --stage {stage}`"
+        );
+    }
+    let stack = stack.filter(|it| it.state() != State::Absent);
     stack.with_context(|| {
         format!("stage {stage} is not deployed in {}: there is no stack `{name}`; deploy it by `cargo xtask deploy --stage {stage}`", cloud.region)
     })

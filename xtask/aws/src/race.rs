@@ -68,6 +68,7 @@ mod tests {
             reason: Some(reason.to_owned()),
             at: 0.0,
             is_stack: false,
+            token: None,
         }
     }
 

@@ -98,6 +98,45 @@ pub(crate) async fn template(cloud: &Cloud, stack: &str) -> anyhow::Result<Strin
         .context("CloudFormation gave no template")
 }
 
+/// The template of a change set, and the parameters that it gives it.
+pub(crate) async fn proposed(
+    cloud: &Cloud,
+    change_set: &ChangeSet,
+) -> anyhow::Result<(String, BTreeMap<String, String>)> {
+    let (template, described) = tokio::try_join!(
+        async {
+            cloud
+                .cfn
+                .get_template()
+                .stack_name(&change_set.stack_id)
+                .change_set_name(&change_set.id)
+                .template_stage(TemplateStage::Original)
+                .send()
+                .await
+                .map_err(|error| failed("read the plan's template", error))
+        },
+        async {
+            cloud
+                .cfn
+                .describe_change_set()
+                .stack_name(&change_set.stack_id)
+                .change_set_name(&change_set.id)
+                .send()
+                .await
+                .map_err(|error| failed("look at the change set", error))
+        }
+    )?;
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    let parameters = described
+        .parameters()
+        .iter()
+        .map(|it| (text(it.parameter_key()), text(it.parameter_value())));
+    let template = template
+        .template_body
+        .context("CloudFormation gave no template")?;
+    Ok((template, parameters.collect()))
+}
+
 /// Every resource of a stack.
 pub(crate) async fn resources(
     cloud: &Cloud,
@@ -302,19 +341,28 @@ pub(crate) async fn examine(
 ///
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/validate-stack-deployments.html>
 async fn validation(cloud: &Cloud, change_set: &str) -> Vec<String> {
-    let answer = cloud
-        .cfn
-        .describe_events()
-        .change_set_name(change_set)
-        .filters(EventFilter::builder().failed_events(true).build())
-        .send()
-        .await;
-    // It only adds to a reason that is known already.
-    let Ok(answer) = answer else {
-        return Vec::new();
-    };
-    answer
-        .operation_events()
+    let mut events = Vec::new();
+    let mut next = None;
+    loop {
+        let answer = cloud
+            .cfn
+            .describe_events()
+            .change_set_name(change_set)
+            .filters(EventFilter::builder().failed_events(true).build())
+            .set_next_token(next)
+            .send()
+            .await;
+        // It only adds to a reason that is known already.
+        let Ok(answer) = answer else {
+            break;
+        };
+        next = answer.next_token;
+        events.extend(answer.operation_events.unwrap_or_default());
+        if next.is_none() {
+            break;
+        }
+    }
+    events
         .iter()
         .filter_map(|event| {
             let reason = event
@@ -348,36 +396,38 @@ pub(crate) async fn discard(cloud: &Cloud, stack: &str, change_set: &str) -> any
     }
 }
 
-/// Starts the execution of a change set.
-pub(crate) async fn execute(cloud: &Cloud, change_set: &ChangeSet) -> anyhow::Result<()> {
+/// Starts the execution of a change set; the token by which its events are known.
+pub(crate) async fn execute(cloud: &Cloud, change_set: &ChangeSet) -> anyhow::Result<String> {
+    let token = token("execute");
     cloud
         .cfn
         .execute_change_set()
         .change_set_name(&change_set.id)
         .stack_name(&change_set.stack_id)
-        .client_request_token(token("execute"))
+        .client_request_token(&token)
         .send()
         .await
         .map_err(|error| failed("execute the change set", error))?;
-    Ok(())
+    Ok(token)
 }
 
-/// Starts the deletion of a stack.
+/// Starts the deletion of a stack; the token by which its events are known.
 pub(crate) async fn delete(
     cloud: &Cloud,
     stack_id: &str,
     retain: &[String],
-) -> Result<(), CallFailed> {
+) -> Result<String, CallFailed> {
+    let token = token("delete");
     cloud
         .cfn
         .delete_stack()
         .stack_name(stack_id)
         .set_retain_resources((!retain.is_empty()).then(|| retain.to_vec()))
-        .client_request_token(token("delete"))
+        .client_request_token(&token)
         .send()
         .await
         .map_err(|error| failed("delete the stack", error))?;
-    Ok(())
+    Ok(token)
 }
 
 /// A name that no other call uses: it begins with what it is for and holds the time.

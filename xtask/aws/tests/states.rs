@@ -396,8 +396,16 @@ async fn stack_that_was_never_created_is_removed_and_created() -> Result<(), Any
             ],
         );
         let said = account.run(&account.deploy(&[])).await?;
-        if status == "ROLLBACK_COMPLETE" {
-            assert_said!("never_created", said.clone());
+        match status {
+            "ROLLBACK_COMPLETE" => {
+                assert_said!("never_created", said.clone());
+            }
+            "ROLLBACK_FAILED" => {
+                assert_said!("never_created_nor_removed", said.clone());
+            }
+            _ => {
+                assert_said!("never_created_nor_rolled_back", said.clone());
+            }
         }
         assert_eq!(
             script.changes(),
@@ -422,11 +430,57 @@ async fn shell_of_an_earlier_change_set_is_created() -> Result<(), Anything> {
         ],
     );
     let said = account.run(&account.deploy(&[])).await?;
-    assert!(said.ends_with("exit code 0\n"), "{said}");
+    assert_said!("shell_of_a_change_set", said);
     assert_eq!(
         account.script.changes(),
         ["CreateChangeSet", "ExecuteChangeSet"]
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn shell_of_a_change_set_is_not_deployed_to_whoever_asks() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let shell = described(MAIN, "REVIEW_IN_PROGRESS");
+    account.script.on(MAIN, "DescribeStacks", [shell]);
+    let mut said = String::new();
+    for command in ["outputs", "open", "smoke", "logs"] {
+        said.push_str(&format!("$ {command}\n"));
+        said.push_str(&account.run(&[command.to_owned()]).await?);
+    }
+    assert_said!("not_deployed_yet", said);
+    let said = account.run(&["diff".to_owned()]).await?;
+    assert!(said.contains("`sensors-dev` is new:"), "{said}");
+    assert!(said.ends_with("exit code 0\n"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn plan_mends_no_stack() -> Result<(), Anything> {
+    for status in ["ROLLBACK_COMPLETE", "UPDATE_FAILED"] {
+        let account = Account::new().await?;
+        let stack = described(MAIN, status);
+        account.script.on(MAIN, "DescribeStacks", [stack]);
+        let said = account.run(&account.deploy(&["--plan"])).await?;
+        if status == "ROLLBACK_COMPLETE" {
+            assert_said!("nothing_to_plan_on", said);
+        }
+        assert!(account.script.changes().is_empty(), "{status}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn failure_is_told_to_a_machine_too() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let half = described(MAIN, "DELETE_FAILED");
+    account.script.on(MAIN, "DescribeStacks", [half]);
+    let said = account.run(&account.deploy(&["--json"])).await?;
+    let result = said.lines().find(|line| line.contains("\"result\""));
+    let result: serde_json::Value = serde_json::from_str(result.ok_or(said.clone())?)?;
+    assert_eq!(result["result"], "failed");
+    let error = result["error"].as_str().unwrap_or_default();
+    assert!(error.contains("DELETE_FAILED"), "{said}");
     Ok(())
 }
 
@@ -503,6 +557,9 @@ async fn state_of_tomorrow_is_left_to_a_person() -> Result<(), Anything> {
     let strange = described(MAIN, "FROZEN");
     account.script.on(MAIN, "DescribeStacks", [strange]);
     assert_said!("unknown_state", account.run(&account.deploy(&[])).await?);
+    let stuck = described(MAIN, "IMPORT_ROLLBACK_FAILED");
+    account.script.on(MAIN, "DescribeStacks", [stuck]);
+    assert_said!("stuck_import", account.run(&account.deploy(&[])).await?);
     Ok(())
 }
 
@@ -544,6 +601,75 @@ async fn stack_deleted_by_hand_meanwhile_is_said() -> Result<(), Anything> {
         [missing(), described(MAIN, "CREATE_IN_PROGRESS"), missing()],
     );
     assert_said!("deleted_by_hand", account.run(&account.deploy(&[])).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn stack_that_is_still_found_by_its_id_is_deleted_all_the_same() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    creates(&account.script, "DELETE_COMPLETE", &CREATED);
+    let said = account.run(&account.deploy(&[])).await?;
+    assert!(
+        said.contains("`sensors-dev` was deleted by somebody else meanwhile"),
+        "{said}"
+    );
+    assert!(said.ends_with("exit code 1\n"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn answer_from_before_the_change_is_no_end() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    creates(
+        script,
+        "UPDATE_COMPLETE",
+        &[
+            (1, MAIN, STACK, "UPDATE_IN_PROGRESS", "User Initiated"),
+            (2, "AlarmTopic", "AWS::SNS::Topic", "UPDATE_FAILED", "no"),
+            (6, MAIN, STACK, "UPDATE_ROLLBACK_COMPLETE", ""),
+        ],
+    );
+    let before = described(MAIN, "CREATE_COMPLETE");
+    script.on(
+        MAIN,
+        "DescribeStacks",
+        [
+            before.clone(),
+            // Two that are behind.
+            before.clone(),
+            before,
+            described(MAIN, "UPDATE_ROLLBACK_COMPLETE"),
+        ],
+    );
+    let shell = [(0, MAIN, STACK, "CREATE_COMPLETE", "")];
+    let all = [
+        shell[0],
+        (1, MAIN, STACK, "UPDATE_IN_PROGRESS", "User Initiated"),
+        (2, "AlarmTopic", "AWS::SNS::Topic", "UPDATE_FAILED", "no"),
+        (6, MAIN, STACK, "UPDATE_ROLLBACK_COMPLETE", ""),
+    ];
+    script.on(
+        MAIN,
+        "DescribeStackEvents",
+        [
+            events(MAIN, &shell),
+            events(MAIN, &shell),
+            events(MAIN, &shell),
+            events(MAIN, &all),
+        ],
+    );
+    let changes = "<member><Type>Resource</Type><ResourceChange><Action>Modify</Action><LogicalResourceId>Cache</LogicalResourceId><ResourceType>AWS::ElastiCache::ReplicationGroup</ResourceType><Replacement>False</Replacement></ResourceChange></member>";
+    let ready = change_set("CREATE_COMPLETE", "AVAILABLE", "", changes);
+    script.on(MAIN, "DescribeChangeSet", [ready]);
+    let said = account
+        .run(&account.deploy(&["--alarm-email", "a@example.com"]))
+        .await?;
+    assert!(
+        said.contains("`sensors-dev` could not be updated"),
+        "{said}"
+    );
+    assert!(said.ends_with("exit code 1\n"), "{said}");
     Ok(())
 }
 
@@ -598,6 +724,8 @@ async fn missing_region_is_explained() -> Result<(), Anything> {
     let account = Account::new().await?;
     let mut command = account.command(&account.deploy(&[]));
     assert_said!("no_region", say(command.env_remove("AWS_REGION")).await?);
+    let empty = say(command.env("AWS_REGION", "")).await?;
+    assert!(empty.contains("no region is chosen"), "{empty}");
     Ok(())
 }
 
