@@ -20,8 +20,16 @@ struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// Rehearses in a folder of its own. Neither a profile nor an endpoint of the user gets through.
+    /// Rehearses in a folder of its own, to a good end.
     async fn run(flags: &[&str]) -> anyhow::Result<Rehearsal> {
+        let (is_success, rehearsal) = Rehearsal::try_out(flags).await?;
+        ensure!(is_success, "{}", rehearsal.errors);
+        Ok(rehearsal)
+    }
+
+    /// Rehearses, and whether it came to a good end. Neither a profile nor an endpoint of the user gets
+    /// through.
+    async fn try_out(flags: &[&str]) -> anyhow::Result<(bool, Rehearsal)> {
         let programs = Programs::load()?;
         let folder = tempfile::tempdir()?;
         let running = Command::new(&programs.xtask)
@@ -38,13 +46,13 @@ impl Rehearsal {
             .await
             .context("the rehearsal does not end")??;
         let errors = String::from_utf8(output.stderr)?;
-        ensure!(output.status.success(), "{}\n{errors}", output.status);
         let lines = String::from_utf8(output.stdout)?;
         let lines = lines.lines().map(serde_json::from_str);
-        Ok(Rehearsal {
+        let rehearsal = Rehearsal {
             lines: lines.collect::<Result<_, _>>()?,
             errors,
-        })
+        };
+        Ok((output.status.success(), rehearsal))
     }
 
     /// The steps with whether they went well.
@@ -122,5 +130,37 @@ async fn creation_that_fails_names_its_cause_and_the_next_one_goes_through() -> 
             rehearsal.errors
         );
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn throttling_and_slow_uploads_are_ridden_out() -> anyhow::Result<()> {
+    let faults = ["--fault", "cfn:throttle@20%", "--fault", "s3:slow"];
+    let rehearsal = Rehearsal::run(&faults).await?;
+    let steps = rehearsal.steps();
+    ensure!(
+        steps.len() == 8 && steps.iter().all(|(_, ok)| *ok),
+        "{steps:?}: {}",
+        rehearsal.errors
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn credentials_that_expire_end_a_deployment_with_what_to_do() -> anyhow::Result<()> {
+    let faults = ["--fault", "cfn:token-expired@1s"];
+    let (is_success, rehearsal) = Rehearsal::try_out(&faults).await?;
+    ensure!(!is_success, "{:?}", rehearsal.lines);
+    let words = [
+        "the credentials have expired: renew them",
+        "run the same command again; what CloudFormation has begun goes on meanwhile",
+    ];
+    for words in words {
+        ensure!(rehearsal.errors.contains(words), "{}", rehearsal.errors);
+    }
+    let mut results = rehearsal.lines.iter();
+    let told = results.find(|line| line["result"] == "failed");
+    let told = told.context("a machine is not told")?["error"].to_string();
+    ensure!(told.contains("expired"), "{told}");
     Ok(())
 }

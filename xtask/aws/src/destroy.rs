@@ -22,7 +22,7 @@ use crate::progress::Voice;
 use crate::sources::{self, Sources};
 use crate::stack_call::{self, Stack};
 use crate::state::State;
-use crate::sweep::{self, Expected, Sweep};
+use crate::sweep::{self, Expected, Leftover, Sweep};
 
 /// How often a deletion is begun that something passing stands in the way of.
 const ATTEMPTS: u32 = 5;
@@ -61,7 +61,18 @@ pub(crate) async fn run(arguments: Destroy) -> anyhow::Result<()> {
     if stacks.is_empty() && !buckets.iter().any(doomed) {
         voice.say("nothing to destroy");
         say_kept(voice, &buckets, &arguments);
-        voice.tell(&json!({ "result": "nothing to destroy", "kept": names(&buckets) }));
+        // Something that an earlier destroy could not take may still cost money.
+        let expected = Expected::of_gone(&main.name);
+        let sweep = sweep::sweep(&cloud, &identity.account, &stage.to_string(), &expected).await?;
+        // The bucket that all applications of Beanstalk share is nobody's leftover.
+        let left = sweep.leftovers.iter().filter(|it| it.kind != "bucket");
+        for Leftover { kind, name, note } in left.clone() {
+            voice.say(format!("still there: {kind} `{name}`: {note}"));
+        }
+        let leftovers: Vec<Json> = left.map(Leftover::as_json).collect();
+        voice.tell(&json!({
+            "result": "nothing to destroy", "kept": names(&buckets), "leftovers": leftovers,
+        }));
         return Ok(());
     }
     announce(voice, &stacks, &buckets, &doomed);
@@ -72,7 +83,7 @@ pub(crate) async fn run(arguments: Destroy) -> anyhow::Result<()> {
     }
 
     let mut gone = Gone::default();
-    let mut expected = Expected::default();
+    let mut expected = Expected::of_gone(&main.name);
     if let Some(found) = &main_stack {
         expected = Expected::of(&found.resources);
         let sources = Sources::of(&found.resources);

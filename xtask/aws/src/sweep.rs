@@ -12,11 +12,13 @@ use crate::ec2::{Ec2, Filter};
 use crate::elasticache;
 use crate::stack_call::STAGE_TAG;
 
-/// What a stack had that may outlive it; known only while the stack is there.
+/// What a stack had that may outlive it; known by name only while the stack is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expected {
     log_groups: Vec<String>,
     replication_groups: Vec<String>,
+    /// Why snapshots cannot be told from those of others.
+    unknown_snapshots: bool,
 }
 
 /// Something that is still there.
@@ -36,6 +38,17 @@ impl Leftover {
 }
 
 impl Expected {
+    /// What a stack may have left that went earlier: CloudFormation begins the names that it makes up with
+    /// the stack's.
+    pub(crate) fn of_gone(stack: &str) -> Expected {
+        let prefixes = ["", "/aws/lambda/", "/aws/elasticbeanstalk/"];
+        Expected {
+            log_groups: prefixes.map(|it| format!("{it}{stack}-*")).to_vec(),
+            replication_groups: Vec::new(),
+            unknown_snapshots: true,
+        }
+    }
+
     /// What the resources of a stack may leave behind.
     pub(crate) fn of(resources: &[StackResourceSummary]) -> Expected {
         let mut expected = Expected::default();
@@ -120,6 +133,11 @@ pub(crate) async fn sweep(
             snapshots.map_err(|error| format!("{error:#}")),
         );
     }
+    if expected.unknown_snapshots {
+        sweep.unknown.push(
+            "snapshots: which cache was the stage's is known only while its stack is there; see `aws elasticache describe-snapshots`".to_owned(),
+        );
+    }
     let bucket = format!("elasticbeanstalk-{}-{account}", cloud.region);
     let there = cloud.s3.head_bucket().bucket(&bucket).send().await;
     if there.is_ok() {
@@ -132,12 +150,14 @@ pub(crate) async fn sweep(
     Ok(sweep)
 }
 
-/// Log groups of a name, or below it when it ends with a slash.
+/// Log groups of a name, below it when it ends with a slash, or that begin with it when it ends with `*`.
 async fn log_groups(cloud: &Cloud, name: &str) -> Result<Vec<String>, crate::cloud::CallFailed> {
     let mut found = Vec::new();
     let mut next = None;
+    let prefix = name.strip_suffix('*').unwrap_or(name);
     loop {
-        let call = cloud.logs.describe_log_groups().log_group_name_prefix(name);
+        let call = cloud.logs.describe_log_groups();
+        let call = call.log_group_name_prefix(prefix);
         let page = call.set_next_token(next).send().await;
         let page = page.map_err(|error| failed("list the log groups", error))?;
         let names = page
@@ -147,7 +167,7 @@ async fn log_groups(cloud: &Cloud, name: &str) -> Result<Vec<String>, crate::clo
         // A prefix finds `…-2` beside the one of the name.
         found.extend(
             names
-                .filter(|found| *found == name || name.ends_with('/'))
+                .filter(|found| *found == name || name.ends_with(['/', '*']))
                 .map(str::to_owned),
         );
         next = page.next_token;
