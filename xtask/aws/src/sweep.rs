@@ -96,7 +96,16 @@ impl Sweep {
                 .leftovers
                 .extend(names.into_iter().map(|name| Leftover { kind, name, note })),
             // Unreachable services of a rehearsal are as good a reason as missing permissions.
-            Err(error) => self.unknown.push(format!("{kind}s: {error}")),
+            Err(error) => {
+                let many = match kind.ends_with('s') {
+                    true => format!("{kind}es"),
+                    false => format!("{kind}s"),
+                };
+                let unknown = format!("{many}: {error}");
+                if !self.unknown.contains(&unknown) {
+                    self.unknown.push(unknown);
+                }
+            }
         }
     }
 }

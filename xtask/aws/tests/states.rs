@@ -860,6 +860,68 @@ async fn deletion_that_fails_says_how_to_leave_something_behind() -> Result<(), 
     Ok(())
 }
 
+#[tokio::test]
+async fn stack_in_any_state_is_destroyed() -> Result<(), Anything> {
+    let mut all = String::new();
+    for status in [
+        "CREATE_FAILED",
+        "ROLLBACK_COMPLETE",
+        "ROLLBACK_FAILED",
+        "UPDATE_FAILED",
+        "UPDATE_ROLLBACK_FAILED",
+        "UPDATE_ROLLBACK_COMPLETE",
+        "DELETE_FAILED",
+        "REVIEW_IN_PROGRESS",
+        "IMPORT_ROLLBACK_FAILED",
+        "UPDATE_IN_PROGRESS",
+        "DELETE_IN_PROGRESS",
+    ] {
+        let account = Account::new().await?;
+        let script = &account.script;
+        let mut answers = vec![described(MAIN, status)];
+        match status {
+            // At its end, and once more to be looked at.
+            "UPDATE_IN_PROGRESS" => {
+                let ended = described(MAIN, "UPDATE_COMPLETE");
+                answers.extend([ended.clone(), ended]);
+            }
+            "DELETE_IN_PROGRESS" => {}
+            // Once more, to be looked at before it is deleted.
+            _ => answers.push(described(MAIN, status)),
+        }
+        answers.extend([described(MAIN, "DELETE_COMPLETE"), missing()]);
+        script.on(MAIN, "DescribeStacks", answers);
+        script.on(
+            ARTIFACTS,
+            "DescribeStacks",
+            [
+                described(ARTIFACTS, "CREATE_COMPLETE"),
+                described(ARTIFACTS, "DELETE_COMPLETE"),
+                missing(),
+            ],
+        );
+        for stack in [MAIN, ARTIFACTS] {
+            script.on(stack, "DeleteStack", [xml("")]);
+            script.on(stack, "DescribeStackEvents", [events(stack, &[])]);
+        }
+        let said = account.run(&account.destroy(&[])).await?;
+        let deleted = script.changes();
+        let expected: &[&str] = match status {
+            "DELETE_IN_PROGRESS" => &["DeleteStack"],
+            _ => &["DeleteStack", "DeleteStack"],
+        };
+        assert_eq!(deleted, expected, "{status}: {said}");
+        // Other services are somebody else's test.
+        let said: Vec<&str> = said
+            .lines()
+            .filter(|line| !line.starts_with("could not look for"))
+            .collect();
+        all.push_str(&format!("== {status}\n{}\n", said.join("\n")));
+    }
+    assert_said!("destroyed_from_any_state", all);
+    Ok(())
+}
+
 const FIREHOSE: &str = "AWS::KinesisFirehose::DeliveryStream";
 
 /// A creation that fails as it does when Firehose does not know a new role yet.
