@@ -150,6 +150,28 @@ impl fmt::Display for Finding {
     }
 }
 
+/// What an account does with a key of its own without using it: "Allows key administrators to administer
+/// the KMS key" of the AWS KMS developer guide.
+pub const KEY_ADMINISTRATION: [&str; 17] = [
+    "kms:CancelKeyDeletion",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:DisableKeyRotation",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListResourceTags",
+    "kms:PutKeyPolicy",
+    "kms:RevokeGrant",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateKeyDescription",
+];
+
 /// What is called that no setting of the template says: by devices, and because of files that are not
 /// in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! of devices; and what Elastic Beanstalk makes for itself (its bucket, its log groups, the instances'
 //! volumes), for which it has no option.
 
+use cfn::integration::KEY_ADMINISTRATION;
 use cfn::intrinsic::{Sub, pseudo};
 use cfn::policy::{Condition, Document, Principal, Statement};
 use cfn::resources::{iam, kms};
@@ -20,29 +21,6 @@ use crate::config;
 /// Days from the deletion of a key until it is gone, in which that can be taken back; the most that KMS
 /// gives, because everything encrypted with it goes with it.
 const PENDING_DAYS: i64 = 30;
-
-/// What administrators of the account do with the key: all that their own policies allow, but never use it.
-///
-/// "Allows key administrators to administer the KMS key" of the AWS KMS developer guide, one by one.
-const ADMINISTRATION: [&str; 17] = [
-    "kms:CancelKeyDeletion",
-    "kms:DescribeKey",
-    "kms:DisableKey",
-    "kms:DisableKeyRotation",
-    "kms:EnableKey",
-    "kms:EnableKeyRotation",
-    "kms:GetKeyPolicy",
-    "kms:GetKeyRotationStatus",
-    "kms:ListGrants",
-    "kms:ListKeyPolicies",
-    "kms:ListResourceTags",
-    "kms:PutKeyPolicy",
-    "kms:RevokeGrant",
-    "kms:ScheduleKeyDeletion",
-    "kms:TagResource",
-    "kms:UntagResource",
-    "kms:UpdateKeyDescription",
-];
 
 /// What this account's roles do with the key through a service, as far as their own policies allow it.
 /// A grant is how a service keeps working with the key once the deployment has named it.
@@ -135,7 +113,8 @@ fn policy() -> Document {
             .text(":root");
         Principal::Aws(root.build())
     };
-    let mut statements = vec![Statement::allow(ADMINISTRATION, ["*"]).by(account())];
+    // Administrators do all that their own policies allow, but never use the key.
+    let mut statements = vec![Statement::allow(KEY_ADMINISTRATION, ["*"]).by(account())];
     for (service, actions) in USE {
         statements.push(
             Statement::allow(actions.iter().copied(), ["*"])

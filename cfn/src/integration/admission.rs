@@ -12,7 +12,9 @@ use crate::evaluate::{
 use crate::resolve::{Resolved, ResolvedResource};
 
 use super::calls::AccountUse;
-use super::{Call, Caller, Declared, DeviceCall, Finding, FindingKind, needless, one};
+use super::{
+    Call, Caller, Declared, DeviceCall, Finding, FindingKind, KEY_ADMINISTRATION, needless, one,
+};
 
 /// What stands for the Thing's name in a [`DeviceCall`].
 const THING: &str = "{thing}";
@@ -254,28 +256,6 @@ fn plain_http(policies: &Policies, bucket: &ResolvedResource) -> Option<Finding>
     })
 }
 
-/// What an account does with a key of its own without using it: "Allows key administrators to administer
-/// the KMS key" of the AWS KMS developer guide.
-const ADMINISTRATION: [&str; 17] = [
-    "kms:CancelKeyDeletion",
-    "kms:DescribeKey",
-    "kms:DisableKey",
-    "kms:DisableKeyRotation",
-    "kms:EnableKey",
-    "kms:EnableKeyRotation",
-    "kms:GetKeyPolicy",
-    "kms:GetKeyRotationStatus",
-    "kms:ListGrants",
-    "kms:ListKeyPolicies",
-    "kms:ListResourceTags",
-    "kms:PutKeyPolicy",
-    "kms:RevokeGrant",
-    "kms:ScheduleKeyDeletion",
-    "kms:TagResource",
-    "kms:UntagResource",
-    "kms:UpdateKeyDescription",
-];
-
 /// What the policies of keys hand to the identities of their own account, against what those need.
 struct Keychain<'a> {
     resolved: &'a Resolved,
@@ -299,13 +279,13 @@ impl Keychain<'_> {
                 message,
             });
         };
-        let lacking: Vec<&str> = ADMINISTRATION
+        let lacking: Vec<&str> = KEY_ADMINISTRATION
             .into_iter()
             .filter(|action| !self.hands_over(attached, arn, action, &Keys::new()))
             .collect();
         match lacking.len() {
             0 => {}
-            all if all == ADMINISTRATION.len() => missing(format!(
+            all if all == KEY_ADMINISTRATION.len() => missing(format!(
                 "nobody can administer the key: allow kms:* to account {account} in its KeyPolicy"
             )),
             _ => missing(format!(
@@ -349,7 +329,7 @@ impl Keychain<'_> {
         let administers = |action: &str| {
             statement.conditions.is_empty()
                 && (action == "kms:*"
-                    || ADMINISTRATION
+                    || KEY_ADMINISTRATION
                         .iter()
                         .any(|known| known.eq_ignore_ascii_case(action)))
         };

@@ -360,6 +360,35 @@ impl Starter<'_> {
         Ok(engine)
     }
 
+    /// What an action goes to among what is there, with the role's permission for each; `of` gives name,
+    /// ARN and what takes the records. None: it is not there.
+    fn choice<'t, T, U>(
+        &self,
+        rule: &str,
+        action: &ActionPlan,
+        reference: &Reference,
+        all: &'t BTreeMap<String, T>,
+        of: impl Fn(&'t T) -> (&'t str, &'t str, U),
+    ) -> Option<Choice<U>> {
+        Some(match reference {
+            Reference::Resource(id) => {
+                let (_, _, resource) = of(all.get(id)?);
+                Choice::One(resource, self.hops.permission(rule, &action.path))
+            }
+            Reference::Template(template) => {
+                let resources = all.values().map(|it| {
+                    let (name, arn, resource) = of(it);
+                    let permission = self.hops.permission_on(rule, &action.path, arn);
+                    (name.to_owned(), (resource, permission))
+                });
+                Choice::Named {
+                    template: template.clone(),
+                    resources: resources.collect(),
+                }
+            }
+        })
+    }
+
     /// None: its target is not there.
     fn action(
         &self,
@@ -369,30 +398,14 @@ impl Starter<'_> {
         delivery_streams: &BTreeMap<String, DeliveryStream>,
     ) -> Option<Action> {
         let permission = || self.hops.permission(rule, &action.path);
-        let to_stream = |it: &Arc<Stream>| Arc::clone(it);
-        let to_delivery_stream =
-            |it: &DeliveryStream| -> Arc<dyn Sink> { Arc::new(hop::Delivery(it.clone())) };
         Some(match &action.target {
             Target::Stream {
                 stream,
                 partition_key,
             } => Action::Kinesis {
-                stream: match stream {
-                    Reference::Resource(id) => {
-                        Choice::One(to_stream(streams.get(id)?), permission())
-                    }
-                    Reference::Template(template) => Choice::Named {
-                        template: template.clone(),
-                        resources: streams
-                            .values()
-                            .map(|it| {
-                                let permission =
-                                    self.hops.permission_on(rule, &action.path, it.arn());
-                                (it.config().name.clone(), (to_stream(it), permission))
-                            })
-                            .collect(),
-                    },
-                },
+                stream: self.choice(rule, action, stream, streams, |it| {
+                    (&it.config().name, it.arn(), Arc::clone(it))
+                })?,
                 partition_key: partition_key.clone(),
             },
             Target::DeliveryStream {
@@ -400,24 +413,16 @@ impl Starter<'_> {
                 separator,
                 batch_mode,
             } => Action::Firehose {
-                delivery_stream: match delivery_stream {
-                    Reference::Resource(id) => {
-                        Choice::One(to_delivery_stream(delivery_streams.get(id)?), permission())
-                    }
-                    Reference::Template(template) => Choice::Named {
-                        template: template.clone(),
-                        resources: delivery_streams
-                            .values()
-                            .map(|it| {
-                                let permission =
-                                    self.hops
-                                        .permission_on(rule, &action.path, &it.config().arn);
-                                let name = it.config().name.clone();
-                                (name, (to_delivery_stream(it), permission))
-                            })
-                            .collect(),
+                delivery_stream: self.choice(
+                    rule,
+                    action,
+                    delivery_stream,
+                    delivery_streams,
+                    |it| {
+                        let sink: Arc<dyn Sink> = Arc::new(hop::Delivery(it.clone()));
+                        (&it.config().name, &it.config().arn, sink)
                     },
-                },
+                )?,
                 separator: separator.clone(),
                 batch_mode: *batch_mode,
             },
