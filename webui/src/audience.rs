@@ -3,7 +3,7 @@
 //! A few tasks, one to a core, go through the browsers and write to one after the other. Waking a task
 //! per browser instead would cost about as much again as the writing itself.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Audience {
     parts: Box<[Mutex<Part>]>,
+    /// How long the last pass through each part took, in microseconds.
+    passes: Box<[AtomicU64]>,
     next: AtomicUsize,
 }
 
@@ -46,6 +48,7 @@ impl Default for Audience {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             parts: (0..cores).map(|_| Mutex::default()).collect(),
+            passes: (0..cores).map(|_| AtomicU64::default()).collect(),
             next: AtomicUsize::new(0),
         }
     }
@@ -61,6 +64,12 @@ impl Audience {
     /// How many tasks it takes, see [`attend`].
     pub(crate) fn parts(&self) -> usize {
         self.parts.len()
+    }
+
+    /// How long it took to serve everybody, the last time.
+    pub(crate) fn pass(&self) -> Duration {
+        let passes = self.passes.iter().map(|pass| pass.load(Relaxed));
+        Duration::from_micros(passes.max().unwrap_or(0))
     }
 
     /// Tells everybody, and whoever still comes, to go elsewhere.
@@ -152,5 +161,7 @@ pub(crate) async fn attend(hub: Arc<Hub>, part: usize) {
             hub.metrics.merged.add(publications - frames);
             yield_now().await;
         }
+        let pass = u64::try_from(now.elapsed().as_micros()).unwrap_or(u64::MAX);
+        hub.audience.passes[part].store(pass, Relaxed);
     }
 }

@@ -168,6 +168,11 @@ impl Board {
         }
     }
 
+    /// Whether something changed since the last publication.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
     /// Whether everybody can see the cache's state.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready

@@ -11,13 +11,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::audience::Audience;
 use crate::board::{Board, Clock};
 use crate::metrics::Metrics;
 use crate::wire;
+
+/// Serving everybody may take one part in so many of the time; what a larger audience needs, it gets less
+/// often. The rest is for reading what is new, and for the proxy in front, which copies every frame again.
+const SHARE: u32 = 3;
+
+/// However large the audience is, it sees something new after this.
+const LONGEST_WINDOW: Duration = Duration::from_secs(1);
+
+/// A window that was stretched for a large audience ends as soon as nothing has come for so long: what
+/// came last is not to wait for more.
+const LULL: Duration = Duration::from_millis(12);
 
 /// For so long at a time announcements are left lying within the window, and read together then.
 /// Waking up for each of a thousand a second costs more than all that is done with them.
@@ -111,18 +123,65 @@ impl Hub {
         let mut settle = interval(SETTLE);
         settle.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                () = self.changed.notified() => {}
-                _ = settle.tick() => lock(&self.board).settle(self.clock().seconds),
-            }
             if self.publish() {
-                let end = Instant::now() + self.window;
-                while let Some(rest) = end.checked_duration_since(Instant::now()) {
-                    std::thread::sleep(rest.min(GULP));
-                    sleep(SWALLOW).await;
+                self.pause().await;
+                if settle.tick().now_or_never().is_some() {
+                    self.settle();
+                }
+            } else {
+                tokio::select! {
+                    () = self.changed.notified() => {}
+                    _ = settle.tick() => self.settle(),
                 }
             }
         }
+    }
+
+    /// Waits until the next publication may be.
+    ///
+    /// That is about a window from now, together with the first change then: at the end of a fixed time
+    /// the newest change would already have waited for half of the time between two.
+    async fn pause(&self) {
+        let began = Instant::now();
+        let spread = self.window / 10;
+        let busy = (self.audience.pass() * SHARE).min(LONGEST_WINDOW);
+        if busy <= self.window {
+            self.read_until(began + self.window - spread, GULP, || true)
+                .await;
+        } else {
+            let mut waiting = false;
+            let goes_on = || {
+                let news = self.has_news();
+                let is_quiet = waiting && !news;
+                waiting |= news;
+                !is_quiet || began.elapsed() < self.window - spread
+            };
+            self.read_until(began + busy - spread, LULL, goes_on).await;
+        }
+        if self.read(Board::is_dirty) {
+            self.has_news();
+            let _ = timeout(2 * spread, self.changed.notified()).await;
+        }
+    }
+
+    /// Reads what the cache announces from time to time, until then or until told to end.
+    async fn read_until(&self, end: Instant, gulp: Duration, mut goes_on: impl FnMut() -> bool) {
+        while let Some(rest) = end.checked_duration_since(Instant::now()) {
+            std::thread::sleep(rest.min(gulp));
+            sleep(SWALLOW).await;
+            if !goes_on() {
+                return;
+            }
+        }
+    }
+
+    /// Whether anything changed since this was last asked.
+    fn has_news(&self) -> bool {
+        self.changed.notified().now_or_never().is_some()
+    }
+
+    fn settle(&self) {
+        lock(&self.board).settle(self.clock().seconds);
     }
 
     fn publish(&self) -> bool {
