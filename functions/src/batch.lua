@@ -4,12 +4,13 @@
 --
 -- ARGV[1]   random text: the epoch, should this be the first state
 -- ARGV[2]   MessagePack: a list with WIDTH values for every stream and partition key of the batch:
---   +0 where in ARGV the stream's ARN stands    +5 the highest of them, empty if it is the only one
---   +1 partition key                            +6 the latest record's, empty if it is the highest
---   +2 bytes at the key's end that are device   +7 arrival of the latest record, in milliseconds
---   +3 number of records                        +8 its message as JSON
---   +4 their sequence numbers,
---      ascending, spaces between
+--   +0 where in ARGV the stream's ARN stands    +5 digits that all these numbers have in common in front
+--   +1 partition key                            +6 the highest of them, empty if it is the only one
+--   +2 bytes at the key's end that are device   +7 the latest record's, empty if it is the highest
+--   +3 number of records                        +8 arrival of the latest record, in milliseconds
+--   +4 their sequence numbers, ascending,       +9 its message as JSON
+--      spaces between; from the second on
+--      without what +5 counts
 -- ARGV[3]…  ARNs of the streams
 --
 -- Answers { new, duplicates, changed devices, evicted devices, seq }; seq is 0 if nothing was new.
@@ -20,7 +21,7 @@
 -- Everything is read, and everything that can fail on foreign data has failed, before the first write:
 -- Redis does not take back what a script wrote before its error.
 
-local WIDTH = 9
+local WIDTH = 10
 
 -- Found at once, where globals are looked for by name.
 local redis, string = redis, string
@@ -47,13 +48,12 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
-local function integer(key)
-  local text = redis.call('GET', key)
-  local number = tonumber(text or '0')
-  if not number then
-    error({ err = 'ERR ' .. key .. ' holds something other than an integer' })
+-- Lua's numbers are exact up to 2^53, and its own conversion takes fractions and exponents, too.
+local function integer(key, text)
+  if not string.find(text, '^%d+$') or tonumber(text) >= 2 ^ 53 then
+    error({ err = 'ERR ' .. key .. ' holds something other than a whole number below 2^53' })
   end
-  return number
+  return tonumber(text)
 end
 
 -- What is new, by the watermarks.
@@ -97,14 +97,18 @@ for i = 1, #groups, WIDTH do
   mark = mark or redis.call('GET', field)
 
   local records, sequences = groups[i + 3], groups[i + 4]
-  local last = either(groups[i + 5], sequences)
+  local last = either(groups[i + 6], sequences)
   local fresh = records
   if mark and not above(last, mark) then
     fresh = 0
-  elseif mark and records > 1 and not above(string.match(sequences, '^%d+'), mark) then
-    fresh = 0
-    for sequence in string.gmatch(sequences, '%d+') do
-      if above(sequence, mark) then fresh = fresh + 1 end
+  elseif mark and records > 1 then
+    local lowest = string.match(sequences, '^%d+')
+    if not above(lowest, mark) then
+      fresh = 0
+      local front = string.sub(lowest, 1, groups[i + 5])
+      for rest in string.gmatch(sequences, ' (%d+)') do
+        if above(front .. rest, mark) then fresh = fresh + 1 end
+      end
     end
   end
   new = new + fresh
@@ -122,9 +126,9 @@ for i = 1, #groups, WIDTH do
     state.count = state.count + fresh
     -- The batch's latest record may itself be a duplicate when arrival times run backwards;
     -- then the device already holds it, and this is false.
-    local at, sequence = groups[i + 7], either(groups[i + 6], last)
+    local at, sequence = groups[i + 8], either(groups[i + 7], last)
     if later(at, sequence, state.at, state.sequence) then
-      state.at, state.sequence, state.message = at, sequence, groups[i + 8]
+      state.at, state.sequence, state.message = at, sequence, groups[i + 9]
     end
   end
 end
@@ -155,9 +159,19 @@ for _, state in ipairs(states) do
   end
 end
 local latest = best.message or redis.call('GET', C.latest) or 'null'
-local epoch = redis.call('GET', C.epoch)
-integer(C.count)
-integer(C.seq)
+local stored = redis.call('MGET', C.count, C.seq, C.epoch)
+if not (stored[1] and stored[2] and stored[3]) then
+  -- Not there yet, or of another type, which only GET takes for an error.
+  for _, key in ipairs({ C.count, C.seq, C.epoch }) do
+    redis.call('GET', key)
+  end
+end
+local count = integer(C.count, stored[1] or '0') + new
+local seq = integer(C.seq, stored[2] or '0') + 1
+local epoch = stored[3]
+if not epoch or seq == 1 then
+  epoch = ARGV[1]
+end
 local kept = redis.call('ZCARD', C.devices)
 
 -- From here on everything is written.
@@ -193,16 +207,11 @@ if first then
   redis.call('ZPOPMIN', C.devices)
 end
 
+local texts = { C.count, whole(count), C.seq, whole(seq), C.epoch, epoch }
 if best.message then
-  redis.call('SET', C.latest, best.message)
+  texts[7], texts[8] = C.latest, latest
 end
-
-local count = redis.call('INCRBY', C.count, new)
-local seq = redis.call('INCR', C.seq)
-if not epoch or seq == 1 then
-  epoch = ARGV[1]
-  redis.call('SET', C.epoch, epoch)
-end
+redis.call('MSET', unpack(texts))
 
 -- The longest silent devices go, their watermarks stay: a late retry is no news.
 
@@ -246,7 +255,7 @@ for _, state in ipairs(states) do
 end
 
 local announcement = {
-  '{"epoch":', cjson.encode(epoch), ',"seq":', whole(seq), ',"count":', whole(count), ',"latest":', latest,
+  '{"epoch":', cjson.encode(epoch), ',"seq":', texts[4], ',"count":', texts[2], ',"latest":', latest,
   ',"devices":[', table.concat(sent, ','), ']',
 }
 if #unsent > 0 then

@@ -190,7 +190,7 @@ impl Span {
 
 impl Groups {
     /// Values of a group in what is packed.
-    pub const WIDTH: usize = 9;
+    pub const WIDTH: usize = 10;
 
     /// Where in the script's arguments the first stream stands: Lua counts from one, and two come
     /// before it.
@@ -335,16 +335,19 @@ impl Groups {
         packer.text(key.as_bytes());
         packer.number(device.len());
         packer.number(group.records as usize);
+        let (highest, latest) = (self.digits(group.highest), self.digits(group.latest));
+        let mut numbers = self.numbers(group).map(|number| self.digits(number));
+        let lowest = numbers.next().unwrap_or_default();
+        let common = sequence::common(lowest, highest);
         packer.written(|bytes| {
-            for (place, number) in self.numbers(group).enumerate() {
-                if place > 0 {
-                    bytes.push(b' ');
-                }
-                bytes.extend_from_slice(self.digits(number).as_bytes());
+            bytes.extend_from_slice(lowest.as_bytes());
+            for digits in numbers {
+                bytes.push(b' ');
+                bytes.extend_from_slice(&digits.as_bytes()[common..]);
             }
         });
+        packer.number(common);
         // What can be told from the value before stays empty: there may be ten thousand of them.
-        let (highest, latest) = (self.digits(group.highest), self.digits(group.latest));
         packer.text(if group.records == 1 { "" } else { highest }.as_bytes());
         packer.text(if latest == highest { "" } else { latest }.as_bytes());
         packer.text(group.at.to_string().as_bytes());
@@ -431,6 +434,7 @@ mod tests {
                 device,
                 records,
                 sequences,
+                common,
                 highest,
                 latest,
                 at,
@@ -448,9 +452,15 @@ mod tests {
                 (device, at)
             );
             let payload = message.payload.get();
+            let (lowest, rest) = sequences.split_once(' ').unwrap_or((sequences, ""));
+            let front = &lowest[..common.parse().unwrap()];
+            let mut sequences = lowest.to_owned();
+            for rest in rest.split_terminator(' ') {
+                sequences += &format!(" {front}{rest}");
+            }
             let either =
                 |text: &str, other: &str| if text.is_empty() { other } else { text }.to_owned();
-            let highest = either(highest, sequences);
+            let highest = either(highest, &sequences);
             let latest = either(latest, &highest);
             format!(
                 "{stream} {key} {device} {records} [{sequences}] {highest} {latest} {at} {payload}"
@@ -478,6 +488,17 @@ mod tests {
         );
         assert_eq!((batch.records, batch.repeated), (5, 0));
         assert_eq!(batch.first.as_deref(), Some("9"));
+    }
+
+    #[test]
+    fn what_sequence_numbers_have_in_common_is_packed_once() {
+        let batch = batch(&["a k 1234567 1 1", "a k 1234571 1 2", "a k 1234580 1 3"]);
+        let packed = unpack(&batch.groups.pack());
+        assert_eq!(packed[4..7], ["1234567 71 80", "5", "1234580"]);
+        assert_eq!(
+            groups(&batch),
+            ["a k k 3 [1234567 1234571 1234580] 1234580 1234580 1000 3"]
+        );
     }
 
     #[test]

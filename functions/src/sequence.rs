@@ -27,6 +27,17 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
+/// How many digits all numbers from `lowest` to `highest` have in common in front.
+///
+/// Those of one shard and batch differ in their last digits only, so this shortens lists of them.
+pub fn common(lowest: &str, highest: &str) -> usize {
+    if lowest.len() != highest.len() {
+        return 0;
+    }
+    let pairs = lowest.bytes().zip(highest.bytes());
+    pairs.take_while(|(a, b)| a == b).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +58,19 @@ mod tests {
             ("１２", None),
         ] {
             assert_eq!(digits(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_lowest_and_highest_share_all_between_share() {
+        for (lowest, highest, expected) in [
+            ("1234", "1239", 3),
+            ("1234", "1334", 1),
+            ("9", "10", 0),
+            ("99", "990", 0),
+            ("7", "7", 1),
+        ] {
+            assert_eq!(common(lowest, highest), expected, "{lowest} {highest}");
         }
     }
 

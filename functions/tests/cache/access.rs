@@ -166,6 +166,7 @@ async fn it_can_do_nothing_else() {
         "SET other 1",
         "DEL other",
         "SET Sensor 1",
+        "MSET sensorCount 1 other 1",
     ] {
         let refused = run(&mut connection, command).await;
         assert!(refused.is_err_and(|error| is_refusal(&error)), "{command}");

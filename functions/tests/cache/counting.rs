@@ -460,6 +460,12 @@ async fn foreign_data_in_the_cache_stops_a_batch_before_it_changes_anything() {
     for (command, key, value) in [
         ("SET", names::COUNT, "many"),
         ("SET", names::SEQ, "many"),
+        ("SET", names::COUNT, "1e5"),
+        ("SET", names::COUNT, "1.5"),
+        ("SET", names::COUNT, "-1"),
+        ("SET", names::COUNT, "9007199254740993"),
+        ("SET", names::SEQ, " 1"),
+        ("RPUSH", names::SEQ, "1"),
         ("RPUSH", names::COUNT, "1"),
         ("RPUSH", names::EPOCH, "1"),
         ("SET", names::DEVICES, "1"),
