@@ -2,7 +2,9 @@
 //!
 //! A frame is made once and shared: its bytes stand ready for the wire, and a browser that is up to
 //! date is written them without a copy. The first change is published at once and only then does the
-//! window begin, so a calm system is immediate and a busy one is bounded.
+//! window begin, so a calm system is immediate and a busy one is bounded. The window ends with the first
+//! change after nine tenths of it, so that a frame is new when it is sent, and is stretched for an
+//! audience that takes long to serve.
 //! Browsers that lag get one merged frame, made once for all that lag equally.
 //! There is no queue anywhere: what a browser has not taken does not exist for it.
 
@@ -61,7 +63,7 @@ pub(crate) struct Publication {
 pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     pub(crate) audience: Audience,
-    /// Least time between two publications.
+    /// Time between two publications, give or take a tenth; more for a large audience.
     window: Duration,
     started: Instant,
     board: Mutex<Board>,
@@ -75,6 +77,11 @@ pub(crate) struct Hub {
 /// A poisoned lock is only a panic elsewhere; the state behind it is whole or about to be replaced.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The window for an audience that took so long to serve.
+fn stretched(window: Duration, pass: Duration) -> Duration {
+    window.max((pass * SHARE).min(LONGEST_WINDOW))
 }
 
 impl Hub {
@@ -144,9 +151,9 @@ impl Hub {
     async fn pause(&self) {
         let began = Instant::now();
         let spread = self.window / 10;
-        let busy = (self.audience.pass() * SHARE).min(LONGEST_WINDOW);
-        if busy <= self.window {
-            self.read_until(began + self.window - spread, GULP, || true)
+        let window = stretched(self.window, self.audience.pass());
+        if window == self.window {
+            self.read_until(began + window - spread, GULP, || true)
                 .await;
         } else {
             let mut waiting = false;
@@ -156,7 +163,8 @@ impl Hub {
                 waiting |= news;
                 !is_quiet || began.elapsed() < self.window - spread
             };
-            self.read_until(began + busy - spread, LULL, goes_on).await;
+            self.read_until(began + window - spread, LULL, goes_on)
+                .await;
         }
         if self.read(Board::is_dirty) {
             self.has_news();
@@ -241,5 +249,25 @@ impl Hub {
         }
         let make = || wire::text(&board.since(seen, self.clock().milliseconds));
         (version, merged.1.entry(seen).or_insert_with(make).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_stretched_for_those_who_take_long_and_never_without_end() {
+        let check = |window: u64, pass: u64, expected: u64| {
+            let window = stretched(Duration::from_millis(window), Duration::from_millis(pass));
+            assert_eq!(window.as_millis(), expected.into(), "a pass of {pass} ms");
+        };
+        check(50, 0, 50);
+        check(50, 16, 50);
+        check(50, 40, 120);
+        check(50, 400, 1_000);
+        check(10, 40, 120);
+        // Somebody asked for a frame a second, and gets no more.
+        check(1_000, 400, 1_000);
     }
 }
