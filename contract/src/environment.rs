@@ -18,9 +18,9 @@ pub const INTERFACE: &str = "INTERFACE";
 /// Default of [`INTERFACE`].
 pub const DEFAULT_INTERFACE: &str = "0.0.0.0";
 
-/// How many frames a second a browser gets at most, 1–100, give or take a tenth: what changes in between
-/// is merged. A new value is therefore shown at most about a second divided by it later than it could
-/// be; later still where there are so many browsers that serving them fills the machine.
+/// How many frames a second a browser gets at most, 1–100: what changes in between is merged. A new
+/// value is therefore shown about a second divided by it later than it could be at most; later still
+/// where there are so many browsers that serving them fills the machine.
 pub const FRAMES_PER_SECOND: &str = "FRAMES_PER_SECOND";
 
 /// Default of [`FRAMES_PER_SECOND`]: more than eyes follow in a table, and cheap for ten thousand browsers.

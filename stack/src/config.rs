@@ -381,8 +381,8 @@ pub struct Dashboard {
     /// Whether they stand in public subnets with addresses of their own, which spares the NAT
     /// gateways; security groups admit the balancer alone either way.
     pub public_instances: bool,
-    /// Frames that a browser gets in a second at most, 1–100, give or take a tenth. Many browsers cost less with few; a value
-    /// is shown up to a second divided by this later, so the median of that wait is half of it.
+    /// Frames that a browser gets in a second at most, 1–100. Many browsers cost less with few; a value
+    /// is shown about a second divided by this later at most, so the median of that wait is half of it.
     pub frames_per_second: u32,
     /// How browsers reach it.
     pub transport: Transport,

@@ -36,7 +36,7 @@ pub const CAPS: Caps = Caps {
     per_address: http::MAX_CLIENTS_PER_ADDRESS,
 };
 
-/// Time between two frames to a browser, give or take a tenth, where nothing else is said.
+/// Least time between two frames to a browser where nothing else is said.
 pub const WINDOW: Duration =
     Duration::from_millis(1_000 / environment::DEFAULT_FRAMES_PER_SECOND as u64);
 

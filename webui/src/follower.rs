@@ -7,6 +7,7 @@
 //! A cache that asks who we are ends every connection some day. Before it does, new ones take over from
 //! the old ones, and nobody notices.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,7 +122,8 @@ async fn session(
 
     // Several servers do not come back all at once.
     let renewal = || Instant::now() + cache.renewal.mul_f64(1.0 - fastrand::f64() / 10.0);
-    let mut renew_at = renewal();
+    // One timer, not one for each announcement.
+    let mut renew = pin!(sleep_until(renewal()));
     let mut check = interval_at(Instant::now() + CHECK, CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ahead = None;
@@ -139,15 +141,15 @@ async fn session(
                 pong.await.context("ping in time")?.context("ping")?;
                 ahead = look_ahead(&mut link.cache, hub, ahead).await?;
             }
-            () = sleep_until(renew_at) => match Link::open(cache, hub).await {
+            () = renew.as_mut() => match Link::open(cache, hub).await {
                 Ok(renewed) => {
                     link = renewed;
-                    renew_at = renewal();
+                    renew.as_mut().reset(renewal());
                     hub.metrics.reconnects.increment();
                     info!("following the cache on new connections");
                 }
                 Err(error) => {
-                    renew_at = Instant::now() + RENEWAL_RETRY;
+                    renew.as_mut().reset(Instant::now() + RENEWAL_RETRY);
                     warn!(
                         error = format!("{error:#}"),
                         retry_in_ms = RENEWAL_RETRY.as_millis() as u64,

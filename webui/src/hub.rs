@@ -2,9 +2,9 @@
 //!
 //! A frame is made once and shared: its bytes stand ready for the wire, and a browser that is up to
 //! date is written them without a copy. The first change is published at once and only then does the
-//! window begin, so a calm system is immediate and a busy one is bounded. The window ends with the first
-//! change after nine tenths of it, so that a frame is new when it is sent, and is stretched for an
-//! audience that takes long to serve.
+//! window begin, so a calm system is immediate and a busy one is bounded. After it, what has
+//! gathered waits a little for the next change, so that a frame is new when it is sent. The window is
+//! stretched for an audience that takes long to serve.
 //! Browsers that lag get one merged frame, made once for all that lag equally.
 //! There is no queue anywhere: what a browser has not taken does not exist for it.
 
@@ -63,7 +63,7 @@ pub(crate) struct Publication {
 pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     pub(crate) audience: Audience,
-    /// Time between two publications, give or take a tenth; more for a large audience.
+    /// Least time between two publications; more for a large audience.
     window: Duration,
     started: Instant,
     board: Mutex<Board>,
@@ -146,29 +146,27 @@ impl Hub {
 
     /// Waits until the next publication may be.
     ///
-    /// That is about a window from now, together with the first change then: at the end of a fixed time
-    /// the newest change would already have waited for half of the time between two.
+    /// That is a window from now, and then with the first change: at the end of a fixed time the newest
+    /// change would already have waited for half of the time between two.
     async fn pause(&self) {
         let began = Instant::now();
-        let spread = self.window / 10;
         let window = stretched(self.window, self.audience.pass());
         if window == self.window {
-            self.read_until(began + window - spread, GULP, || true)
-                .await;
+            self.read_until(began + window, GULP, || true).await;
+            if self.read(Board::is_dirty) {
+                self.has_news();
+                let _ = timeout(window / 5, self.changed.notified()).await;
+            }
         } else {
-            let mut waiting = false;
+            let mut last = None;
             let goes_on = || {
-                let news = self.has_news();
-                let is_quiet = waiting && !news;
-                waiting |= news;
-                !is_quiet || began.elapsed() < self.window - spread
+                if self.has_news() {
+                    last = Some(Instant::now());
+                }
+                let is_quiet = last.is_some_and(|last| last.elapsed() >= LULL);
+                !is_quiet || began.elapsed() < self.window
             };
-            self.read_until(began + window - spread, LULL, goes_on)
-                .await;
-        }
-        if self.read(Board::is_dirty) {
-            self.has_news();
-            let _ = timeout(2 * spread, self.changed.notified()).await;
+            self.read_until(began + window, LULL / 3, goes_on).await;
         }
     }
 
