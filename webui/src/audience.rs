@@ -23,7 +23,7 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Audience {
     parts: Box<[Mutex<Part>]>,
-    /// How long the last pass through each part took, in microseconds.
+    /// How long the last pass that brought each part something took, in microseconds.
     passes: Box<[AtomicU64]>,
     next: AtomicUsize,
 }
@@ -142,7 +142,7 @@ pub(crate) async fn attend(hub: Arc<Hub>, part: usize) {
         // What is published from here on asks for another pass, whoever gets it in this one already.
         newest.mark_unchanged();
         let now = Instant::now();
-        let mut from = 0;
+        let (mut from, mut sent) = (0, 0);
         while let Some(to) = hub.audience.batch(part, from, &mut batch) {
             from = to;
             // Whoever comes late in a long pass gets what is newest by then.
@@ -157,11 +157,14 @@ pub(crate) async fn attend(hub: Arc<Hub>, part: usize) {
                     publications += number;
                 }
             }
+            sent += frames;
             hub.metrics.frames.add(frames);
             hub.metrics.merged.add(publications - frames);
             yield_now().await;
         }
-        let pass = u64::try_from(now.elapsed().as_micros()).unwrap_or(u64::MAX);
-        hub.audience.passes[part].store(pass, Relaxed);
+        if sent > 0 {
+            let pass = u64::try_from(now.elapsed().as_micros()).unwrap_or(u64::MAX);
+            hub.audience.passes[part].store(pass, Relaxed);
+        }
     }
 }

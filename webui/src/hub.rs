@@ -155,7 +155,7 @@ impl Hub {
             self.read_until(began + window, GULP, || true).await;
             if self.read(Board::is_dirty) {
                 self.has_news();
-                let _ = timeout(window / 5, self.changed.notified()).await;
+                let _ = timeout((window / 5).min(LULL), self.changed.notified()).await;
             }
         } else {
             let mut last = None;
