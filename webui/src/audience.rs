@@ -23,7 +23,7 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Audience {
     parts: Box<[Mutex<Part>]>,
-    /// How long the last pass that brought each part something took, in microseconds.
+    /// How long each part took to be served its last publication, in microseconds.
     passes: Box<[AtomicU64]>,
     next: AtomicUsize,
 }
@@ -142,7 +142,7 @@ pub(crate) async fn attend(hub: Arc<Hub>, part: usize) {
         // What is published from here on asks for another pass, whoever gets it in this one already.
         newest.mark_unchanged();
         let now = Instant::now();
-        let (mut from, mut sent) = (0, 0);
+        let mut from = 0;
         while let Some(to) = hub.audience.batch(part, from, &mut batch) {
             from = to;
             // Whoever comes late in a long pass gets what is newest by then.
@@ -157,14 +157,38 @@ pub(crate) async fn attend(hub: Arc<Hub>, part: usize) {
                     publications += number;
                 }
             }
-            sent += frames;
             hub.metrics.frames.add(frames);
             hub.metrics.merged.add(publications - frames);
             yield_now().await;
         }
-        if sent > 0 {
+        if !is_tick {
             let pass = u64::try_from(now.elapsed().as_micros()).unwrap_or(u64::MAX);
             hub.audience.passes[part].store(pass, Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_audience_that_has_left_takes_no_time() {
+        let hub = Hub::new(Duration::from_millis(50));
+        hub.audience.passes[0].store(80_000, Relaxed);
+        let attendant = tokio::spawn(attend(Arc::clone(&hub), 0));
+        // Its first look, which is none at a publication.
+        yield_now().await;
+        assert_eq!(hub.audience.pass(), Duration::from_millis(80));
+        assert!(hub.publish(), "that the cache is away is news");
+        let served = async {
+            while hub.audience.pass() == Duration::from_millis(80) {
+                yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), served)
+            .await
+            .expect("the publication reaches a part without browsers, too");
+        attendant.abort();
     }
 }

@@ -190,7 +190,8 @@ impl Hub {
         lock(&self.board).settle(self.clock().seconds);
     }
 
-    fn publish(&self) -> bool {
+    /// Publishes what has changed; answers whether anything has.
+    pub(crate) fn publish(&self) -> bool {
         let mut board = lock(&self.board);
         let clock = self.clock();
         for at in board.changed_at() {
