@@ -206,6 +206,30 @@ test('pictures of light, dark and phone have no violation', async (t) => {
   assert.deepEqual(complaints, []);
 });
 
+test('at every width a value keeps its name and nothing is written over anything', async (t) => {
+  const { cache, page } = await stage(t);
+  await cache.take(['kitchen', { at: 1_795_477_022_837, battery: 70.9, humidity: 27, reading: 2, temperature: 13.65 }, 'json', 59 * 60_000]);
+  const tab = await page();
+  await isIn(tab, 'live');
+  await tab.waitForSelector('tr[data-device="kitchen"] .more');
+  for (const [width, fields] of [[390, 2], [641, 2], [700, 2], [1021, 2], [1100, 2], [1180, 3], [1440, 3]]) {
+    await tab.setViewportSize({ width, height: 800 });
+    await tab.waitForFunction((fields) => document.querySelectorAll('tr[data-device="kitchen"] .field').length === fields, fields);
+    const faults = await tab.evaluate(() => {
+      const row = document.querySelector('tr[data-device="kitchen"]');
+      const isCut = (element) => element.scrollWidth > element.clientWidth;
+      const pieces = [...row.querySelectorAll('.key, .value, .more')].map((element) => ({ element, box: element.getBoundingClientRect() }));
+      return [
+        ...pieces.filter(({ box }) => box.width < 8).map(({ element }) => `${element.textContent} cannot be seen`),
+        ...pieces.filter(({ box }, n) => n > 0 && box.left < pieces[n - 1].box.right - 0.5).map(({ element }) => `${element.textContent} covers what is before it`),
+        ...[row.querySelector('td.age'), document.querySelector('#last-age')].filter(isCut).map((element) => `${element.textContent} is cut`),
+      ];
+    });
+    assert.deepEqual(faults, [], `${width} px`);
+    assert.equal(await tab.locator('tr[data-device="kitchen"] .more').textContent(), `+${5 - fields}`);
+  }
+});
+
 test('a thousand devices at twenty frames a second take less than 30 % of a core', async (t) => {
   const { cache, page, complaints, cpu } = await stage(t);
   for (let from = 0; from < 1000; from += 250) await cache.take(...fleet(from, from + 250));

@@ -10,7 +10,7 @@
   const BACKOFF = [500, 15_000];
   const HISTORY = 40; // Points of a field's sparkline.
   const RATE_HISTORY = 120; // Seconds of the header's.
-  const SHOWN_FIELDS = 3;
+  const SHOWN_FIELDS = { narrow: 2, wide: 3, from: 1180 }; // Pixels.
   const MOST_FIELDS = 24;
   const MOST_TEXT = 20_000;
   const MOST_BYTES = 2048;
@@ -275,6 +275,7 @@
   const below = spacer();
   body.append(above, below);
   const rows = new Map();
+  let shownFields = 0;
   let order = [];
   let hiddenByFilter = 0;
   let listIsOld = true;
@@ -374,7 +375,7 @@
     if (sparks) view.drawn = now;
     else later(260);
     if (!sparks) view.version = -1;
-    drawFields(view.values, view.fields, device, SHOWN_FIELDS, sparks ? [62, 20] : null);
+    drawFields(view.values, view.fields, device, shownFields, sparks ? [62, 20] : null);
   }
 
   function drawFields(parent, views, device, most, size) {
@@ -822,6 +823,11 @@
   function measure() {
     rowHeight = parseFloat(getComputedStyle(document.documentElement).getPropertyValue('--row')) || 46;
     // A table's row counts its border in; a grid's does too.
+    const fields = innerWidth < SHOWN_FIELDS.from ? SHOWN_FIELDS.narrow : SHOWN_FIELDS.wide;
+    if (fields !== shownFields) {
+      shownFields = fields;
+      for (const view of rows.values()) view.version = -1;
+    }
     draw();
   }
   addEventListener('resize', measure);
