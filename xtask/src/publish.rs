@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TOPIC", default_value = contract::topic::BARE)]
     topic: String,
     /// Payload: JSON, text, or `-` for the bytes of standard input
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_negative_numbers = true)]
     message: String,
 }
 

@@ -208,7 +208,7 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "TOPIC", default_value = contract::topic::BARE)]
     pub(crate) topic: String,
     /// Payload: JSON, text, or `-` for the bytes of standard input
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_negative_numbers = true)]
     pub(crate) message: String,
 }
 
