@@ -47,18 +47,10 @@ pub mod field {
     pub const SEQUENCE: &str = "sequence";
 }
 
-/// Hash: the function's own bookkeeping, of no use to a reader; its fields are in [`ledger`].
+/// Text: the function's own bookkeeping, of no use to a reader. Three whole numbers with spaces between:
+/// arrival of the latest message of all in milliseconds since the Unix epoch, its sequence number, and
+/// the bytes of all devices' latest messages.
 pub const LEDGER: &str = "sensorLedger";
-
-/// Fields of [`LEDGER`].
-pub mod ledger {
-    /// Arrival of the latest message of all, in milliseconds since the Unix epoch.
-    pub const AT: &str = "at";
-    /// Sequence number of the latest message of all.
-    pub const SEQUENCE: &str = "sequence";
-    /// Bytes of all devices' latest messages.
-    pub const BYTES: &str = "bytes";
-}
 
 /// Devices kept at most; above it the longest silent are forgotten first.
 pub const MAX_DEVICES: usize = 10_000;

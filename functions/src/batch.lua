@@ -1,6 +1,6 @@
 -- One batch, as one atomic step. Whatever is asked of Redis here exists since 6.2.
 --
--- In front of this text stands a table `C` of names and limits, made from the contract.
+-- Before it is sent, the contract's names and limits are put in for `C` and their names.
 --
 -- ARGV[1]   random text: the epoch, should this be the first state
 -- ARGV[2]   MessagePack: a list with WIDTH values for every stream and partition key of the batch:
@@ -45,7 +45,7 @@ end
 
 -- Lua's own conversion turns to exponents at 10^14.
 local function whole(number)
-  return string.format('%.0f', number)
+  return string.format('%d', number)
 end
 
 -- Lua's numbers are exact up to 2^53, and its own conversion takes fractions and exponents, too.
@@ -139,30 +139,10 @@ end
 
 -- The rest of what is needed.
 
-local ledger = redis.call('HMGET', C.ledger, C.ledger_at, C.ledger_sequence, C.ledger_bytes)
-local best = { at = ledger[1] or '', sequence = ledger[2] or '' }
-local bytes = tonumber(ledger[3] or '0') or 0
-for _, state in ipairs(states) do
-  if state.message then
-    bytes = bytes + #state.message
-    if not state.is_new then
-      bytes = bytes - redis.call('HSTRLEN', state.key, C.device_latest)
-    end
-    if later(state.at, state.sequence, best.at, best.sequence) then
-      best = state
-    end
-  else
-    if not tonumber(state.at) then
-      error({ err = 'ERR ' .. state.key .. ' holds an arrival that is no number' })
-    end
-    state.stored = redis.call('HGET', state.key, C.device_latest)
-  end
-end
-local latest = best.message or redis.call('GET', C.latest) or 'null'
-local stored = redis.call('MGET', C.count, C.seq, C.epoch)
-if not (stored[1] and stored[2] and stored[3]) then
+local stored = redis.call('MGET', C.count, C.seq, C.epoch, C.ledger)
+if not (stored[1] and stored[2] and stored[3] and stored[4]) then
   -- Not there yet, or of another type, which only GET takes for an error.
-  for _, key in ipairs({ C.count, C.seq, C.epoch }) do
+  for _, key in ipairs({ C.count, C.seq, C.epoch, C.ledger }) do
     redis.call('GET', key)
   end
 end
@@ -172,11 +152,62 @@ local epoch = stored[3]
 if not epoch or seq == 1 then
   epoch = ARGV[1]
 end
-local kept = redis.call('ZCARD', C.devices)
+local at, sequence, bytes = string.match(stored[4] or '  0', '^(%d*) (%d*) (%d+)$')
+if not at then
+  error({ err = 'ERR ' .. C.ledger .. ' holds something other than three whole numbers' })
+end
+local best = { at = at, sequence = sequence }
+bytes = integer(C.ledger, bytes)
+local grows = false
+for _, state in ipairs(states) do
+  if state.message then
+    bytes = bytes + #state.message
+    if state.is_new then
+      grows = true
+    else
+      bytes = bytes - redis.call('HSTRLEN', state.key, C.device_latest)
+    end
+    if later(state.at, state.sequence, best.at, best.sequence) then
+      best = state
+    end
+  else
+    if not string.find(state.at, '^%d+$') then
+      error({ err = 'ERR ' .. state.key .. ' holds an arrival that is no whole number' })
+    end
+    state.stored = redis.call('HGET', state.key, C.device_latest)
+  end
+end
+local latest = best.message or redis.call('GET', C.latest) or 'null'
+-- Most batches bring no device that is not in the set already.
+local kept = grows and redis.call('ZCARD', C.devices)
 
--- From here on everything is written.
+-- From here on everything is written, the set of devices first: nobody has asked yet whether it is one.
 
 local scores = {}
+for _, state in ipairs(states) do
+  scores[#scores + 1] = state.at
+  scores[#scores + 1] = state.device
+end
+-- Redis keeps up to 128 short members as a list and walks it for each: at a hundred devices that was a
+-- third of all time. A member above 64 bytes makes it a tree, and it stays one without that member.
+local first = kept == 0
+if first then
+  redis.call('ZADD', C.devices, '-inf', string.rep(' ', 65))
+end
+-- As many at once as Lua's stack certainly holds.
+local added = 0
+for i = 1, #scores, 1000 do
+  added = added + redis.call('ZADD', C.devices, unpack(scores, i, math.min(i + 999, #scores)))
+end
+if first then
+  redis.call('ZPOPMIN', C.devices)
+end
+if kept then
+  kept = kept + added
+elseif added > 0 or bytes > C.max_device_bytes then
+  kept = redis.call('ZCARD', C.devices)
+end
+
 for _, state in ipairs(states) do
   state.text = whole(state.count)
   if state.message then
@@ -190,39 +221,23 @@ for _, state in ipairs(states) do
       redis.call('HSET', state.key, other[1], other[2])
     end
   end
-  scores[#scores + 1] = state.at
-  scores[#scores + 1] = state.device
 end
--- Redis keeps up to 128 short members as a list and walks it for each: at a hundred devices that was a
--- third of all time. A member above 64 bytes makes it a tree, and it stays one without that member.
-local first = kept == 0
-if first then
-  redis.call('ZADD', C.devices, '-inf', string.rep(' ', 65))
-end
--- As many at once as Lua's stack certainly holds.
-for i = 1, #scores, 1000 do
-  kept = kept + redis.call('ZADD', C.devices, unpack(scores, i, math.min(i + 999, #scores)))
-end
-if first then
-  redis.call('ZPOPMIN', C.devices)
-end
-
-local texts = { C.count, whole(count), C.seq, whole(seq), C.epoch, epoch }
-if best.message then
-  texts[7], texts[8] = C.latest, latest
-end
-redis.call('MSET', unpack(texts))
 
 -- The longest silent devices go, their watermarks stay: a late retry is no news.
 
 local gone, removed = {}, {}
-while kept > C.max_devices or (bytes > C.max_device_bytes and kept > 0) do
+local mark_prefix = C.mark_prefix
+while kept and (kept > C.max_devices or (bytes > C.max_device_bytes and kept > 0)) do
   local device = redis.call('ZPOPMIN', C.devices)[1]
   local key = C.device_prefix .. device
-  bytes = bytes - redis.call('HSTRLEN', key, C.device_latest)
-  for _, field in ipairs(redis.call('HKEYS', key)) do
-    if string.sub(field, 1, #C.mark_prefix) == C.mark_prefix then
-      redis.call('SET', field, redis.call('HGET', key, field), 'EX', C.mark_ttl)
+  -- Whatever else bears a device's name goes, too: an error would come too late.
+  local length = redis.pcall('HSTRLEN', key, C.device_latest)
+  if type(length) == 'number' then
+    bytes = bytes - length
+    for _, field in ipairs(redis.call('HKEYS', key)) do
+      if string.sub(field, 1, #mark_prefix) == mark_prefix then
+        redis.call('SET', field, redis.call('HGET', key, field), 'EX', C.mark_ttl)
+      end
     end
   end
   redis.call('DEL', key)
@@ -230,9 +245,17 @@ while kept > C.max_devices or (bytes > C.max_device_bytes and kept > 0) do
   gone[device] = true
   removed[#removed + 1] = cjson.encode(device)
 end
-if kept == 0 then bytes = 0 end
-redis.call('HSET', C.ledger, C.ledger_at, best.at, C.ledger_sequence, best.sequence,
-  C.ledger_bytes, whole(bytes))
+-- A length that somebody else changed must not lead below what the next batch takes.
+if kept == 0 or bytes < 0 then bytes = 0 end
+
+local texts = {
+  C.count, whole(count), C.seq, whole(seq), C.epoch, epoch,
+  C.ledger, best.at .. ' ' .. best.sequence .. ' ' .. whole(bytes),
+}
+if best.message then
+  texts[9], texts[10] = C.latest, latest
+end
+redis.call('MSET', unpack(texts))
 
 -- Payloads are put together as text and never decoded: a number that a device wrote stays as it wrote it.
 

@@ -1,6 +1,5 @@
 //! The one step in the cache: `batch.lua`, with the contract's names in front of it.
 
-use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use contract::{redis as names, timing};
@@ -40,7 +39,7 @@ pub struct Script {
 impl Script {
     /// The script with the contract's names and these limits.
     pub fn new(limits: Limits) -> Self {
-        let text = constants(limits) + include_str!("batch.lua");
+        let text = fill_in(include_str!("batch.lua"), &constants(limits));
         let hash = redis::Script::new(&text).get_hash().to_owned();
         Self { text, hash }
     }
@@ -93,9 +92,8 @@ impl FromRedisValue for Counted {
     }
 }
 
-/// The table `C` that `batch.lua` speaks of.
-fn constants(limits: Limits) -> String {
-    let mut lua = String::from("local C = {\n");
+/// What `batch.lua` calls `C.` and a name, and what it stands for.
+fn constants(limits: Limits) -> Vec<(&'static str, String)> {
     let texts = [
         ("count", names::COUNT),
         ("latest", names::LATEST),
@@ -109,25 +107,36 @@ fn constants(limits: Limits) -> String {
         ("device_at", names::field::AT),
         ("device_sequence", names::field::SEQUENCE),
         ("ledger", names::LEDGER),
-        ("ledger_at", names::ledger::AT),
-        ("ledger_sequence", names::ledger::SEQUENCE),
-        ("ledger_bytes", names::ledger::BYTES),
         ("channel", names::CHANNEL),
     ];
-    for (name, text) in texts {
-        // Rust's quoting is Lua's for names like these.
-        writeln!(lua, "  {name} = {text:?},").expect("writing to memory");
-    }
     let numbers = [
         ("mark_ttl", timing::WATERMARK_TTL.as_secs()),
         ("max_devices", limits.devices as u64),
         ("max_device_bytes", limits.device_bytes as u64),
         ("max_announcement_bytes", limits.announcement_bytes as u64),
     ];
-    for (name, number) in numbers {
-        writeln!(lua, "  {name} = {number},").expect("writing to memory");
+    // Rust's quoting is Lua's for names like these.
+    let texts = texts.map(|(name, text)| (name, format!("{text:?}")));
+    let numbers = numbers.map(|(name, number)| (name, number.to_string()));
+    texts.into_iter().chain(numbers).collect()
+}
+
+/// Puts the constants where they are named: a table of them would be made anew for every batch.
+///
+/// # Panics
+/// When the script names a constant that there is not; it is part of this program.
+fn fill_in(script: &str, constants: &[(&str, String)]) -> String {
+    let mut pieces = script.split("C.");
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = piece.find(|c: char| c != '_' && !c.is_ascii_lowercase());
+        let (name, rest) = piece.split_at(end.unwrap_or(piece.len()));
+        let constant = constants.iter().find(|(known, _)| *known == name);
+        let (_, value) = constant.unwrap_or_else(|| panic!("batch.lua names C.{name}"));
+        text.push_str(value);
+        text.push_str(rest);
     }
-    lua + "}\n\n"
+    text
 }
 
 /// 128 bits that no other invocation has: the standard library seeds its hash maps from the system's
@@ -148,7 +157,16 @@ mod tests {
             ..Limits::default()
         });
         assert_ne!(small.hash, Script::new(Limits::default()).hash);
-        assert!(small.text.contains("max_devices = 2,"), "{}", small.text);
+        assert!(small.text.contains("kept > 2 or"), "{}", small.text);
+    }
+
+    #[test]
+    fn constants_stand_where_they_are_named() {
+        let constants = [("a", "1".to_owned()), ("a_b", "\"x\"".to_owned())];
+        assert_eq!(fill_in("f(C.a, C.a_b)..C.a", &constants), "f(1, \"x\")..1");
+        let used =
+            |(name, _): &(&str, String)| include_str!("batch.lua").contains(&format!("C.{name}"));
+        assert!(super::constants(Limits::default()).iter().all(used));
     }
 
     #[test]

@@ -343,11 +343,9 @@ async fn bytes_of_devices_are_limited_too() {
                 .unwrap();
             bytes += length;
         }
-        let ledger: usize = connection
-            .hget(names::LEDGER, names::ledger::BYTES)
-            .await
-            .unwrap();
-        assert_eq!(ledger, bytes);
+        let ledger: String = connection.get(names::LEDGER).await.unwrap();
+        let (_, noted) = ledger.rsplit_once(' ').unwrap();
+        assert_eq!(noted, bytes.to_string());
         assert!(bytes <= 3000, "{bytes}");
         assert!(
             state
@@ -470,7 +468,10 @@ async fn foreign_data_in_the_cache_stops_a_batch_before_it_changes_anything() {
         ("RPUSH", names::EPOCH, "1"),
         ("SET", names::DEVICES, "1"),
         ("SET", names::LEDGER, "1"),
+        ("SET", names::LEDGER, "1 2 9007199254740993"),
+        ("RPUSH", names::LEDGER, "1"),
         ("SET", "sensor:a", "1"),
+        ("HSET", "sensor:a", "0x10"),
     ] {
         let _: () = redis::cmd("FLUSHALL")
             .query_async(&mut connection)
@@ -478,6 +479,7 @@ async fn foreign_data_in_the_cache_stops_a_batch_before_it_changes_anything() {
             .unwrap();
         let _: () = redis::cmd(command)
             .arg(key)
+            .arg((command == "HSET").then_some(names::field::AT))
             .arg(value)
             .query_async(&mut connection)
             .await
@@ -492,4 +494,26 @@ async fn foreign_data_in_the_cache_stops_a_batch_before_it_changes_anything() {
             .unwrap();
         assert_eq!(keys, 1, "{command} {key}");
     }
+}
+
+#[tokio::test]
+async fn what_bears_a_devices_name_and_is_none_stops_no_eviction() {
+    let server = Server::start();
+    let function = server.function_with(Limits {
+        devices: 1,
+        ..Limits::default()
+    });
+    let mut connection = server.connection().await;
+    let _: () = connection.zadd(names::DEVICES, "a", 1).await.unwrap();
+    let _: () = connection.set(names::device_key("a"), "1").await.unwrap();
+    invoke(&function, &[record("b", 1, 5, "1")]).await;
+    let state = server.state().await;
+    assert_eq!(state.count, 1);
+    let kept: Vec<_> = state.devices.iter().map(|device| &device.device).collect();
+    assert_eq!(kept, ["b"]);
+    // The set alone is gone, and the device is known.
+    let _: () = connection.del(names::DEVICES).await.unwrap();
+    invoke(&function, &[record("b", 2, 6, "2")]).await;
+    let state = server.state().await;
+    assert_eq!((state.count, state.devices[0].count), (2, 2));
 }
