@@ -18,7 +18,7 @@ pub struct Malformed {
 }
 
 /// Where a text is read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -28,6 +28,46 @@ impl<'a> Reader<'a> {
     /// At the start of a text.
     pub fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
+    }
+
+    /// How many bytes were read.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What was read between two places, see [`at`](Self::at).
+    ///
+    /// # Panics
+    /// When there is no such text.
+    pub fn between(&self, start: usize, end: usize) -> &'a str {
+        &self.text[start..end]
+    }
+
+    /// What was read since this place.
+    ///
+    /// # Panics
+    /// When there is no such text.
+    pub fn since(&self, start: usize) -> &'a str {
+        self.between(start, self.at)
+    }
+
+    /// Passes over this text; `None` where there is another.
+    pub fn pass(&mut self, text: &str) -> Option<()> {
+        self.text[self.at..]
+            .starts_with(text)
+            .then(|| self.at += text.len())
+    }
+
+    /// Reads the characters of a string up to its closing quote, where an opening one was passed over;
+    /// `None` if there are escapes among them, or no end.
+    pub fn characters(&mut self) -> Option<&'a str> {
+        let inside = &self.text[self.at..];
+        let length = memchr2(b'"', b'\\', inside.as_bytes())?;
+        if inside.as_bytes()[length] != b'"' {
+            return None;
+        }
+        self.at += length;
+        Some(&inside[..length])
     }
 
     /// An error at this place.
@@ -47,7 +87,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is no white space; zero at the end, which is no JSON anywhere.
-    fn peek(&mut self) -> u8 {
+    pub fn peek(&mut self) -> u8 {
         let bytes = self.text.as_bytes();
         loop {
             match bytes.get(self.at) {
@@ -129,13 +169,12 @@ impl<'a> Reader<'a> {
             return Err(self.expected("a string"));
         }
         let start = self.at;
-        let inside = &self.text[start + 1..];
-        if let Some(length) = memchr2(b'"', b'\\', inside.as_bytes())
-            && inside.as_bytes()[length] == b'"'
-        {
-            self.at += length + 2;
-            return Ok(Cow::Borrowed(&inside[..length]));
+        self.at += 1;
+        if let Some(characters) = self.characters() {
+            self.at += 1;
+            return Ok(Cow::Borrowed(characters));
         }
+        self.at = start;
         self.skip_string()?;
         serde_json::from_str(&self.text[start..self.at])
             .map(Cow::Owned)
