@@ -5,7 +5,7 @@
 //! who needs it, and records are handed on one by one instead of being collected.
 //!
 //! Lambda writes all records alike, so what stands between the values of one is looked for, as it is, in
-//! the next, which is several times as fast as reading it; see [`Layout`].
+//! the next, which is several times as fast as reading it; see `Layout`.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>
 
