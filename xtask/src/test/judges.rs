@@ -133,9 +133,15 @@ pub(super) fn parliament(_: &Setting) -> anyhow::Result<()> {
 }
 
 /// cargo-deny: licences, sources, withdrawn and unwanted packages of the lock file, by `deny.toml`; and
-/// advisories when their database is at hand, so that this needs no network.
+/// advisories when their database is at hand, so that this needs no network once the packages are here.
 pub(super) fn deny(setting: &Setting) -> anyhow::Result<()> {
     let deny = tools::cargo_deny()?;
+    // It looks at packages for other systems too, which no build here has brought. What is here already
+    // needs no network.
+    succeed(
+        program::cargo().args(["fetch", "--locked", "--quiet"]),
+        setting,
+    )?;
     let mut command = Command::new(deny);
     command.args([
         "--offline",
