@@ -2,7 +2,7 @@
 //!
 //! | text | what happens |
 //! |---|---|
-//! | `function:crash@5%` | in so many invocations the function's process is killed at some moment of the work |
+//! | `function:crash@5%` | in so many invocations the function's process is killed at some moment of the work, or its answer is lost |
 //! | `cache:restart@30s` | so long after the start the cache is restarted; it keeps its data |
 //! | `cache:wipe@30s` | the same, but it loses them |
 //! | `stream:throttle@10s..20s` | from one moment to the other no stream takes a record |
@@ -21,8 +21,9 @@ use crate::cloud;
 /// What is understood, for who wrote something else.
 const FORMS: &str = "function:crash@5%, cache:restart@30s, cache:wipe@30s, stream:throttle@10s..20s, record:duplicate@1%";
 
-/// A process is killed at a random moment of an invocation, up to this long after its beginning. An
-/// invocation that ends before has had luck.
+/// A process is killed at a random moment of an invocation, up to this long after its beginning, early
+/// ones more often than late ones because most invocations are short. One that ends before is killed at its
+/// end, when its work is done and nobody has heard of it: the hardest case for who counts.
 const LATEST_CRASH: Duration = Duration::from_millis(20);
 
 /// One fault of a run.
@@ -157,9 +158,9 @@ impl Chances {
         chances
     }
 
-    /// After how long an invocation's process shall be killed, if it shall.
+    /// After how long at most an invocation's process shall be killed, if it shall.
     pub fn crash(&self) -> Option<Duration> {
-        (self.draw() < self.crash).then(|| LATEST_CRASH.mul_f64(self.draw()))
+        (self.draw() < self.crash).then(|| LATEST_CRASH.mul_f64(self.draw().powi(2)))
     }
 
     /// From which of so many records on a batch shall be delivered again, if it shall.

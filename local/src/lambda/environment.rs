@@ -170,7 +170,8 @@ impl Environment {
         self.usable && !self.program.has_exited()
     }
 
-    /// Lets the process handle one event; `crash`: it is killed after so long.
+    /// Lets the process handle one event; `crash`: it is killed after so long, or when it has answered
+    /// before, and the answer is lost with it.
     pub(super) async fn invoke(
         &mut self,
         request_id: &str,
@@ -242,19 +243,25 @@ impl Environment {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let answered = tokio::select! {
             biased;
-            answer = self.answer(request_id) => return answer,
-            () = exceeds(id, limit) => {}
-            () = crashes => {
-                tracing::warn!(function = self.config.logical_id, "killed by --fault function:crash");
-                self.program.kill().await;
-                self.usable = false;
-                let message = format!("RequestId: {request_id} Error: Runtime exited with error: signal: killed");
-                return Err(FunctionError::new("Runtime.ExitError", message));
-            }
-        }
-        Err(self.out_of_memory(request_id).await)
+            answer = self.answer(request_id) => match crash {
+                None => return answer,
+                Some(_) => true,
+            },
+            () = exceeds(id, limit) => return Err(self.out_of_memory(request_id).await),
+            () = crashes => false,
+        };
+        tracing::warn!(
+            function = self.config.logical_id,
+            answered,
+            "killed by --fault function:crash"
+        );
+        self.program.kill().await;
+        self.usable = false;
+        let message =
+            format!("RequestId: {request_id} Error: Runtime exited with error: signal: killed");
+        Err(FunctionError::new("Runtime.ExitError", message))
     }
 
     async fn out_of_memory(&mut self, request_id: &str) -> FunctionError {
