@@ -105,8 +105,9 @@ impl Function {
             event.len(),
             deadline.as_millis(),
         );
+        let response = head + event;
         let started = Instant::now();
-        self.respond(&(head + event))?;
+        self.respond(&response)?;
         let (path, body) = self.request()?;
         let took = started.elapsed();
         ensure!(
