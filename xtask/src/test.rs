@@ -223,7 +223,7 @@ fn test(setting: &Setting) -> anyhow::Result<()> {
 fn reproducible(setting: &Setting) -> anyhow::Result<()> {
     crate::tools::cargo_lambda()?;
     let arguments = ["test", "--package", "xtask-aws", "--locked", "--quiet"];
-    let test = "artifacts::tests::same_source_in_two_folders_makes_the_same_artifacts";
+    let test = "artifact::tests::same_source_in_two_folders_makes_the_same_artifacts";
     succeed(
         program::cargo()
             .args(arguments)

@@ -11,24 +11,25 @@ use serde_json::json;
 use stack::{Stage, artifacts as artifacts_stack};
 
 use crate::arguments::Diff;
-use crate::change::is_same_json;
-use crate::cloud::Cloud;
+use crate::artifact;
+use crate::artifact::upload;
+use crate::aws::Cloud;
+use crate::deploy::plan::{self, Version};
 use crate::deploy::synth;
-use crate::plan::{self, Version};
-use crate::progress::Voice;
-use crate::stack_call::{self, Proposal, Source, Stack};
-use crate::state::State;
-use crate::{artifacts, upload};
+use crate::screen::progress::Output;
+use crate::stack::call::{self, Proposal, Source, Stack};
+use crate::stack::change::is_same_json;
+use crate::stack::state::State;
 
 /// The exit code that `--exit-code` gives for a difference.
 const DIFFERS: u8 = 4;
 
 pub(crate) async fn run(arguments: Diff) -> anyhow::Result<ExitCode> {
     let stage = arguments.stage;
-    let voice = if arguments.json {
-        Voice::Json
+    let output = if arguments.json {
+        Output::Json
     } else {
-        Voice::Plain
+        Output::Plain
     };
     let cloud = Cloud::connect(Duration::from_secs(1)).await?;
     cloud.identity().await?;
@@ -37,7 +38,7 @@ pub(crate) async fn run(arguments: Diff) -> anyhow::Result<ExitCode> {
     for synthesized in synth(stage)? {
         let name = &synthesized.name;
         // What a change set alone has made is nothing yet.
-        let existing = stack_call::find(&cloud, name)
+        let existing = call::find(&cloud, name)
             .await?
             .filter(|it| !matches!(it.state(), State::Review | State::Absent));
         if let Some(stack) = &existing {
@@ -47,18 +48,18 @@ pub(crate) async fn run(arguments: Diff) -> anyhow::Result<ExitCode> {
         let Some(existing) = existing else {
             let after = Version::new(&synthesized.template, Default::default())?;
             let changes = plan::compare(&Version::nothing()?, &after)?;
-            voice.say(format!("`{name}` is new:"));
+            output.say(format!("`{name}` is new:"));
             for line in plan::lines_of_new(&after, &changes) {
-                voice.say(line);
+                output.say(line);
             }
-            voice.tell(&json!({ "stack": name, "changes": plan::as_json(&changes) }));
+            output.tell(&json!({ "stack": name, "changes": plan::as_json(&changes) }));
             differs = true;
             continue;
         };
-        let deployed = stack_call::template(&cloud, &existing.id).await?;
+        let deployed = call::template(&cloud, &existing.id).await?;
         if is_same_json(&deployed, &synthesized.template) {
-            voice.say(format!("`{name}`: no change"));
-            voice.tell(&json!({ "stack": name, "changes": null }));
+            output.say(format!("`{name}`: no change"));
+            output.tell(&json!({ "stack": name, "changes": null }));
             continue;
         }
         differs = true;
@@ -73,11 +74,11 @@ pub(crate) async fn run(arguments: Diff) -> anyhow::Result<ExitCode> {
         } else {
             Vec::new()
         };
-        voice.say(format!("`{name}` changes:"));
+        output.say(format!("`{name}` changes:"));
         for line in plan::lines(&changes, &announced) {
-            voice.say(line);
+            output.say(line);
         }
-        voice.tell(&json!({ "stack": name, "changes": plan::as_json(&changes) }));
+        output.tell(&json!({ "stack": name, "changes": plan::as_json(&changes) }));
     }
     Ok(if differs && arguments.exit_code {
         ExitCode::from(DIFFERS)
@@ -101,22 +102,22 @@ async fn announced(
             existing.status
         );
     }
-    let artifact = artifacts::template(&synthesized.template);
-    upload::all(cloud, Voice::Json, store, std::slice::from_ref(&artifact)).await?;
+    let artifact = artifact::template(&synthesized.template);
+    upload::all(cloud, Output::Json, store, std::slice::from_ref(&artifact)).await?;
     let after = Version::new(&synthesized.template, Default::default())?;
     let kept = existing.parameters.keys();
     let kept = kept.filter(|name| after.document.parameters.contains_key(*name));
     let proposal = Proposal {
         stack: existing.name.clone(),
         stage: stage.to_string(),
-        name: stack_call::token("diff"),
+        name: call::token("diff"),
         is_new: false,
         source: Source::Url(cloud.object_url(store, &artifact.key)),
         parameters: kept.map(|name| (name.clone(), None)).collect(),
     };
-    let Some(change_set) = stack_call::propose(cloud, &proposal).await? else {
+    let Some(change_set) = call::propose(cloud, &proposal).await? else {
         return Ok(Vec::new());
     };
-    stack_call::discard(cloud, &change_set.stack_id, &change_set.id).await?;
+    call::discard(cloud, &change_set.stack_id, &change_set.id).await?;
     Ok(change_set.changes)
 }

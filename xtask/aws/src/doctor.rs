@@ -14,25 +14,25 @@ use stack::{Arch, Stage};
 use tokio::process::Command;
 
 use crate::arguments::{Ask, Deploy};
-use crate::beanstalk;
-use crate::cloud::{CallFailed, Cloud, failed};
+use crate::aws::beanstalk;
+use crate::aws::ec2::Ec2;
+use crate::aws::{CallFailed, Cloud, failed};
+use crate::deploy::platform;
 use crate::deploy::{lock, root, synth};
-use crate::ec2::Ec2;
-use crate::platform;
-use crate::progress::Voice;
-use crate::stack_call;
+use crate::screen::progress::Output;
+use crate::stack::call;
 
 pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
     let stage = arguments.stage;
-    let voice = if arguments.json {
-        Voice::Json
+    let output = if arguments.json {
+        Output::Json
     } else {
-        Voice::Plain
+        Output::Plain
     };
     let (here, there) = tokio::join!(here(stage), there(stage));
     let findings: Vec<Finding> = here.into_iter().chain(there).collect();
     for finding in &findings {
-        finding.tell(voice);
+        finding.tell(output);
     }
     match failures(&findings).count() {
         0 => Ok(()),
@@ -44,7 +44,7 @@ pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
 /// new. Says only what is not as it should be, and fails when something is missing.
 pub(crate) async fn before_deploying(
     cloud: &Cloud,
-    voice: Voice,
+    output: Output,
     arguments: &Deploy,
     is_new: bool,
 ) -> anyhow::Result<()> {
@@ -80,7 +80,7 @@ pub(crate) async fn before_deploying(
         .iter()
         .filter(|it| matches!(it.verdict, Verdict::Doubt(_)))
     {
-        finding.tell(voice);
+        finding.tell(output);
     }
     let failed: Vec<String> = failures(&findings).collect();
     if !failed.is_empty() {
@@ -114,15 +114,15 @@ impl Finding {
         Finding { what, verdict }
     }
 
-    fn tell(&self, voice: Voice) {
+    fn tell(&self, output: Output) {
         let (word, said) = match &self.verdict {
             Verdict::Good(said) => ("ok", said),
             Verdict::Doubt(said) => ("unknown", said),
             Verdict::Bad(said) => ("FAILED", said),
         };
-        voice.say(format!("{word:7}  {}: {said}", self.what));
+        output.say(format!("{word:7}  {}: {said}", self.what));
         let is_good = !matches!(self.verdict, Verdict::Bad(_));
-        voice.tell(&json!({
+        output.tell(&json!({
             "check": self.what, "ok": is_good, "verdict": word.to_lowercase(), "says": said,
         }));
     }
@@ -183,9 +183,9 @@ async fn there(stage: Stage) -> Vec<Finding> {
     let lock = root().map(|root| platform::file(&root, stage));
     let (platform, room) = tokio::join!(async { platform_of(&cloud, Some(&lock?)).await }, async {
         let name = stack::stack_name(stage);
-        match stack_call::find(&cloud, &name).await {
+        match call::find(&cloud, &name).await {
             // What the stage takes it has already.
-            Ok(Some(stack)) if stack.state() == crate::state::State::Ready => Vec::new(),
+            Ok(Some(stack)) if stack.state() == crate::stack::state::State::Ready => Vec::new(),
             _ => room(&cloud, stage).await,
         }
     });

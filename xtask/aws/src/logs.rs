@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::arguments::Logs;
-use crate::cloud::{CallFailed, Cloud, failed};
+use crate::aws::{CallFailed, Cloud, failed};
 use crate::message::now_ms;
 use crate::outputs;
-use crate::stack_call;
+use crate::stack::call;
 
 /// How late a line may come into CloudWatch after others of its time and still be shown while
 /// following.
@@ -79,7 +79,7 @@ fn now() -> i64 {
 
 /// The stage's log groups: the stack's, and Beanstalk's of its environment.
 async fn groups(cloud: &Cloud, stack: &str) -> anyhow::Result<Vec<Group>> {
-    let resources = stack_call::resources(cloud, stack).await?;
+    let resources = call::resources(cloud, stack).await?;
     let of_type = |r#type: &'static str| {
         resources
             .iter()

@@ -4,55 +4,27 @@
 //! `xtask` builds and runs it; the flags are in `arguments`, which both read.
 //! It never decides what is deployed: that is `stack`'s, and the template's.
 //!
-//! Layout, in reading order: [`arguments`]; the subcommands [`deploy`] with [`role_policy`], [`destroy`],
-//! [`diff`](mod@diff), [`status`], [`outputs`], [`doctor`], [`smoke`] with [`socket`], [`logs`],
-//! [`message`];
-//! [`operation`] (one operation on one stack, and every state that a stack can be in, by [`state`]),
-//! [`event`], [`progress`], [`block`], [`forecast`], [`typical`], [`race`]; [`change`] (a stack as it should become), [`plan`]
-//! (what would change, in words); [`artifacts`], [`zips`], [`upload`], [`leftovers`], [`sbom`], [`platform`]; and the
-//! calls: [`cloud`], [`stack_call`], [`bucket`], [`beanstalk`], and by [`signed`] those of [`ec2`] and [`iot`].
+//! Layout, in reading order: [`arguments`]; [`deploy`] and [`destroy`], each with its steps; [`stack`] (one
+//! CloudFormation stack and one operation on it), [`artifact`] (built, packaged, uploaded), [`screen`]
+//! (what the terminal shows meanwhile); [`aws`] (clients, one file for each service); and the commands that
+//! change nothing: [`diff`](mod@diff), [`status`], [`outputs`], [`doctor`], [`smoke`] with [`socket`], [`logs`],
+//! [`message`].
 
 mod arguments;
-mod artifacts;
-mod beanstalk;
-mod block;
-mod bucket;
-mod change;
-mod cloud;
+mod artifact;
+mod aws;
 mod deploy;
 mod destroy;
 mod diff;
 mod doctor;
-mod ec2;
-mod elasticache;
-mod event;
-mod forecast;
-mod given;
-mod hold;
-mod iot;
-mod leftovers;
 mod logs;
 mod message;
-mod operation;
 mod outputs;
-mod plan;
-mod platform;
-mod progress;
-mod race;
-mod rehearsal;
-mod role_policy;
-mod sbom;
-mod signed;
+mod screen;
 mod smoke;
 mod socket;
-mod sources;
-mod stack_call;
-mod state;
+mod stack;
 mod status;
-mod sweep;
-mod typical;
-mod upload;
-mod zips;
 
 use std::process::ExitCode;
 

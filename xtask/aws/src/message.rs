@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::arguments::{Publish, Simulate};
-use crate::cloud::{CallFailed, Cloud, failed};
-use crate::iot::Iot;
+use crate::aws::iot::Iot;
+use crate::aws::{CallFailed, Cloud, failed};
 
 /// Bytes of a payload at most: "Maximum publish payload" of AWS IoT Core's quotas.
 const LONGEST: usize = 128 * 1024;
@@ -30,14 +30,14 @@ const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// A way into a stage for messages.
 #[derive(Clone, Debug)]
-pub(crate) struct Door {
+pub(crate) struct Publisher {
     client: aws_sdk_iotdataplane::Client,
 }
 
-impl Door {
+impl Publisher {
     /// The account's own way in, by the address that IoT gives it; AWS_ENDPOINT_URL and
     /// AWS_ENDPOINT_URL_IOT_DATA_PLANE lead elsewhere.
-    pub(crate) async fn open(cloud: &Cloud) -> anyhow::Result<Door> {
+    pub(crate) async fn new(cloud: &Cloud) -> anyhow::Result<Publisher> {
         let mut config = aws_sdk_iotdataplane::config::Builder::from(&cloud.config);
         let is_elsewhere = cloud.config.endpoint_url().is_some()
             || std::env::var_os("AWS_ENDPOINT_URL_IOT_DATA_PLANE").is_some();
@@ -47,7 +47,7 @@ impl Door {
                 config = config.endpoint_url(format!("https://{address}"));
             }
         }
-        Ok(Door {
+        Ok(Publisher {
             client: aws_sdk_iotdataplane::Client::from_conf(config.build()),
         })
     }
@@ -88,7 +88,10 @@ pub(crate) async fn publish(arguments: Publish) -> anyhow::Result<()> {
     }
     let cloud = Cloud::connect(Duration::from_secs(1)).await?;
     crate::outputs::deployed(&cloud, stage).await?;
-    Door::open(&cloud).await?.publish(&topic, payload).await?;
+    Publisher::new(&cloud)
+        .await?
+        .publish(&topic, payload)
+        .await?;
     let unit = if bytes == 1 { "byte" } else { "bytes" };
     println!("published {bytes} {unit} to {topic} of stage {stage}");
     Ok(())
@@ -120,7 +123,7 @@ pub(crate) async fn simulate(arguments: Simulate) -> anyhow::Result<()> {
     let (mut fleet, end) = fleet(&arguments)?;
     let cloud = Cloud::connect(Duration::from_secs(1)).await?;
     crate::outputs::deployed(&cloud, arguments.stage).await?;
-    let door = Door::open(&cloud).await?;
+    let publisher = Publisher::new(&cloud).await?;
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let started = Instant::now();
     let mut tally = Tally::default();
@@ -146,9 +149,9 @@ pub(crate) async fn simulate(arguments: Simulate) -> anyhow::Result<()> {
             permit = slot(&room, due) => permit?,
         };
         let Publication { topic, payload, .. } = fleet.publish(now_ms());
-        let door = door.clone();
+        let publisher = publisher.clone();
         calls.spawn(async move {
-            let done = door.publish(&topic, payload).await;
+            let done = publisher.publish(&topic, payload).await;
             drop(permit);
             done
         });

@@ -8,10 +8,10 @@ use serde_json::{Value as Json, json};
 use stack::{Stage, dashboard};
 
 use crate::arguments::{Ask, Open};
-use crate::cloud::Cloud;
-use crate::progress::Voice;
-use crate::stack_call::{self, Stack};
-use crate::state::State;
+use crate::aws::Cloud;
+use crate::screen::progress::Output;
+use crate::stack::call::{self, Stack};
+use crate::stack::state::State;
 
 pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
     let cloud = Cloud::connect(Duration::from_secs(2)).await?;
@@ -20,7 +20,7 @@ pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
         println!("{}", as_json(&stack));
         return Ok(());
     }
-    say(Voice::Plain, &stack);
+    say(Output::Plain, &stack);
     Ok(())
 }
 
@@ -54,7 +54,7 @@ pub(crate) async fn open(arguments: Open) -> anyhow::Result<()> {
 pub(crate) async fn deployed(cloud: &Cloud, stage: Stage) -> anyhow::Result<Stack> {
     cloud.identity().await?;
     let name = stack::stack_name(stage);
-    let stack = stack_call::find(cloud, &name).await?;
+    let stack = call::find(cloud, &name).await?;
     if stack.as_ref().is_some_and(|it| it.state() == State::Review) {
         bail!(
             "stage {stage} is not deployed yet: a change set of `{name}` waits to be executed; deploy it by `cargo xtask deploy --stage {stage}`"
@@ -78,7 +78,7 @@ pub(crate) fn dashboard_url(stack: &Stack, stage: Stage) -> anyhow::Result<&str>
 }
 
 /// The outputs as lines.
-pub(crate) fn say(voice: Voice, stack: &Stack) {
+pub(crate) fn say(output: Output, stack: &Stack) {
     let width = stack
         .outputs
         .iter()
@@ -90,7 +90,7 @@ pub(crate) fn say(voice: Voice, stack: &Stack) {
             Some(description) => format!("  ({description})"),
             None => String::new(),
         };
-        voice.say(format!(
+        output.say(format!(
             "  {:width$}  {}{description}",
             output.name, output.value
         ));

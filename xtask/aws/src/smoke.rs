@@ -14,12 +14,12 @@ use stack::Stage;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::arguments::Smoke;
-use crate::cloud::{Cloud, failed};
-use crate::message::{Door, now_ms};
+use crate::aws::{Cloud, failed};
+use crate::message::{Publisher, now_ms};
 use crate::outputs;
-use crate::progress::Voice;
+use crate::screen::progress::Output;
 use crate::socket::Socket;
-use crate::stack_call::{self, Stack};
+use crate::stack::call::{self, Stack};
 
 /// What the archive may take beyond everybody's patience: Firehose collects for a minute, and its own
 /// delivery comes on top.
@@ -30,16 +30,16 @@ const BUFFERING: Duration = Duration::from_secs(120);
 const CLOCKS: u64 = 1_000;
 
 pub(crate) async fn run(arguments: Smoke) -> anyhow::Result<()> {
-    let voice = if arguments.json {
-        Voice::Json
+    let output = if arguments.json {
+        Output::Json
     } else {
-        Voice::Plain
+        Output::Plain
     };
     let cloud = Cloud::connect(Duration::from_secs(1)).await?;
     let stack = outputs::deployed(&cloud, arguments.stage).await?;
     Probe {
         cloud: &cloud,
-        voice,
+        output,
         stack: &stack,
         stage: arguments.stage,
         patience: Duration::from_secs(arguments.patience.max(1)),
@@ -55,7 +55,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(crate) struct Probe<'a> {
     pub(crate) cloud: &'a Cloud,
-    pub(crate) voice: Voice,
+    pub(crate) output: Output,
     pub(crate) stack: &'a Stack,
     pub(crate) stage: Stage,
     /// How long each part of the way may take.
@@ -75,18 +75,18 @@ impl Probe<'_> {
         let way = self.way().await?;
         // Neither needs the other, and both may take minutes after a creation.
         let deadline = Instant::now() + self.patience;
-        let (enabled, door, socket) = tokio::join!(
+        let (enabled, publisher, socket) = tokio::join!(
             self.wait_for_mapping(&way.mapping, deadline),
-            Door::open(self.cloud),
+            Publisher::new(self.cloud),
             Socket::open(&way.dashboard, deadline)
         );
         enabled?;
-        let door = door?;
+        let publisher = publisher?;
         let mut socket = socket.with_context(|| self.silent(
             "the dashboard does not answer",
             &format!("look at the environment by `cargo xtask status --stage {0}` and at the web UI's lines in `cargo xtask logs --stage {0}`", self.stage),
         ))?;
-        self.voice
+        self.output
             .say(format!("the dashboard answers: {}", way.dashboard));
 
         let device = format!("smoke-{}", random());
@@ -94,7 +94,8 @@ impl Probe<'_> {
         let payload = json!({ "smoke": true, "note": "a message that tries the whole way; nobody measured it" });
         let began = Instant::now();
         let sent_at = now_ms();
-        door.publish(&topic, payload.to_string().into_bytes())
+        publisher
+            .publish(&topic, payload.to_string().into_bytes())
             .await
             .with_context(|| {
                 self.silent(
@@ -123,15 +124,15 @@ impl Probe<'_> {
         if archive {
             self.find_in_archive(&way, &topic, began).await?;
         }
-        self.voice.say(format!("stage {} works", self.stage));
-        self.voice.tell(&json!({
+        self.output.say(format!("stage {} works", self.stage));
+        self.output.tell(&json!({
             "result": "works", "device": device, "dashboardMs": took.as_millis(),
         }));
         Ok(())
     }
 
     async fn way(&self) -> anyhow::Result<Way> {
-        let resources = stack_call::resources(self.cloud, &self.stack.id).await?;
+        let resources = call::resources(self.cloud, &self.stack.id).await?;
         let mapping = physical(&resources, |it| {
             it.resource_type() == Some("AWS::Lambda::EventSourceMapping")
         });
@@ -168,7 +169,7 @@ impl Probe<'_> {
                 _ => {}
             }
             if !is_said {
-                self.voice.say(format!(
+                self.output.say(format!(
                     "waiting for the event source mapping, which is {state}"
                 ));
                 is_said = true;
@@ -231,9 +232,9 @@ impl Probe<'_> {
     }
 
     fn hop(&self, what: &str, took: Duration) {
-        self.voice
+        self.output
             .say(format!("  {:>8.3} s  {what}", took.as_secs_f64()));
-        self.voice
+        self.output
             .tell(&json!({ "hop": what, "ms": took.as_millis() }));
     }
 
@@ -243,7 +244,7 @@ impl Probe<'_> {
             .archive
             .as_deref()
             .context("the stack has no archive bucket")?;
-        self.voice
+        self.output
             .say("waiting for the archive: it collects for a minute or 5 MB");
         let deadline = began + self.patience + BUFFERING;
         let since =

@@ -7,11 +7,11 @@ use serde_json::json;
 use stack::parameters;
 
 use crate::arguments::Ask;
-use crate::beanstalk;
-use crate::cloud::Cloud;
-use crate::progress::Voice;
-use crate::stack_call::{self, Stack};
-use crate::state;
+use crate::aws::Cloud;
+use crate::aws::beanstalk;
+use crate::screen::progress::Output;
+use crate::stack::call::{self, Stack};
+use crate::stack::state;
 
 /// Parameters that say what runs.
 const RUNNING: [(&str, &str); 3] = [
@@ -22,42 +22,42 @@ const RUNNING: [(&str, &str); 3] = [
 
 pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
     let stage = arguments.stage;
-    let voice = if arguments.json {
-        Voice::Json
+    let output = if arguments.json {
+        Output::Json
     } else {
-        Voice::Plain
+        Output::Plain
     };
     let cloud = Cloud::connect(Duration::from_secs(2)).await?;
     let identity = cloud.identity().await?;
-    voice.say(format!(
+    output.say(format!(
         "stage {stage} in account {}, region {}",
         identity.account, cloud.region
     ));
     for name in [stack::artifacts_stack_name(stage), stack::stack_name(stage)] {
-        let stack = stack_call::find(&cloud, &name).await?;
+        let stack = call::find(&cloud, &name).await?;
         let Some(stack) = stack else {
-            voice.say(format!("`{name}`: not deployed"));
-            voice.tell(&json!({ "stack": name, "status": null }));
+            output.say(format!("`{name}`: not deployed"));
+            output.tell(&json!({ "stack": name, "status": null }));
             continue;
         };
         let health = health(&cloud, &stack).await?;
-        say(voice, &stack, health.as_deref());
+        say(output, &stack, health.as_deref());
     }
     Ok(())
 }
 
 /// What Beanstalk says of the stack's environment; `None` when it has none.
 async fn health(cloud: &Cloud, stack: &Stack) -> anyhow::Result<Option<String>> {
-    match stack_call::environment(cloud, &stack.id).await? {
+    match call::environment(cloud, &stack.id).await? {
         Some(environment) => beanstalk::health(cloud, &environment).await,
         None => Ok(None),
     }
 }
 
-fn say(voice: Voice, stack: &Stack, health: Option<&str>) {
+fn say(output: Output, stack: &Stack, health: Option<&str>) {
     let changed_at = stack.changed_at.and_then(timestamp);
     let since = changed_at.map_or(String::new(), |at| format!(", last changed {at}"));
-    voice.say(format!(
+    output.say(format!(
         "`{}`: {}, {}{since}",
         stack.name,
         stack.status,
@@ -65,13 +65,13 @@ fn say(voice: Voice, stack: &Stack, health: Option<&str>) {
     ));
     for (parameter, what) in RUNNING {
         if let Some(value) = stack.parameters.get(parameter) {
-            voice.say(format!("  {what}: {value}"));
+            output.say(format!("  {what}: {value}"));
         }
     }
     if let Some(health) = health {
-        voice.say(format!("  environment: {health}"));
+        output.say(format!("  environment: {health}"));
     }
-    voice.tell(&json!({
+    output.tell(&json!({
         "stack": stack.name, "status": stack.status, "parameters": stack.parameters,
         "changedAt": changed_at.map(|at| at.to_string()), "environment": health,
     }));

@@ -9,9 +9,9 @@ use console::Term;
 use indexmap::IndexMap;
 use serde_json::json;
 
-use crate::block::{self, Block};
-use crate::event::Event;
-use crate::forecast::{Forecast, Rest};
+use crate::screen::block::{self, Block};
+use crate::screen::forecast::{Forecast, Rest};
+use crate::stack::event::Event;
 
 /// A screen that does not tell its size: rows and columns.
 const USUAL_SCREEN: (u16, u16) = (24, 80);
@@ -25,7 +25,7 @@ static DRAWN: Mutex<usize> = Mutex::new(0);
 
 /// How things are said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Voice {
+pub(crate) enum Output {
     /// A line for each event.
     Plain,
     /// Finished resources as lines, the others in a block that is drawn again and again.
@@ -34,20 +34,20 @@ pub(crate) enum Voice {
     Json,
 }
 
-impl Voice {
+impl Output {
     /// As the flag and standard output want it.
-    pub(crate) fn new(json: bool) -> Voice {
+    pub(crate) fn new(json: bool) -> Output {
         let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
         match json {
-            true => Voice::Json,
-            false if std::io::stdout().is_terminal() && !is_dumb => Voice::Live,
-            false => Voice::Plain,
+            true => Output::Json,
+            false if std::io::stdout().is_terminal() && !is_dumb => Output::Live,
+            false => Output::Plain,
         }
     }
 
     /// Says a line to a person.
     pub(crate) fn say(self, line: impl AsRef<str>) {
-        if self != Voice::Json {
+        if self != Output::Json {
             redraw(&format!("{}\n", line.as_ref()), 0);
         }
     }
@@ -60,7 +60,7 @@ impl Voice {
     /// The text in a colour, on a terminal whose user wants colours (<https://no-color.org>).
     fn painted(self, code: &str, text: &str) -> String {
         let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        match self == Voice::Live && is_wanted {
+        match self == Output::Live && is_wanted {
             true => format!("\x1b[{code}m{text}\x1b[0m"),
             false => text.to_owned(),
         }
@@ -68,7 +68,7 @@ impl Voice {
 
     /// Tells a machine something.
     pub(crate) fn tell(self, value: &serde_json::Value) {
-        if self == Voice::Json {
+        if self == Output::Json {
             println!("{value}");
         }
     }
@@ -102,7 +102,7 @@ struct Row {
 /// Follows one operation of one stack.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    voice: Voice,
+    output: Output,
     stack: String,
     forecast: Option<Forecast>,
     /// When the operation's first event happened, in seconds since 1970.
@@ -114,9 +114,9 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn new(voice: Voice, stack: &str, forecast: Option<Forecast>) -> Progress {
+    pub(crate) fn new(output: Output, stack: &str, forecast: Option<Forecast>) -> Progress {
         Progress {
-            voice,
+            output,
             stack: stack.to_owned(),
             forecast,
             began: None,
@@ -142,7 +142,7 @@ impl Progress {
 
     /// Leaves the screen to others.
     pub(crate) fn end(&mut self) {
-        if self.voice == Voice::Live {
+        if self.output == Output::Live {
             redraw("", 0);
         }
     }
@@ -153,7 +153,7 @@ impl Progress {
         let Event {
             logical_id, status, ..
         } = event;
-        self.voice.tell(&json!({
+        self.output.tell(&json!({
             "stack": self.stack, "resource": logical_id, "type": event.r#type, "status": status,
             "reason": event.reason, "physicalId": event.physical_id, "at": event.at,
         }));
@@ -179,7 +179,7 @@ impl Progress {
                 // A second event in progress only says that the resource has got its ID.
                 return;
             }
-            if self.voice == Voice::Live {
+            if self.output == Output::Live {
                 return;
             }
         } else {
@@ -194,13 +194,13 @@ impl Progress {
             line.push_str(&format!(": {reason}"));
         }
         match event.is_failure() {
-            true => self.voice.warn(line),
-            false => self.voice.say(line),
+            true => self.output.warn(line),
+            false => self.output.say(line),
         }
     }
 
     fn draw(&self) {
-        if self.voice != Voice::Live {
+        if self.output != Output::Live {
             return;
         }
         let seconds = |since: Instant| u32::try_from(since.elapsed().as_secs()).unwrap_or(u32::MAX);
@@ -230,7 +230,7 @@ impl Progress {
         let mut text = String::new();
         for line in &lines {
             match line.decides {
-                true => text.push_str(&self.voice.painted("1", &line.text)),
+                true => text.push_str(&self.output.painted("1", &line.text)),
                 false => text.push_str(&line.text),
             }
             text.push('\n');

@@ -32,7 +32,7 @@ use aws_types::region::SigningRegion;
 use aws_types::service_config::ServiceConfigKey;
 use serde_json::Value as Json;
 
-use crate::cloud::{CallFailed, failed};
+use crate::aws::{CallFailed, failed};
 
 /// A service, by its three names.
 #[derive(Clone, Copy, Debug)]

@@ -10,9 +10,9 @@ use std::time::SystemTime;
 use anyhow::Context;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 
-use crate::bucket::size;
-use crate::cloud::{Cloud, failed};
-use crate::progress::Voice;
+use crate::aws::s3::size;
+use crate::aws::{Cloud, failed};
+use crate::screen::progress::Output;
 
 /// Folders that hold artifacts and nothing else.
 const FOLDERS: [&str; 3] = ["function/", "template/", "webui/"];
@@ -24,7 +24,7 @@ const AT_ONCE: usize = 1_000;
 /// is somebody else's, who may be about to deploy it.
 pub(crate) async fn remove(
     cloud: &Cloud,
-    voice: Voice,
+    output: Output,
     bucket: &str,
     kept: &[&str],
     began: SystemTime,
@@ -75,13 +75,13 @@ pub(crate) async fn remove(
         } else {
             "artifacts"
         };
-        voice.say(format!(
+        output.say(format!(
             "removed {} older {unit} that nothing refers to ({})",
             keys.len(),
             size(bytes)
         ));
     }
-    voice.tell(&serde_json::json!({ "removedArtifacts": keys }));
+    output.tell(&serde_json::json!({ "removedArtifacts": keys }));
     Ok(())
 }
 

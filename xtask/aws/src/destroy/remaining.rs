@@ -7,10 +7,10 @@ use std::fmt::Display;
 use aws_sdk_cloudformation::types::StackResourceSummary;
 use serde_json::{Value as Json, json};
 
-use crate::cloud::{Cloud, failed};
-use crate::ec2::{Ec2, Filter};
-use crate::elasticache;
-use crate::stack_call::STAGE_TAG;
+use crate::aws::ec2::{Ec2, Filter};
+use crate::aws::elasticache;
+use crate::aws::{Cloud, failed};
+use crate::stack::call::STAGE_TAG;
 
 /// What a stack had that may outlive it; known by name only while the stack is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,12 +79,12 @@ impl Expected {
 
 /// What was found, and what could not be looked for.
 #[derive(Debug, Default)]
-pub(crate) struct Sweep {
+pub(crate) struct Remaining {
     pub(crate) leftovers: Vec<Leftover>,
     pub(crate) unknown: Vec<String>,
 }
 
-impl Sweep {
+impl Remaining {
     fn take(
         &mut self,
         kind: &'static str,
@@ -111,56 +111,56 @@ impl Sweep {
 }
 
 /// Looks for what may be left of a stage.
-pub(crate) async fn sweep(
+pub(crate) async fn find(
     cloud: &Cloud,
     account: &str,
     stage: &str,
     expected: &Expected,
-) -> anyhow::Result<Sweep> {
-    let mut sweep = Sweep::default();
+) -> anyhow::Result<Remaining> {
+    let mut remaining = Remaining::default();
     let note = "stored logs cost a little each month; delete it if nobody needs them";
     for prefix in &expected.log_groups {
-        sweep.take("log group", note, log_groups(cloud, prefix).await);
+        remaining.take("log group", note, log_groups(cloud, prefix).await);
     }
     let ec2 = Ec2::new(cloud)?;
     let tag = format!("tag:{STAGE_TAG}");
     let tagged: Filter<'_> = (&tag, &[stage]);
     let note = "costs money by the hour; release it";
     let addresses = ec2.addresses(&[tagged]).await;
-    sweep.take("Elastic IP address", note, addresses);
+    remaining.take("Elastic IP address", note, addresses);
     let note = "costs money by the hour; delete it";
     // Deleted ones stay in the list for about an hour.
     let running: Filter<'_> = ("state", &["pending", "available", "failed"]);
     let gateways = ec2.nat_gateways(&[tagged, running]).await;
-    sweep.take("NAT gateway", note, gateways);
+    remaining.take("NAT gateway", note, gateways);
     let note = "stored snapshots cost money by the gigabyte; delete it if nobody needs it";
     for group in &expected.replication_groups {
         let snapshots = elasticache::snapshots(cloud, group).await;
-        sweep.take(
+        remaining.take(
             "snapshot",
             note,
             snapshots.map_err(|error| format!("{error:#}")),
         );
     }
     if expected.unknown_snapshots {
-        sweep.unknown.push(
+        remaining.unknown.push(
             "snapshots: which cache was the stage's is known only while its stack is there; see `aws elasticache describe-snapshots`".to_owned(),
         );
     }
     let bucket = format!("elasticbeanstalk-{}-{account}", cloud.region);
     let there = cloud.s3.head_bucket().bucket(&bucket).send().await;
     if there.is_ok() {
-        sweep.leftovers.push(Leftover {
+        remaining.leftovers.push(Leftover {
             kind: "bucket",
             name: bucket,
             note: "Elastic Beanstalk's own, shared by all its applications in the region; not touched",
         });
     }
-    Ok(sweep)
+    Ok(remaining)
 }
 
 /// Log groups of a name, below it when it ends with a slash, or that begin with it when it ends with `*`.
-async fn log_groups(cloud: &Cloud, name: &str) -> Result<Vec<String>, crate::cloud::CallFailed> {
+async fn log_groups(cloud: &Cloud, name: &str) -> Result<Vec<String>, crate::aws::CallFailed> {
     let mut found = Vec::new();
     let mut next = None;
     let prefix = name.strip_suffix('*').unwrap_or(name);

@@ -7,9 +7,9 @@ use anyhow::{Context, bail};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use tokio::task::JoinSet;
 
-use crate::cloud::{CallFailed, Cloud, failed};
-use crate::progress::Voice;
-use crate::stack_call::STAGE_TAG;
+use crate::aws::{CallFailed, Cloud, failed};
+use crate::screen::progress::Output;
+use crate::stack::call::STAGE_TAG;
 
 /// Calls that delete objects at the same time; each takes 1,000 keys. S3 admits 3,500 a second for
 /// each prefix and slows down who asks for more.
@@ -54,9 +54,9 @@ pub(crate) async fn contents(cloud: &Cloud, bucket: &str) -> anyhow::Result<Opti
 
 /// Removes every version, delete marker and unfinished upload, then the bucket. One that is gone
 /// already is fine; one that is filled again meanwhile is emptied again, a few times.
-pub(crate) async fn remove(cloud: &Cloud, voice: Voice, bucket: &str) -> anyhow::Result<()> {
+pub(crate) async fn remove(cloud: &Cloud, output: Output, bucket: &str) -> anyhow::Result<()> {
     for round in 1..=ROUNDS {
-        if !empty(cloud, voice, bucket).await? {
+        if !empty(cloud, output, bucket).await? {
             return Ok(());
         }
         let gone = cloud.s3.delete_bucket().bucket(bucket).send().await;
@@ -64,7 +64,7 @@ pub(crate) async fn remove(cloud: &Cloud, voice: Voice, bucket: &str) -> anyhow:
             Ok(_) => return Ok(()),
             Err(error) if error.code.as_deref() == Some("NoSuchBucket") => return Ok(()),
             Err(error) if error.code.as_deref() == Some("BucketNotEmpty") && round < ROUNDS => {
-                voice.say(format!(
+                output.say(format!(
                     "  {bucket} was filled again meanwhile: emptying it again"
                 ));
                 tokio::time::sleep(cloud.poll).await;
@@ -76,7 +76,7 @@ pub(crate) async fn remove(cloud: &Cloud, voice: Voice, bucket: &str) -> anyhow:
 }
 
 /// Removes what is in a bucket; returns whether there is such a bucket.
-pub(crate) async fn empty(cloud: &Cloud, voice: Voice, bucket: &str) -> anyhow::Result<bool> {
+pub(crate) async fn empty(cloud: &Cloud, output: Output, bucket: &str) -> anyhow::Result<bool> {
     let mut deleting: JoinSet<Result<Undeleted, CallFailed>> = JoinSet::new();
     let mut undeleted = Undeleted::default();
     let mut removed = 0;
@@ -93,7 +93,7 @@ pub(crate) async fn empty(cloud: &Cloud, voice: Voice, bucket: &str) -> anyhow::
         let (cloud, bucket_name) = (cloud.clone(), bucket.to_owned());
         deleting.spawn(async move { delete(&cloud, &bucket_name, page.objects).await });
         if versions.next.is_some() {
-            voice.say(format!("  {bucket}: {removed} objects deleted …"));
+            output.say(format!("  {bucket}: {removed} objects deleted …"));
         }
     }
     while !deleting.is_empty() {

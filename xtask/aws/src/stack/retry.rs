@@ -1,10 +1,10 @@
 //! Why a deletion fails that is known to go through when it is tried again.
 
-use crate::event::Event;
+use crate::stack::event::Event;
 
 /// What is in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hold {
+pub(crate) enum RetryReason {
     /// Something in the network is still used: interfaces, or a group that another refers to.
     Network,
     /// The bucket is not empty.
@@ -14,11 +14,11 @@ pub(crate) enum Hold {
 }
 
 /// What holds a resource whose deletion failed; `None` for a reason that stays when it is tried again.
-pub(crate) fn hold(event: &Event) -> Option<Hold> {
+pub(crate) fn retry_reason(event: &Event) -> Option<RetryReason> {
     let reason = event.reason.as_deref().unwrap_or_default();
     let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if event.r#type == "AWS::S3::Bucket" && says(&["not empty", "BucketNotEmpty"]) {
-        return Some(Hold::Bucket);
+        return Some(RetryReason::Bucket);
     }
     let network = [
         "DependencyViolation",
@@ -29,7 +29,7 @@ pub(crate) fn hold(event: &Event) -> Option<Hold> {
         "InvalidNetworkInterface",
     ];
     if says(&network) {
-        return Some(Hold::Network);
+        return Some(RetryReason::Network);
     }
     let busy = [
         "Rate exceeded",
@@ -41,16 +41,16 @@ pub(crate) fn hold(event: &Event) -> Option<Hold> {
         "did not stabilize",
         "is being modified",
     ];
-    says(&busy).then_some(Hold::Busy)
+    says(&busy).then_some(RetryReason::Busy)
 }
 
-impl Hold {
+impl RetryReason {
     /// What is in the way, in words.
     pub(crate) fn in_words(self) -> &'static str {
         match self {
-            Hold::Network => "something still uses it",
-            Hold::Bucket => "it was filled again meanwhile",
-            Hold::Busy => "AWS is still busy with it",
+            RetryReason::Network => "something still uses it",
+            RetryReason::Bucket => "it was filled again meanwhile",
+            RetryReason::Busy => "AWS is still busy with it",
         }
     }
 }
@@ -65,34 +65,34 @@ mod tests {
             (
                 "AWS::EC2::SecurityGroup",
                 "resource sg-1 has a dependent object (Service: Ec2, Status Code: 400)",
-                Some(Hold::Network),
+                Some(RetryReason::Network),
             ),
             (
                 "AWS::EC2::Subnet",
                 "The subnet 'subnet-1' has dependencies and cannot be deleted. (Service: Ec2, Error Code: DependencyViolation)",
-                Some(Hold::Network),
+                Some(RetryReason::Network),
             ),
             (
                 "AWS::EC2::VPCGatewayAttachment",
                 "Network vpc-1 has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.",
-                Some(Hold::Network),
+                Some(RetryReason::Network),
             ),
             (
                 "AWS::S3::Bucket",
                 "The bucket you tried to delete is not empty (Service: S3, Status Code: 409)",
-                Some(Hold::Bucket),
+                Some(RetryReason::Bucket),
             ),
             // Only of a bucket.
             ("AWS::ECR::Repository", "The repository is not empty", None),
             (
                 "AWS::ElasticBeanstalk::Environment",
                 "Environment named e is in an invalid state for this operation. Must be Ready.",
-                Some(Hold::Busy),
+                Some(RetryReason::Busy),
             ),
             (
                 "AWS::Kinesis::Stream",
                 "Rate exceeded for stream (Service: Kinesis)",
-                Some(Hold::Busy),
+                Some(RetryReason::Busy),
             ),
             (
                 "AWS::IAM::Role",
@@ -113,7 +113,7 @@ mod tests {
                 is_stack: false,
                 token: None,
             };
-            assert_eq!(hold(&event), expected, "{reason}");
+            assert_eq!(retry_reason(&event), expected, "{reason}");
         }
     }
 }

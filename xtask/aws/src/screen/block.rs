@@ -3,7 +3,7 @@
 //! Pure: what happens in, lines out, none wider or more than the screen, because a line that wraps
 //! could not be drawn over.
 
-use crate::typical;
+use crate::screen::typical;
 
 /// Columns of a logical ID at most, so that the times stay in sight.
 const WIDEST_ID: usize = 28;

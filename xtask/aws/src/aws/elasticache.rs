@@ -4,8 +4,8 @@
 
 use aws_smithy_query::QueryWriter;
 
-use crate::cloud::{CallFailed, Cloud};
-use crate::signed::{self, Client, Request, Service};
+use crate::aws::signed::{self, Client, Request, Service};
+use crate::aws::{CallFailed, Cloud};
 
 /// Names of the snapshots of a replication group, whoever made them.
 pub(crate) async fn snapshots(cloud: &Cloud, group: &str) -> anyhow::Result<Vec<String>> {

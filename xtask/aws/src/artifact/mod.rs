@@ -1,6 +1,11 @@
 //! The function and the web UI: built for the stage's architecture, packaged to the same bytes every
 //! time, named by their contents.
 
+pub(crate) mod sbom;
+pub(crate) mod unused;
+pub(crate) mod upload;
+pub(crate) mod zip_cache;
+
 use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +18,7 @@ use tokio::process::Command;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
-use crate::zips::Zips;
+use crate::artifact::zip_cache::Zips;
 
 /// The programs, as they run on AWS.
 #[derive(Clone, Debug)]

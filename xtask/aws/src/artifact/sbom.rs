@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use stack::Arch;
 use tokio::process::Command;
 
-use crate::artifacts::{Artifact, BUILT, target};
+use crate::artifact::{Artifact, BUILT, target};
 
 /// One line of `cargo tree` for each package; the separator is in no licence and in no path of ours.
 const FORMAT: &str = "{p}\t{l}";

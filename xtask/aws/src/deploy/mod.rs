@@ -4,27 +4,44 @@
 //! whatever state ([`Operator::settle`]), artifacts by their contents, the platform in its file.
 //! What does not wait for something else is done beside it.
 
+pub(crate) mod parameters;
+pub(crate) mod plan;
+pub(crate) mod platform;
+pub(crate) mod rehearsal;
+pub(crate) mod role_policy;
+
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use stack::{Stage, artifacts as artifacts_stack, parameters};
+use stack::{Stage, artifacts as artifacts_stack, parameters as stack_parameters};
 
 use crate::arguments::Deploy;
-use crate::artifacts::{self, Artifact, Programs};
-use crate::change::{Change, Planned};
-use crate::cloud::{CallFailed, Cloud};
-use crate::event::Events;
-use crate::operation::{Ended, Footing, Operator};
-use crate::progress::Voice;
-use crate::stack_call::{self, ChangeSet, Examined, Stack};
-use crate::state::State;
-use crate::{
-    beanstalk, bucket, doctor, given, leftovers, outputs, plan, platform, race, rehearsal,
-    role_policy, sbom, smoke, sources, upload,
-};
+use crate::artifact::{self, Artifact, Programs};
+use crate::aws::beanstalk;
+use crate::aws::s3;
+use crate::aws::{CallFailed, Cloud};
+use crate::doctor;
+use crate::screen::progress::Output;
+use crate::stack::call::{self, ChangeSet, Examined, Stack};
+use crate::stack::change::{Change, Planned};
+use crate::stack::event::Events;
+use crate::stack::operation::{Ended, Operator, StartingState};
+use crate::stack::state::State;
+
+use crate::artifact::sbom;
+use crate::artifact::unused;
+use crate::artifact::upload;
+use crate::deploy::plan;
+use crate::deploy::platform;
+use crate::deploy::rehearsal;
+use crate::deploy::role_policy;
+use crate::destroy::sources;
+use crate::outputs;
+use crate::smoke;
+use crate::stack::transient;
 
 pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
     let stage = arguments.stage;
@@ -32,7 +49,7 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
         return role_policy::print(stage);
     }
     let began = SystemTime::now();
-    let voice = Voice::new(arguments.json);
+    let output = Output::new(arguments.json);
     rehearsal::check(&arguments)?;
     let mut stacks = synth(stage)?;
     stacks[1].template = rehearsal::set(&stacks[1].template, &arguments.set)?;
@@ -41,19 +58,19 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
     // A call that fails because of the credentials is explained by the one that asks for them.
     let (identity, found_first, found_main) = tokio::try_join!(
         cloud.identity(),
-        async { anyhow::Ok(stack_call::find(&cloud, &first.name).await) },
-        async { anyhow::Ok(stack_call::find(&cloud, &main.name).await) },
+        async { anyhow::Ok(call::find(&cloud, &first.name).await) },
+        async { anyhow::Ok(call::find(&cloud, &main.name).await) },
     )?;
-    voice.say(format!(
+    output.say(format!(
         "stage {stage} in account {}, region {}",
         identity.account, cloud.region
     ));
     let deployment = Deployment {
         arguments: &arguments,
-        voice,
+        output,
         began,
-        first: Operator::new(&cloud, voice, stage, first)?,
-        main: Operator::new(&cloud, voice, stage, main)?,
+        first: Operator::new(&cloud, output, stage, first)?,
+        main: Operator::new(&cloud, output, stage, main)?,
         cloud,
         first_template: &first.template,
         template: &main.template,
@@ -67,12 +84,12 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
     // What is in the way of the main stack is found before anything is built.
     let footing = footing(&deployment.main, found_main, &arguments.skip).await?;
     let existing = match &footing {
-        Footing::Existing(stack) => Some(&stack.parameters),
-        Footing::New => None,
+        StartingState::Existing(stack) => Some(&stack.parameters),
+        StartingState::New => None,
     };
     let region = &deployment.cloud.region;
-    given::check(&arguments, &main.template, existing, region)?;
-    doctor::before_deploying(&deployment.cloud, voice, &arguments, is_new(&footing)).await?;
+    parameters::check(&arguments, &main.template, existing, region)?;
+    doctor::before_deploying(&deployment.cloud, output, &arguments, is_new(&footing)).await?;
     deployment.run(footing, found_first).await
 }
 
@@ -80,7 +97,7 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
 struct Deployment<'a> {
     arguments: &'a Deploy,
     cloud: Cloud,
-    voice: Voice,
+    output: Output,
     began: SystemTime,
     /// The stack of the artifacts' bucket.
     first: Operator,
@@ -108,7 +125,7 @@ struct Parts<'a> {
 impl Deployment<'_> {
     async fn run(
         &self,
-        footing: Footing,
+        footing: StartingState,
         found_first: Result<Option<Stack>, CallFailed>,
     ) -> anyhow::Result<()> {
         let (bucket, (programs, lists), deployed) = tokio::try_join!(
@@ -143,11 +160,11 @@ impl Deployment<'_> {
     ) -> anyhow::Result<String> {
         let operator = &self.first;
         let existing = match footing(operator, found, &[]).await? {
-            Footing::Existing(stack) => {
-                let template = stack_call::template(&self.cloud, &stack.id).await?;
+            StartingState::Existing(stack) => {
+                let template = call::template(&self.cloud, &stack.id).await?;
                 Some((stack, template))
             }
-            Footing::New => None,
+            StartingState::New => None,
         };
         let existing = existing
             .as_ref()
@@ -162,7 +179,7 @@ impl Deployment<'_> {
         let changed = match change.prepare().await? {
             None => None,
             Some(planned) => {
-                planned.show(operator.voice, &operator.stack, existing.is_none());
+                planned.show(operator.output, &operator.stack, existing.is_none());
                 // A new bucket hurts nobody; a change of the one in use is somebody's decision.
                 let question = format!("change `{}` first? [y/N] ", operator.stack);
                 if existing.is_some() {
@@ -170,7 +187,7 @@ impl Deployment<'_> {
                 }
                 let ended = execute(operator, &planned.change_set).await?;
                 operator.check(ended, wanted(existing.is_none()))?;
-                stack_call::find(&self.cloud, &planned.change_set.stack_id).await?
+                call::find(&self.cloud, &planned.change_set.stack_id).await?
             }
         };
         let stack = changed.as_ref().or(existing.map(|(stack, _)| stack));
@@ -192,33 +209,33 @@ impl Deployment<'_> {
         let arguments = self.arguments;
         let arch = arguments.stage.config().arch;
         if let (Some(function), Some(webui)) = (&arguments.function, &arguments.webui) {
-            let programs = artifacts::read(function, webui)?;
+            let programs = artifact::read(function, webui)?;
             if !arguments.any_architecture {
-                artifacts::check(&programs, arch)?;
+                artifact::check(&programs, arch)?;
             }
             return Ok((programs, Vec::new()));
         }
         let started = Instant::now();
-        self.voice
+        self.output
             .say("building the function and the web UI for AWS meanwhile");
         let root = root()?;
         let (programs, lists) =
-            tokio::try_join!(artifacts::build(&root, arch), sbom::of_both(&root, arch))?;
+            tokio::try_join!(artifact::build(&root, arch), sbom::of_both(&root, arch))?;
         let seconds = started.elapsed().as_secs_f64();
-        self.voice
+        self.output
             .say(format!("the programs are built in {seconds:.1} s"));
-        artifacts::check(&programs, arch)?;
+        artifact::check(&programs, arch)?;
         Ok((programs, lists))
     }
 
     /// Reads what is deployed, and switches on again what an interrupted destroy switched off.
-    async fn deployed(&self, footing: Footing) -> anyhow::Result<Option<Deployed>> {
-        let Footing::Existing(stack) = footing else {
+    async fn deployed(&self, footing: StartingState) -> anyhow::Result<Option<Deployed>> {
+        let StartingState::Existing(stack) = footing else {
             return Ok(None);
         };
         let (template, resources) =
-            tokio::try_join!(stack_call::template(&self.cloud, &stack.id), async {
-                Ok(stack_call::resources(&self.cloud, &stack.id).await?)
+            tokio::try_join!(call::template(&self.cloud, &stack.id), async {
+                Ok(call::resources(&self.cloud, &stack.id).await?)
             })?;
         let environment = resources
             .iter()
@@ -234,13 +251,18 @@ impl Deployment<'_> {
             // A plan changes nothing that runs.
             match self.arguments.plan {
                 Some(_) => Ok(()),
-                None => sources::resume(&self.cloud, self.voice, &stack.id, &resources)
+                None => sources::resume(&self.cloud, self.output, &stack.id, &resources)
                     .await
                     .map(drop),
             }
         };
         let (running, ()) = tokio::try_join!(running, resumed)?;
-        let platform = running.or_else(|| stack.parameters.get(parameters::PLATFORM_ARN).cloned());
+        let platform = running.or_else(|| {
+            stack
+                .parameters
+                .get(stack_parameters::PLATFORM_ARN)
+                .cloned()
+        });
         Ok(Some(Deployed {
             stack,
             template,
@@ -255,8 +277,8 @@ impl Deployment<'_> {
         deployed: Option<&Deployed>,
     ) -> anyhow::Result<[Artifact; 2]> {
         let settings = bundle_settings(self.arguments, deployed.map(|it| &it.stack));
-        let zips = artifacts::zips(&root()?);
-        tokio::task::spawn_blocking(move || artifacts::package(&programs, settings, &zips))
+        let zips = artifact::zips(&root()?);
+        tokio::task::spawn_blocking(move || artifact::package(&programs, settings, &zips))
             .await
             .context("package the programs")?
     }
@@ -265,11 +287,11 @@ impl Deployment<'_> {
         let lock = lock(self.arguments)?;
         let running = deployed.and_then(|it| it.platform.as_deref());
         let update = self.arguments.update_platform;
-        platform::resolve(&self.cloud, self.voice, &lock, update, running).await
+        platform::resolve(&self.cloud, self.output, &lock, update, running).await
     }
 
     async fn upload(&self, bucket: &str, artifacts: &[Artifact]) -> anyhow::Result<()> {
-        let uploaded = upload::all(&self.cloud, self.voice, bucket, artifacts).await?;
+        let uploaded = upload::all(&self.cloud, self.output, bucket, artifacts).await?;
         for (artifact, uploaded) in artifacts.iter().zip(uploaded) {
             let Artifact {
                 what,
@@ -277,10 +299,10 @@ impl Deployment<'_> {
                 contents,
             } = artifact;
             if uploaded {
-                let size = bucket::size(contents.len() as u64);
-                self.voice.say(format!("uploaded {what}: {key} ({size})"));
+                let size = s3::size(contents.len() as u64);
+                self.output.say(format!("uploaded {what}: {key} ({size})"));
             }
-            self.voice
+            self.output
                 .tell(&json!({ "artifact": key, "uploaded": uploaded }));
         }
         Ok(())
@@ -292,7 +314,7 @@ impl Deployment<'_> {
         mut deployed: Option<Deployed>,
         parts: &Parts<'_>,
     ) -> anyhow::Result<()> {
-        let Deployment { voice, main, .. } = self;
+        let Deployment { output, main, .. } = self;
         let mut is_second_try = false;
         let started = Instant::now();
         loop {
@@ -312,7 +334,7 @@ impl Deployment<'_> {
                 return Ok(());
             };
             if !is_second_try {
-                planned.show(*voice, &main.stack, is_new);
+                planned.show(*output, &main.stack, is_new);
                 if self.arguments.plan.is_some() {
                     self.keep(&planned);
                     return Ok(());
@@ -321,10 +343,10 @@ impl Deployment<'_> {
             }
             let ended = execute(main, &planned.change_set).await?;
             let failures = ended.failures();
-            let passing = race::passing(&failures).filter(|_| !is_second_try);
+            let passing = transient::passing(&failures).filter(|_| !is_second_try);
             if let Some(event) = passing {
                 let reason = event.reason.as_deref().unwrap_or_default();
-                voice.say(format!(
+                output.say(format!(
                     "{} failed in a way that passes ({reason}): trying once more",
                     event.logical_id
                 ));
@@ -337,7 +359,7 @@ impl Deployment<'_> {
             main.check(ended, wanted(is_new))?;
             let before = existing.map(|(stack, template)| {
                 let mut keys = artifact_keys(stack);
-                keys.push(artifacts::template(template).key);
+                keys.push(artifact::template(template).key);
                 keys
             });
             self.tidy(parts, before.unwrap_or_default()).await;
@@ -346,21 +368,21 @@ impl Deployment<'_> {
     }
 
     fn unchanged(&self, existing: Option<&Stack>) {
-        let (voice, name) = (self.voice, &self.main.stack);
-        voice.say(format!("`{name}`: no change"));
-        voice.tell(&json!({ "result": "unchanged", "stack": name }));
+        let (output, name) = (self.output, &self.main.stack);
+        output.say(format!("`{name}`: no change"));
+        output.tell(&json!({ "result": "unchanged", "stack": name }));
         if let Some(stack) = existing {
-            outputs::say(voice, stack);
+            outputs::say(output, stack);
         }
     }
 
     fn keep(&self, planned: &Planned) {
-        let (voice, stage) = (self.voice, self.arguments.stage);
-        voice.say(format!(
+        let (output, stage) = (self.output, self.arguments.stage);
+        output.say(format!(
             "kept as change set `{}`; execute it by `cargo xtask deploy --stage {stage} --plan {0}`",
             planned.name
         ));
-        voice.tell(&json!({
+        output.tell(&json!({
             "result": "planned", "stack": self.main.stack, "plan": planned.name,
         }));
     }
@@ -391,16 +413,16 @@ impl Deployment<'_> {
     /// so a failure here is told and no more.
     async fn tidy(&self, parts: &Parts<'_>, mut kept: Vec<String>) {
         kept.extend(parts.packaged.iter().map(|it| it.key.clone()));
-        kept.push(artifacts::template(self.template).key);
+        kept.push(artifact::template(self.template).key);
         let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
         let Deployment {
             cloud,
-            voice,
+            output,
             began,
             ..
         } = self;
-        if let Err(error) = leftovers::remove(cloud, *voice, parts.bucket, &kept, *began).await {
-            voice.say(format!(
+        if let Err(error) = unused::remove(cloud, *output, parts.bucket, &kept, *began).await {
+            output.say(format!(
                 "older artifacts stay in `{}`: {error:#}",
                 parts.bucket
             ));
@@ -410,14 +432,14 @@ impl Deployment<'_> {
     /// Executes the change set that an earlier call has kept.
     async fn resume(&self, name: &str) -> anyhow::Result<()> {
         let (operator, stage) = (&self.main, self.arguments.stage);
-        let stack = stack_call::find(&self.cloud, &operator.stack).await?;
+        let stack = call::find(&self.cloud, &operator.stack).await?;
         let stack = stack.with_context(|| {
             format!(
                 "there is no stack `{}`, so there is no plan `{name}`: make one by `cargo xtask deploy --stage {stage} --plan`",
                 operator.stack
             )
         })?;
-        let change_set = match stack_call::examine(&self.cloud, &stack.id, name).await {
+        let change_set = match call::examine(&self.cloud, &stack.id, name).await {
             Ok(Examined::Ready(change_set)) => change_set,
             Ok(Examined::Empty) => bail!("plan `{name}` changes nothing"),
             Ok(Examined::Refused(why)) => bail!(
@@ -429,20 +451,20 @@ impl Deployment<'_> {
             }
         };
         let is_new = stack.state() == State::Review;
-        operator.voice.say(format!(
+        operator.output.say(format!(
             "plan `{name}` of `{}`: {} resources change",
             operator.stack,
             change_set.changes.len()
         ));
         let changes = self.compare_planned(&stack, is_new, &change_set).await?;
         let lines = plan::lines(&changes, &change_set.changes);
-        plan::say(operator.voice, &lines);
+        plan::say(operator.output, &lines);
         if !confirmed(self.arguments.yes, "execute it? [y/N] ", YES)? {
             bail!("nothing was deployed: the answer was no; the plan is kept");
         }
         if !is_new {
-            let resources = stack_call::resources(&self.cloud, &stack.id).await?;
-            sources::resume(&self.cloud, self.voice, &stack.id, &resources).await?;
+            let resources = call::resources(&self.cloud, &stack.id).await?;
+            sources::resume(&self.cloud, self.output, &stack.id, &resources).await?;
         }
         let started = Instant::now();
         let ended = execute(operator, &change_set).await?;
@@ -457,11 +479,11 @@ impl Deployment<'_> {
         is_new: bool,
         change_set: &ChangeSet,
     ) -> anyhow::Result<cfn::diff::Changes> {
-        let (template, parameters) = stack_call::proposed(&self.cloud, change_set).await?;
+        let (template, parameters) = call::proposed(&self.cloud, change_set).await?;
         let before = match is_new {
             true => plan::Version::nothing()?,
             false => {
-                let deployed = stack_call::template(&self.cloud, &stack.id).await?;
+                let deployed = call::template(&self.cloud, &stack.id).await?;
                 plan::Version::new(&deployed, stack.parameters.clone())?
             }
         };
@@ -470,17 +492,17 @@ impl Deployment<'_> {
 
     /// Says what there is now, and tries it.
     async fn finish(&self, change_set: &ChangeSet, started: Instant) -> anyhow::Result<()> {
-        let Deployment { cloud, voice, .. } = self;
-        let stack = stack_call::find(cloud, &change_set.stack_id).await?;
+        let Deployment { cloud, output, .. } = self;
+        let stack = call::find(cloud, &change_set.stack_id).await?;
         let stack = stack.with_context(|| format!("`{}` is gone again", self.main.stack))?;
-        voice.say(format!(
+        output.say(format!(
             "`{}` is {} in {:.1} s",
             stack.name,
-            crate::state::in_words(&stack.status),
+            crate::stack::state::in_words(&stack.status),
             started.elapsed().as_secs_f64()
         ));
-        outputs::say(*voice, &stack);
-        voice.tell(&json!({
+        outputs::say(*output, &stack);
+        output.tell(&json!({
             "result": "deployed", "stack": stack.name, "status": stack.status,
             "outputs": outputs::as_json(&stack),
         }));
@@ -489,13 +511,13 @@ impl Deployment<'_> {
         }
         let stage = self.arguments.stage;
         if stage.config().dashboard.sign_in.is_some() {
-            voice.say("no message is sent through it: the balancer lets nobody see the dashboard who has not signed in, this program neither");
+            output.say("no message is sent through it: the balancer lets nobody see the dashboard who has not signed in, this program neither");
             return Ok(());
         }
-        voice.say("sending a message through it:");
+        output.say("sending a message through it:");
         let probe = smoke::Probe {
             cloud,
-            voice: *voice,
+            output: *output,
             stack: &stack,
             stage,
             patience: smoke::PATIENCE,
@@ -514,10 +536,10 @@ async fn footing(
     operator: &Operator,
     found: Result<Option<Stack>, CallFailed>,
     skip: &[String],
-) -> anyhow::Result<Footing> {
+) -> anyhow::Result<StartingState> {
     match found? {
-        None => Ok(Footing::New),
-        Some(stack) if stack.state() == State::Ready => Ok(Footing::Existing(stack)),
+        None => Ok(StartingState::New),
+        Some(stack) if stack.state() == State::Ready => Ok(StartingState::Existing(stack)),
         Some(_) => operator.settle(skip).await,
     }
 }
@@ -533,15 +555,15 @@ fn plannable(found: [&Result<Option<Stack>, CallFailed>; 2], stage: Stage) -> an
                 "`{}` is {} ({}), which must be mended before anything can be planned: `cargo xtask deploy --stage {stage}` without `--plan` does it",
                 stack.name,
                 stack.status,
-                crate::state::in_words(&stack.status)
+                crate::stack::state::in_words(&stack.status)
             );
         }
     }
     Ok(())
 }
 
-fn is_new(footing: &Footing) -> bool {
-    matches!(footing, Footing::New)
+fn is_new(footing: &StartingState) -> bool {
+    matches!(footing, StartingState::New)
 }
 
 fn wanted(is_new: bool) -> &'static str {
@@ -551,7 +573,7 @@ fn wanted(is_new: bool) -> &'static str {
 /// Executes a change set and follows it to its end.
 async fn execute(operator: &Operator, change_set: &ChangeSet) -> anyhow::Result<Ended> {
     let events = Events::from_now(&operator.cloud, &change_set.stack_id).await?;
-    let token = stack_call::execute(&operator.cloud, change_set).await?;
+    let token = call::execute(&operator.cloud, change_set).await?;
     operator
         .follow_changes(events.begun_by(token), &change_set.changes)
         .await
@@ -565,14 +587,20 @@ fn wanted_parameters(
 ) -> Vec<(&'static str, Option<String>)> {
     let [function, webui] = parts.packaged;
     let mut wanted = vec![
-        (parameters::ARTIFACTS_BUCKET, Some(parts.bucket.to_owned())),
-        (parameters::FUNCTION_KEY, Some(function.key.clone())),
-        (parameters::BUNDLE_KEY, Some(webui.key.clone())),
-        (parameters::PLATFORM_ARN, Some(parts.platform.to_owned())),
+        (
+            stack_parameters::ARTIFACTS_BUCKET,
+            Some(parts.bucket.to_owned()),
+        ),
+        (stack_parameters::FUNCTION_KEY, Some(function.key.clone())),
+        (stack_parameters::BUNDLE_KEY, Some(webui.key.clone())),
+        (
+            stack_parameters::PLATFORM_ARN,
+            Some(parts.platform.to_owned()),
+        ),
     ];
     let optional = [
-        (parameters::ALARM_EMAIL, &arguments.alarm_email),
-        (parameters::CERTIFICATE_ARN, &arguments.certificate),
+        (stack_parameters::ALARM_EMAIL, &arguments.alarm_email),
+        (stack_parameters::CERTIFICATE_ARN, &arguments.certificate),
     ];
     for (name, given) in optional {
         let is_set = existing.is_some_and(|stack| stack.parameters.contains_key(name));
@@ -585,7 +613,7 @@ fn wanted_parameters(
 
 /// Keys of the artifacts that a stack runs from.
 fn artifact_keys(stack: &Stack) -> Vec<String> {
-    [parameters::FUNCTION_KEY, parameters::BUNDLE_KEY]
+    [stack_parameters::FUNCTION_KEY, stack_parameters::BUNDLE_KEY]
         .iter()
         .filter_map(|name| stack.parameters.get(*name).cloned())
         .collect()
@@ -601,7 +629,7 @@ pub(crate) fn lock(arguments: &Deploy) -> anyhow::Result<PathBuf> {
 
 /// With a certificate the balancer has an HTTPS listener to redirect to.
 fn bundle_settings(arguments: &Deploy, existing: Option<&Stack>) -> bundle::Settings {
-    let kept = || existing?.parameters.get(parameters::CERTIFICATE_ARN);
+    let kept = || existing?.parameters.get(stack_parameters::CERTIFICATE_ARN);
     let certificate = arguments.certificate.as_ref().or_else(kept);
     bundle::Settings {
         redirect_to_https: certificate.is_some_and(|arn| !arn.is_empty()),

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use aws_sdk_cloudformation::types::StackEvent;
 
-use crate::cloud::{CallFailed, Cloud, failed};
+use crate::aws::{CallFailed, Cloud, failed};
 
 /// What happened to a resource, or to the stack itself.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::artifacts::hash;
+use crate::artifact::hash;
 
 /// Zips of each kind that are kept: enough for a few stages, and for going back to the last change.
 const KEPT: usize = 4;

@@ -4,8 +4,8 @@
 
 use aws_smithy_query::QueryWriter;
 
-use crate::cloud::{CallFailed, Cloud};
-use crate::signed::{self, Client, Record, Request, Service};
+use crate::aws::signed::{self, Client, Record, Request, Service};
+use crate::aws::{CallFailed, Cloud};
 
 const VERSION: &str = "2016-11-15";
 

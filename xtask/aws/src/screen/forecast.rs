@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_cloudformation::types::{Change, ChangeAction, Replacement};
 use cfn::document::Document;
 
-use crate::typical;
+use crate::screen::typical;
 
 /// Seconds that a change in place counts at most: nobody has measured those, and most are short.
 const IN_PLACE: u32 = 60;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::beanstalk::{self, version};
-use crate::cloud::Cloud;
-use crate::progress::Voice;
+use crate::aws::Cloud;
+use crate::aws::beanstalk::{self, version};
+use crate::screen::progress::Output;
 
 /// Region → ARN of the platform version. ARNs differ between regions, so one line for each.
 type Platforms = BTreeMap<String, String>;
@@ -20,7 +20,7 @@ type Platforms = BTreeMap<String, String>;
 /// never taken back: managed updates may have moved it further than the file knows.
 pub(crate) async fn resolve(
     cloud: &Cloud,
-    voice: Voice,
+    output: Output,
     file: &Path,
     update: bool,
     running: Option<&str>,
@@ -36,13 +36,13 @@ pub(crate) async fn resolve(
         },
     };
     if let Some(running) = running.filter(|running| version(running) > version(&chosen)) {
-        voice.say(format!(
+        output.say(format!(
             "the dashboard already runs on a newer platform, which is kept: {running}"
         ));
         chosen = running.to_owned();
     }
     if known.as_deref() != Some(&chosen) {
-        voice.say(format!(
+        output.say(format!(
             "platform: {chosen} (remembered in {})",
             file.display()
         ));

@@ -9,13 +9,13 @@ use aws_sdk_cloudformation::types::Change;
 use serde::Deserialize;
 use stack::Stage;
 
-use crate::beanstalk;
-use crate::cloud::{Cloud, failed};
-use crate::event::{Event, Events, causes};
-use crate::forecast::Forecast;
-use crate::progress::{Progress, Voice};
-use crate::stack_call::{self, Stack};
-use crate::state::{self, State};
+use crate::aws::beanstalk;
+use crate::aws::{Cloud, failed};
+use crate::screen::forecast::Forecast;
+use crate::screen::progress::{Output, Progress};
+use crate::stack::call::{self, Stack};
+use crate::stack::event::{Event, Events, causes};
+use crate::stack::state::{self, State};
 
 /// Where a resource is defined.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,7 +28,7 @@ pub(crate) struct Source {
 #[derive(Clone, Debug)]
 pub(crate) struct Operator {
     pub(crate) cloud: Cloud,
-    pub(crate) voice: Voice,
+    pub(crate) output: Output,
     pub(crate) stage: Stage,
     /// The stack's name.
     pub(crate) stack: String,
@@ -82,7 +82,7 @@ impl Ended {
 
 /// What a deployment starts from.
 #[derive(Debug)]
-pub(crate) enum Footing {
+pub(crate) enum StartingState {
     /// There is no stack, or only the shell that a change set made.
     New,
     /// A stack that can be updated.
@@ -120,7 +120,7 @@ impl Operator {
         mut events: Events,
         forecast: Option<Forecast>,
     ) -> anyhow::Result<Ended> {
-        let mut progress = Progress::new(self.voice, &self.stack, forecast);
+        let mut progress = Progress::new(self.output, &self.stack, forecast);
         let mut all = Vec::new();
         let mut notes = Vec::new();
         // What somebody else began is under way already.
@@ -128,7 +128,7 @@ impl Operator {
         let mut stale = 0;
         let status = loop {
             // The status first: what happened before the end is then among the events.
-            let found = stack_call::find(&self.cloud, &events.stack_id).await;
+            let found = call::find(&self.cloud, &events.stack_id).await;
             let found = found.inspect_err(|_| progress.end())?;
             let new = match events.read(&self.cloud).await {
                 Ok(new) => new,
@@ -178,32 +178,32 @@ impl Operator {
     /// Deletes the stack and waits for it.
     pub(crate) async fn delete(&self, stack: &Stack, retain: &[String]) -> anyhow::Result<Ended> {
         let events = Events::from_now(&self.cloud, &stack.id).await?;
-        let token = stack_call::delete(&self.cloud, &stack.id, retain).await?;
+        let token = call::delete(&self.cloud, &stack.id, retain).await?;
         self.follow(events.begun_by(token)).await
     }
 
     /// Brings the stack to where a deployment can start, saying what is done for that.
-    pub(crate) async fn settle(&self, skip: &[String]) -> anyhow::Result<Footing> {
+    pub(crate) async fn settle(&self, skip: &[String]) -> anyhow::Result<StartingState> {
         let name = &self.stack;
         let mut has_continued = false;
         let mut has_rolled_back = false;
         loop {
-            let Some(stack) = stack_call::find(&self.cloud, name).await? else {
-                return Ok(Footing::New);
+            let Some(stack) = call::find(&self.cloud, name).await? else {
+                return Ok(StartingState::New);
             };
             match stack.state() {
-                State::Absent | State::Review => return Ok(Footing::New),
-                State::Ready => return Ok(Footing::Existing(stack)),
+                State::Absent | State::Review => return Ok(StartingState::New),
+                State::Ready => return Ok(StartingState::Existing(stack)),
                 State::Busy => self.wait_for_other(&stack).await?,
                 State::NeverCreated => self.clear(&stack).await?,
                 State::HalfUpdated if !has_rolled_back => {
                     has_rolled_back = true;
-                    self.voice.say(format!(
+                    self.output.say(format!(
                         "`{name}` is half updated: taking it back to what it was before"
                     ));
                     let events = Events::from_now(&self.cloud, &stack.id).await?;
                     let call = self.cloud.cfn.rollback_stack().stack_name(&stack.id);
-                    let token = stack_call::token("rollback");
+                    let token = call::token("rollback");
                     let call = call.client_request_token(&token);
                     call.send()
                         .await
@@ -212,7 +212,7 @@ impl Operator {
                 }
                 State::RollbackStuck if !has_continued => {
                     has_continued = true;
-                    self.voice.say(format!(
+                    self.output.say(format!(
                         "`{name}` is stuck half way back to what it was before: going on with that first"
                     ));
                     self.continue_rollback(&stack, skip).await?;
@@ -240,7 +240,7 @@ impl Operator {
 
     /// Waits until an operation that somebody else began has ended.
     pub(crate) async fn wait_for_other(&self, stack: &Stack) -> anyhow::Result<()> {
-        self.voice.say(format!(
+        self.output.say(format!(
             "`{}` is {}: another operation is under way, waiting for its end",
             self.stack, stack.status
         ));
@@ -252,14 +252,14 @@ impl Operator {
     /// Removes a stack whose creation failed, after saying why it failed.
     async fn clear(&self, stack: &Stack) -> anyhow::Result<()> {
         let name = &self.stack;
-        self.voice.say(format!(
+        self.output.say(format!(
             "`{name}` is {}: an earlier creation failed, so it is removed and created anew",
             stack.status
         ));
         let mut history = Events::from_the_beginning(&stack.id);
         let events = history.read(&self.cloud).await?;
         for cause in causes(&events).into_iter().take(1) {
-            self.voice
+            self.output
                 .say(format!("  the first cause was {}", self.cause(cause)));
         }
         let ended = self.delete(stack, &[]).await?;
@@ -270,7 +270,7 @@ impl Operator {
         let events = Events::from_now(&self.cloud, &stack.id).await?;
         let call = self.cloud.cfn.continue_update_rollback();
         let call = call.stack_name(&stack.id);
-        let token = stack_call::token("continue");
+        let token = call::token("continue");
         call.set_resources_to_skip((!skip.is_empty()).then(|| skip.to_vec()))
             .client_request_token(&token)
             .send()
@@ -362,13 +362,13 @@ impl Operator {
     /// The operator of one of a stage's synthesised stacks.
     pub(crate) fn new(
         cloud: &Cloud,
-        voice: Voice,
+        output: Output,
         stage: Stage,
         stack: &stack::Synthesized,
     ) -> anyhow::Result<Operator> {
         Ok(Operator {
             cloud: cloud.clone(),
-            voice,
+            output,
             stage,
             stack: stack.name.clone(),
             template: stack.template.clone(),

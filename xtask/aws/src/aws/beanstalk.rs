@@ -8,8 +8,8 @@ use aws_sdk_elasticbeanstalk::types::{
     PlatformSummary,
 };
 
-use crate::cloud::{Cloud, failed};
-use crate::event::Event;
+use crate::aws::{Cloud, failed};
+use crate::stack::event::Event;
 
 /// Events shown of a failed environment.
 const MOST_EVENTS: i32 = 5;

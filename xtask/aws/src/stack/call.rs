@@ -8,8 +8,8 @@ use aws_sdk_cloudformation::types::{
     StackResourceSummary, Tag, TemplateStage,
 };
 
-use crate::cloud::{CallFailed, Cloud, failed};
-use crate::state::State;
+use crate::aws::{CallFailed, Cloud, failed};
+use crate::stack::state::State;
 
 /// Tag that every resource of a stage carries, where its type has tags.
 pub(crate) const STAGE_TAG: &str = "sensors:stage";
@@ -21,7 +21,7 @@ pub(crate) struct Stack {
     pub(crate) name: String,
     pub(crate) status: String,
     pub(crate) parameters: BTreeMap<String, String>,
-    pub(crate) outputs: Vec<Output>,
+    pub(crate) outputs: Vec<StackOutput>,
     /// When it was created or last updated, in seconds since 1970.
     pub(crate) changed_at: Option<f64>,
     pub(crate) is_protected: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Stack {
 
 /// An output of a stack.
 #[derive(Clone, Debug)]
-pub(crate) struct Output {
+pub(crate) struct StackOutput {
     pub(crate) name: String,
     pub(crate) value: String,
     pub(crate) description: Option<String>,
@@ -68,7 +68,7 @@ pub(crate) async fn find(cloud: &Cloud, stack: &str) -> Result<Option<Stack>, Ca
             outputs: stack
                 .outputs()
                 .iter()
-                .map(|output| Output {
+                .map(|output| StackOutput {
                     name: text(output.output_key()),
                     value: text(output.output_value()),
                     description: output.description().map(str::to_owned),

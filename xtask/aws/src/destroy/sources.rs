@@ -13,11 +13,11 @@ use aws_sdk_lambda::types::{LastUpdateStatus, VpcConfig};
 use serde_json::Value as Json;
 use tokio::task::JoinSet;
 
-use crate::cloud::{CallFailed, Cloud, failed};
-use crate::ec2::{Ec2, Interface};
-use crate::iot::Iot;
-use crate::progress::Voice;
-use crate::stack_call;
+use crate::aws::ec2::{Ec2, Interface};
+use crate::aws::iot::Iot;
+use crate::aws::{CallFailed, Cloud, failed};
+use crate::screen::progress::Output;
+use crate::stack::call;
 
 /// A mapping takes up to a minute and a half to change its state, a function some minutes to leave
 /// its network. Nothing depends on these but how long a stuck one is waited for.
@@ -72,26 +72,26 @@ impl Sources {
 
 /// Switches the sources off and takes the function out of its network. What must not be done is
 /// said, and the rest goes on: the deletion then only takes longer.
-pub(crate) async fn stop(cloud: &Cloud, voice: Voice, sources: &Sources) -> anyhow::Result<()> {
+pub(crate) async fn stop(cloud: &Cloud, output: Output, sources: &Sources) -> anyhow::Result<()> {
     if *sources == Sources::default() {
         return Ok(());
     }
     let mapping = sources.mapping.as_ref().map(|(_, id)| id.as_str());
-    voice.say(format!(
+    output.say(format!(
         "switching off what brings data: {} topic rules{}",
         sources.rules.len(),
         mapping.map_or("", |_| " and the event source mapping")
     ));
-    let rules = switch_rules(cloud, voice, &sources.rules, false);
+    let rules = switch_rules(cloud, output, &sources.rules, false);
     let mapping = async {
         match mapping {
-            Some(mapping) => pause_mapping(cloud, voice, mapping).await,
+            Some(mapping) => pause_mapping(cloud, output, mapping).await,
             None => Ok(()),
         }
     };
     tokio::try_join!(rules, mapping)?;
     if let Some(function) = sources.function() {
-        detach(cloud, voice, function).await?;
+        detach(cloud, output, function).await?;
     }
     Ok(())
 }
@@ -99,24 +99,24 @@ pub(crate) async fn stop(cloud: &Cloud, voice: Voice, sources: &Sources) -> anyh
 /// Rules one after the other: IoT's control plane takes few calls a second.
 async fn switch_rules(
     cloud: &Cloud,
-    voice: Voice,
+    output: Output,
     rules: &[(String, String)],
     enabled: bool,
 ) -> anyhow::Result<()> {
     let iot = Iot::new(cloud)?;
     for (logical, name) in rules {
         let switched = iot.set_rule(name, enabled).await;
-        if permitted(voice, logical, switched)?.is_none() {
+        if permitted(output, logical, switched)?.is_none() {
             break;
         }
     }
     Ok(())
 }
 
-async fn pause_mapping(cloud: &Cloud, voice: Voice, mapping: &str) -> anyhow::Result<()> {
+async fn pause_mapping(cloud: &Cloud, output: Output, mapping: &str) -> anyhow::Result<()> {
     let what = "switch the event source mapping off";
     let Some(true) = permitted(
-        voice,
+        output,
         "event source mapping",
         set_mapping(cloud, what, mapping, false).await,
     )?
@@ -129,8 +129,8 @@ async fn pause_mapping(cloud: &Cloud, voice: Voice, mapping: &str) -> anyhow::Re
             return Ok(());
         }
         let still = "the event source mapping still hands out what it has read";
-        if !wait.again(voice, still).await {
-            voice.say(format!(
+        if !wait.again(output, still).await {
+            output.say(format!(
                 "the event source mapping is {state} and not Disabled: going on all the same"
             ));
             return Ok(());
@@ -223,7 +223,7 @@ async fn place(cloud: &Cloud, function: &str, network: VpcConfig) -> Result<bool
 /// Waits until the function has changed; returns how it is then.
 async fn settled(
     cloud: &Cloud,
-    voice: Voice,
+    output: Output,
     function: &str,
     still: &str,
 ) -> Result<Option<Placed>, CallFailed> {
@@ -231,7 +231,7 @@ async fn settled(
     loop {
         let now = placed(cloud, function).await?;
         let is_changing = now.as_ref().is_some_and(|now| now.is_changing);
-        if !is_changing || !wait.again(voice, still).await {
+        if !is_changing || !wait.again(output, still).await {
             return Ok(now);
         }
     }
@@ -241,8 +241,8 @@ async fn settled(
 ///
 /// CloudFormation deletes the function at once, but Lambda lets go of the interfaces only 20 to 45
 /// minutes later, and subnets and security groups cannot go before.
-async fn detach(cloud: &Cloud, voice: Voice, function: &str) -> anyhow::Result<()> {
-    let Some(now) = permitted(voice, "function", placed(cloud, function).await)? else {
+async fn detach(cloud: &Cloud, output: Output, function: &str) -> anyhow::Result<()> {
+    let Some(now) = permitted(output, "function", placed(cloud, function).await)? else {
         return Ok(());
     };
     let nowhere = VpcConfig::builder()
@@ -250,23 +250,23 @@ async fn detach(cloud: &Cloud, voice: Voice, function: &str) -> anyhow::Result<(
         .set_security_group_ids(Some(Vec::new()))
         .build();
     if now.is_some_and(|now| now.is_in_network) {
-        voice.say(
+        output.say(
             "taking the function out of the network: some minutes now instead of up to 45 later, when its network interfaces would hold the subnets",
         );
         let left = place(cloud, function, nowhere).await;
-        if permitted(voice, "function", left)? != Some(true) {
+        if permitted(output, "function", left)? != Some(true) {
             return Ok(());
         }
         let still = "Lambda still takes the function out of the network";
-        let now = settled(cloud, voice, function, still).await?;
+        let now = settled(cloud, output, function, still).await?;
         if let Some(failure) = now.and_then(|now| now.failure) {
-            voice.say(format!(
+            output.say(format!(
                 "the function could not leave the network ({failure}): going on all the same"
             ));
         }
     }
-    let left = release(cloud, voice, function).await;
-    permitted(voice, "network interfaces", left)?;
+    let left = release(cloud, output, function).await;
+    permitted(output, "network interfaces", left)?;
     Ok(())
 }
 
@@ -274,7 +274,7 @@ async fn detach(cloud: &Cloud, voice: Voice, function: &str) -> anyhow::Result<(
 /// many are still in use.
 pub(crate) async fn release(
     cloud: &Cloud,
-    voice: Voice,
+    output: Output,
     function: &str,
 ) -> Result<usize, CallFailed> {
     let Ok(ec2) = Ec2::new(cloud) else {
@@ -300,7 +300,7 @@ pub(crate) async fn release(
         }
     }
     if deleted > 0 {
-        voice.say(format!(
+        output.say(format!(
             "deleted {deleted} network interfaces that Lambda had left behind"
         ));
     }
@@ -310,17 +310,17 @@ pub(crate) async fn release(
 /// Waits until no interface of the function is left, as long as Lambda is known to take.
 pub(crate) async fn wait_for_release(
     cloud: &Cloud,
-    voice: Voice,
+    output: Output,
     function: &str,
 ) -> anyhow::Result<()> {
     let mut wait = Wait::new(cloud, Duration::from_secs(45 * 60));
     loop {
-        let left = release(cloud, voice, function).await;
-        let Some(left) = permitted(voice, "network interfaces", left)? else {
+        let left = release(cloud, output, function).await;
+        let Some(left) = permitted(output, "network interfaces", left)? else {
             return Ok(());
         };
         let still = format!("Lambda still holds {left} network interfaces of the function");
-        if left == 0 || !wait.again(voice, &still).await {
+        if left == 0 || !wait.again(output, &still).await {
             return Ok(());
         }
     }
@@ -346,16 +346,16 @@ fn is_of(interface: &Interface, function: &str) -> bool {
 /// What the deployed template itself switches off stays so.
 pub(crate) async fn resume(
     cloud: &Cloud,
-    voice: Voice,
+    output: Output,
     stack_id: &str,
     resources: &[StackResourceSummary],
 ) -> anyhow::Result<bool> {
     let sources = Sources::of(resources);
-    let off = Off::find(cloud, voice, &sources).await?;
+    let off = Off::find(cloud, output, &sources).await?;
     if off == Off::default() {
         return Ok(false);
     }
-    let template = stack_call::template(cloud, stack_id).await?;
+    let template = call::template(cloud, stack_id).await?;
     let template: Json =
         serde_json::from_str(&template).context("read the deployed template as JSON")?;
     let properties = |logical: &str| &template["Resources"][logical]["Properties"];
@@ -365,10 +365,10 @@ pub(crate) async fn resume(
     if let Some((logical, name)) = &off.function
         && let Some(network) = network(properties(logical), resources)?
     {
-        voice.say("an interrupted destroy took the function out of the network: putting it back");
+        output.say("an interrupted destroy took the function out of the network: putting it back");
         place(cloud, name, network).await?;
         let still = "Lambda still puts the function into the network";
-        let now = settled(cloud, voice, name, still).await?;
+        let now = settled(cloud, output, name, still).await?;
         if let Some(failure) = now.and_then(|now| now.failure) {
             bail!("the function cannot be put back into the network: {failure}");
         }
@@ -386,17 +386,17 @@ pub(crate) async fn resume(
         .filter(|(logical, _)| properties(logical)["TopicRulePayload"]["RuleDisabled"] != true)
         .collect();
     if !rules.is_empty() {
-        switch_rules(cloud, voice, &rules, true).await?;
+        switch_rules(cloud, output, &rules, true).await?;
         did.push(format!("{} topic rules", rules.len()));
     }
     if did.is_empty() {
         return Ok(false);
     }
-    voice.say(format!(
+    output.say(format!(
         "switched on again what an interrupted destroy had switched off: {}",
         did.join(", ")
     ));
-    voice.tell(&serde_json::json!({ "resumed": did }));
+    output.tell(&serde_json::json!({ "resumed": did }));
     Ok(true)
 }
 
@@ -409,7 +409,7 @@ struct Off {
 }
 
 impl Off {
-    async fn find(cloud: &Cloud, voice: Voice, sources: &Sources) -> anyhow::Result<Off> {
+    async fn find(cloud: &Cloud, output: Output, sources: &Sources) -> anyhow::Result<Off> {
         let iot = Iot::new(cloud)?;
         let mut asked = JoinSet::new();
         for (index, (_, name)) in sources.rules.iter().enumerate() {
@@ -421,7 +421,7 @@ impl Off {
             while let Some(answer) = asked.join_next().await {
                 let (index, answer) = answer.context("ask for the topic rules")?;
                 let (logical, _) = &sources.rules[index];
-                if permitted(voice, logical, answer)? == Some(Some(false)) {
+                if permitted(output, logical, answer)? == Some(Some(false)) {
                     off.push(index);
                 }
             }
@@ -434,7 +434,7 @@ impl Off {
                 return Ok(None);
             };
             let state = mapping_state(cloud, id).await;
-            let state = permitted(voice, "event source mapping", state)?.flatten();
+            let state = permitted(output, "event source mapping", state)?.flatten();
             let is_off = matches!(state.as_deref(), Some("Disabled" | "Disabling"));
             anyhow::Ok(is_off.then(|| sources.mapping.clone()).flatten())
         };
@@ -443,7 +443,7 @@ impl Off {
                 return Ok(None);
             };
             let placed = placed(cloud, name).await;
-            let placed = permitted(voice, "function", placed)?.flatten();
+            let placed = permitted(output, "function", placed)?.flatten();
             let is_out = placed.is_some_and(|it| !it.is_in_network);
             anyhow::Ok(is_out.then(|| sources.function.clone()).flatten())
         };
@@ -500,15 +500,15 @@ fn resolved(value: &Json, physical: &BTreeMap<&str, &str>) -> anyhow::Result<Str
 /// A result, or `None` and a line to the person when the permission is missing: what is asked for
 /// here makes things quicker or safer, and the rest goes on without.
 fn permitted<T>(
-    voice: Voice,
+    output: Output,
     what: &str,
     result: Result<T, CallFailed>,
 ) -> anyhow::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if is_denied(&error) => {
-            voice.say(format!("warning: {what}: {error}; going on without"));
-            voice.tell(&serde_json::json!({ "warning": format!("{what}: {error}") }));
+            output.say(format!("warning: {what}: {error}; going on without"));
+            output.tell(&serde_json::json!({ "warning": format!("{what}: {error}") }));
             Ok(None)
         }
         Err(error) => Err(error).with_context(|| what.to_owned()),
@@ -555,14 +555,14 @@ impl Wait {
     }
 
     /// Pauses before the next look; `false` when the deadline has passed.
-    async fn again(&mut self, voice: Voice, still: &str) -> bool {
+    async fn again(&mut self, output: Output, still: &str) -> bool {
         let elapsed = self.started.elapsed();
         if elapsed >= self.deadline {
             return false;
         }
         if self.said.elapsed() >= REMINDER {
             self.said = Instant::now();
-            voice.say(format!("  {still} … {} s", elapsed.as_secs()));
+            output.say(format!("  {still} … {} s", elapsed.as_secs()));
         }
         tokio::time::sleep(self.poll).await;
         true

@@ -4,7 +4,7 @@
 //! The texts are those that the services answer with; a permission that is really missing may read the
 //! same, which is why it is tried once and not more.
 
-use crate::event::Event;
+use crate::stack::event::Event;
 
 /// Type of the resource that fails, and what its failure says, in small letters.
 const SIGNATURES: &[(&str, &str)] = &[

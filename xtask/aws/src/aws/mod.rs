@@ -3,6 +3,13 @@
 //! Retries are the SDK's own: throttling and passing faults are ridden out with growing, randomised
 //! pauses. What is left is explained here.
 
+pub(crate) mod beanstalk;
+pub(crate) mod ec2;
+pub(crate) mod elasticache;
+pub(crate) mod iot;
+pub(crate) mod s3;
+pub(crate) mod signed;
+
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::artifacts;
-use crate::operation::Operator;
-use crate::plan::{self, Version};
-use crate::progress::Voice;
-use crate::stack_call::{self, ChangeSet, Proposal, Source, Stack};
-use crate::upload;
+use crate::artifact;
+use crate::artifact::upload;
+use crate::deploy::plan::{self, Version};
+use crate::screen::progress::Output;
+use crate::stack::call::{self, ChangeSet, Proposal, Source, Stack};
+use crate::stack::operation::Operator;
 
 /// A stack as it should become.
 pub(crate) struct Change<'a> {
@@ -35,7 +35,7 @@ impl Change<'_> {
     pub(crate) async fn prepare(&self) -> anyhow::Result<Option<Planned>> {
         let Operator {
             cloud,
-            voice,
+            output,
             stage,
             stack,
             ..
@@ -58,12 +58,12 @@ impl Change<'_> {
         let source = match self.store {
             None => Source::Body(self.template.to_owned()),
             Some(bucket) => {
-                let artifact = artifacts::template(self.template);
-                upload::all(cloud, *voice, bucket, std::slice::from_ref(&artifact)).await?;
+                let artifact = artifact::template(self.template);
+                upload::all(cloud, *output, bucket, std::slice::from_ref(&artifact)).await?;
                 Source::Url(cloud.object_url(bucket, &artifact.key))
             }
         };
-        let name = stack_call::token("deploy");
+        let name = call::token("deploy");
         let proposal = Proposal {
             stack: stack.clone(),
             stage: stage.to_string(),
@@ -76,7 +76,7 @@ impl Change<'_> {
                 .map(|(name, value)| ((*name).to_owned(), value.clone()))
                 .collect(),
         };
-        let Some(change_set) = stack_call::propose(cloud, &proposal).await? else {
+        let Some(change_set) = call::propose(cloud, &proposal).await? else {
             return Ok(None);
         };
         let changes = match &before {
@@ -103,16 +103,16 @@ impl Change<'_> {
 }
 
 impl Planned {
-    pub(crate) fn show(&self, voice: Voice, stack: &str, is_new: bool) {
+    pub(crate) fn show(&self, output: Output, stack: &str, is_new: bool) {
         let lines = if is_new {
-            voice.say(format!("`{stack}` is new:"));
+            output.say(format!("`{stack}` is new:"));
             plan::lines_of_new(&self.after, &self.changes)
         } else {
-            voice.say(format!("`{stack}` changes:"));
+            output.say(format!("`{stack}` changes:"));
             plan::lines(&self.changes, &self.change_set.changes)
         };
-        plan::say(voice, &lines);
-        voice.tell(&json!({
+        plan::say(output, &lines);
+        output.tell(&json!({
             "stack": stack, "plan": self.name, "changes": plan::as_json(&self.changes),
         }));
     }
@@ -120,10 +120,10 @@ impl Planned {
     /// Leaves nothing behind of a plan that nobody wants.
     pub(crate) async fn discard(&self, operator: &Operator, is_new: bool) -> anyhow::Result<()> {
         let ChangeSet { id, stack_id, .. } = &self.change_set;
-        stack_call::discard(&operator.cloud, stack_id, id).await?;
+        call::discard(&operator.cloud, stack_id, id).await?;
         if is_new {
             // The shell that the change set made, with nothing in it.
-            stack_call::delete(&operator.cloud, stack_id, &[]).await?;
+            call::delete(&operator.cloud, stack_id, &[]).await?;
         }
         Ok(())
     }

@@ -6,6 +6,9 @@
 //! The order: sources off, the function out of the network, the main stack, the data if it shall go,
 //! and last the artifacts, which the main stack ran from.
 
+pub(crate) mod remaining;
+pub(crate) mod sources;
+
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -13,16 +16,16 @@ use aws_sdk_cloudformation::types::StackResourceSummary;
 use serde_json::{Value as Json, json};
 
 use crate::arguments::Destroy;
-use crate::bucket::{self, Contents, size};
-use crate::cloud::{Cloud, failed};
+use crate::aws::s3::{self, Contents, size};
+use crate::aws::{Cloud, failed};
 use crate::deploy::{confirmed, synth};
-use crate::hold::{Hold, hold};
-use crate::operation::{Ended, Operator};
-use crate::progress::Voice;
-use crate::sources::{self, Sources};
-use crate::stack_call::{self, Stack};
-use crate::state::State;
-use crate::sweep::{self, Expected, Leftover, Sweep};
+use crate::destroy::remaining::{self, Expected, Leftover, Remaining};
+use crate::destroy::sources::{self, Sources};
+use crate::screen::progress::Output;
+use crate::stack::call::{self, Stack};
+use crate::stack::operation::{Ended, Operator};
+use crate::stack::retry::{RetryReason, retry_reason};
+use crate::stack::state::State;
 
 /// How often a deletion is begun that something passing stands in the way of.
 const ATTEMPTS: u32 = 5;
@@ -42,16 +45,16 @@ struct FoundBucket {
 
 pub(crate) async fn run(arguments: Destroy) -> anyhow::Result<()> {
     let stage = arguments.stage;
-    let voice = Voice::new(arguments.json);
+    let output = Output::new(arguments.json);
     let [first, main] = synth(stage)?;
     let cloud = Cloud::connect(Duration::from_millis(arguments.poll)).await?;
     let identity = cloud.identity().await?;
-    voice.say(format!(
+    output.say(format!(
         "stage {stage} in account {}, region {}",
         identity.account, cloud.region
     ));
-    let main_operator = Operator::new(&cloud, voice, stage, &main)?;
-    let first_operator = Operator::new(&cloud, voice, stage, &first)?;
+    let main_operator = Operator::new(&cloud, output, stage, &main)?;
+    let first_operator = Operator::new(&cloud, output, stage, &first)?;
     let main_stack = at_rest(&main_operator).await?;
     let first_stack = at_rest(&first_operator).await?;
     let stacks: Vec<&FoundStack<'_>> = main_stack.iter().chain(&first_stack).collect();
@@ -59,23 +62,24 @@ pub(crate) async fn run(arguments: Destroy) -> anyhow::Result<()> {
     let is_artifacts = |bucket: &FoundBucket| bucket.name.starts_with(&format!("{}-", first.name));
     let doomed = |bucket: &FoundBucket| arguments.delete_data || is_artifacts(bucket);
     if stacks.is_empty() && !buckets.iter().any(doomed) {
-        voice.say("nothing to destroy");
-        say_kept(voice, &buckets, &arguments);
+        output.say("nothing to destroy");
+        say_kept(output, &buckets, &arguments);
         // Something that an earlier destroy could not take may still cost money.
         let expected = Expected::of_gone(&main.name);
-        let sweep = sweep::sweep(&cloud, &identity.account, &stage.to_string(), &expected).await?;
+        let remaining =
+            remaining::find(&cloud, &identity.account, &stage.to_string(), &expected).await?;
         // The bucket that all applications of Beanstalk share is nobody's leftover.
-        let left = sweep.leftovers.iter().filter(|it| it.kind != "bucket");
+        let left = remaining.leftovers.iter().filter(|it| it.kind != "bucket");
         for Leftover { kind, name, note } in left.clone() {
-            voice.say(format!("still there: {kind} `{name}`: {note}"));
+            output.say(format!("still there: {kind} `{name}`: {note}"));
         }
         let leftovers: Vec<Json> = left.map(Leftover::as_json).collect();
-        voice.tell(&json!({
+        output.tell(&json!({
             "result": "nothing to destroy", "kept": names(&buckets), "leftovers": leftovers,
         }));
         return Ok(());
     }
-    announce(voice, &stacks, &buckets, &doomed);
+    announce(output, &stacks, &buckets, &doomed);
     protection(&cloud, &arguments, &stacks).await?;
     let question = "type the stage's name to destroy it: ";
     if !confirmed(arguments.yes, question, &[&stage.to_string()])? {
@@ -87,27 +91,28 @@ pub(crate) async fn run(arguments: Destroy) -> anyhow::Result<()> {
     if let Some(found) = &main_stack {
         expected = Expected::of(&found.resources);
         let sources = Sources::of(&found.resources);
-        sources::stop(&cloud, voice, &sources).await?;
+        sources::stop(&cloud, output, &sources).await?;
         take_down(found, &arguments, &sources, &mut gone).await?;
     }
     // By now nothing is left that could fill them again.
     let data = buckets.iter().filter(|it| doomed(it) && !is_artifacts(it));
     for bucket in data {
-        remove(&cloud, voice, bucket).await?;
+        remove(&cloud, output, bucket).await?;
     }
     if let Some(found) = &first_stack {
         take_down(found, &arguments, &Sources::default(), &mut gone).await?;
     }
     for bucket in buckets.iter().filter(|bucket| is_artifacts(bucket)) {
-        remove(&cloud, voice, bucket).await?;
+        remove(&cloud, output, bucket).await?;
     }
 
     for operator in [&main_operator, &first_operator] {
         is_gone(operator).await?;
     }
     let kept = self::buckets(&cloud, &[], &stage.to_string()).await?;
-    let sweep = sweep::sweep(&cloud, &identity.account, &stage.to_string(), &expected).await?;
-    say_end(voice, &arguments, &gone, &kept, &sweep);
+    let remaining =
+        remaining::find(&cloud, &identity.account, &stage.to_string(), &expected).await?;
+    say_end(output, &arguments, &gone, &kept, &remaining);
     Ok(())
 }
 
@@ -122,7 +127,7 @@ struct Gone {
 /// A stack on which nothing is under way; `None` when there is none.
 async fn at_rest(operator: &Operator) -> anyhow::Result<Option<FoundStack<'_>>> {
     loop {
-        let found = stack_call::find(&operator.cloud, &operator.stack).await?;
+        let found = call::find(&operator.cloud, &operator.stack).await?;
         let Some(stack) = found.filter(|stack| stack.state() != State::Absent) else {
             return Ok(None);
         };
@@ -130,7 +135,7 @@ async fn at_rest(operator: &Operator) -> anyhow::Result<Option<FoundStack<'_>>> 
             operator.wait_for_other(&stack).await?;
             continue;
         }
-        let resources = match stack_call::resources(&operator.cloud, &stack.id).await {
+        let resources = match call::resources(&operator.cloud, &stack.id).await {
             // Deleted by somebody else between the two questions.
             Err(error) if error.is_missing_stack() => continue,
             resources => resources?,
@@ -149,7 +154,7 @@ async fn buckets(
     stacks: &[&FoundStack<'_>],
     stage: &str,
 ) -> anyhow::Result<Vec<FoundBucket>> {
-    let mut names = bucket::of_stage(cloud, stage).await?;
+    let mut names = s3::of_stage(cloud, stage).await?;
     for found in stacks {
         names.extend(
             found
@@ -165,7 +170,7 @@ async fn buckets(
     names.dedup();
     let mut buckets = Vec::new();
     for name in names {
-        if let Some(contents) = bucket::contents(cloud, &name).await? {
+        if let Some(contents) = s3::contents(cloud, &name).await? {
             buckets.push(FoundBucket { name, contents });
         }
     }
@@ -174,7 +179,7 @@ async fn buckets(
 
 /// Says what will go, and what data goes with it.
 fn announce(
-    voice: Voice,
+    output: Output,
     stacks: &[&FoundStack<'_>],
     buckets: &[FoundBucket],
     doomed: &dyn Fn(&FoundBucket) -> bool,
@@ -185,7 +190,7 @@ fn announce(
             stack,
             resources,
         } = found;
-        voice.say(format!(
+        output.say(format!(
             "  - `{}` ({}) with {} resources",
             operator.stack,
             stack.status,
@@ -199,19 +204,19 @@ fn announce(
             }
             if let Some(lost) = stack::state::lost(r#type) {
                 let logical_id = resource.logical_resource_id().unwrap_or_default();
-                voice.say(format!("      {logical_id}: {lost}"));
+                output.say(format!("      {logical_id}: {lost}"));
             }
         }
     }
     for bucket in buckets {
         let verb = if doomed(bucket) { "-" } else { "  kept:" };
-        voice.say(format!(
+        output.say(format!(
             "  {verb} bucket `{}` with {}",
             bucket.name,
             in_words(bucket.contents)
         ));
     }
-    voice.tell(&json!({
+    output.tell(&json!({
         "stacks": stacks.iter().map(|it| &it.operator.stack).collect::<Vec<_>>(),
         "buckets": buckets.iter().map(|it| json!({
             "name": it.name, "objects": it.contents.objects, "bytes": it.contents.bytes,
@@ -281,7 +286,7 @@ async fn take_down(
         // Each time a little longer: what passes may take its time.
         tokio::time::sleep(operator.cloud.poll * 5 * attempt).await;
     }
-    operator.voice.say(format!("`{}` is gone", operator.stack));
+    operator.output.say(format!("`{}` is gone", operator.stack));
     gone.stacks.push(operator.stack.clone());
     Ok(())
 }
@@ -295,7 +300,7 @@ async fn make_way(
     ended: &Ended,
     retain: &mut Vec<String>,
 ) -> anyhow::Result<bool> {
-    let Operator { cloud, voice, .. } = operator;
+    let Operator { cloud, output, .. } = operator;
     let causes = ended.failures();
     let mut holds = Vec::new();
     for cause in &causes {
@@ -305,7 +310,7 @@ async fn make_way(
             holds.push((*cause, None));
             continue;
         }
-        match hold(cause) {
+        match retry_reason(cause) {
             Some(hold) => holds.push((*cause, Some(hold))),
             None => return Ok(false),
         }
@@ -315,28 +320,28 @@ async fn make_way(
             Some(hold) => hold.in_words(),
             None => "it is left behind as you said",
         };
-        voice.say(format!("{}: {why}; deleting again", cause.logical_id));
-        if *hold == Some(Hold::Bucket) {
+        output.say(format!("{}: {why}; deleting again", cause.logical_id));
+        if *hold == Some(RetryReason::Bucket) {
             if arguments.delete_data {
-                bucket::empty(cloud, *voice, &cause.physical_id).await?;
+                s3::empty(cloud, *output, &cause.physical_id).await?;
             } else if !retain.contains(&cause.logical_id) {
                 // It came with a creation that failed, so CloudFormation does not keep it by itself.
                 retain.push(cause.logical_id.clone());
             }
         }
     }
-    let is_network = |(_, hold): &(_, Option<Hold>)| *hold == Some(Hold::Network);
+    let is_network = |(_, hold): &(_, Option<RetryReason>)| *hold == Some(RetryReason::Network);
     if holds.iter().any(is_network)
         && let Some(function) = sources.function()
     {
-        sources::wait_for_release(cloud, *voice, function).await?;
+        sources::wait_for_release(cloud, *output, function).await?;
     }
     Ok(!holds.is_empty())
 }
 
-async fn remove(cloud: &Cloud, voice: Voice, bucket: &FoundBucket) -> anyhow::Result<()> {
-    bucket::remove(cloud, voice, &bucket.name).await?;
-    voice.say(format!(
+async fn remove(cloud: &Cloud, output: Output, bucket: &FoundBucket) -> anyhow::Result<()> {
+    s3::remove(cloud, output, &bucket.name).await?;
+    output.say(format!(
         "bucket `{}` is gone with {}",
         bucket.name,
         in_words(bucket.contents)
@@ -346,7 +351,7 @@ async fn remove(cloud: &Cloud, voice: Voice, bucket: &FoundBucket) -> anyhow::Re
 
 /// Looks again: somebody may have deployed meanwhile.
 async fn is_gone(operator: &Operator) -> anyhow::Result<()> {
-    let found = stack_call::find(&operator.cloud, &operator.stack).await;
+    let found = call::find(&operator.cloud, &operator.stack).await;
     let found = found.with_context(|| format!("look whether `{}` is gone", operator.stack))?;
     match found.filter(|stack| stack.state() != State::Absent) {
         None => Ok(()),
@@ -359,26 +364,32 @@ async fn is_gone(operator: &Operator) -> anyhow::Result<()> {
 }
 
 /// What is gone, what is kept, and what still costs money.
-fn say_end(voice: Voice, arguments: &Destroy, gone: &Gone, kept: &[FoundBucket], sweep: &Sweep) {
-    voice.say(format!("stage {} is destroyed", arguments.stage));
+fn say_end(
+    output: Output,
+    arguments: &Destroy,
+    gone: &Gone,
+    kept: &[FoundBucket],
+    remaining: &Remaining,
+) {
+    output.say(format!("stage {} is destroyed", arguments.stage));
     for [logical_id, physical_id, r#type] in &gone.retained {
-        voice.say(format!(
+        output.say(format!(
             "left behind as its policy or you said: {logical_id} ({type}) `{physical_id}`"
         ));
     }
-    say_kept(voice, kept, arguments);
-    for leftover in &sweep.leftovers {
-        voice.say(format!(
+    say_kept(output, kept, arguments);
+    for leftover in &remaining.leftovers {
+        output.say(format!(
             "still there: {} `{}`: {}",
             leftover.kind, leftover.name, leftover.note
         ));
     }
-    for unknown in &sweep.unknown {
-        voice.say(format!("could not look for {unknown}"));
+    for unknown in &remaining.unknown {
+        output.say(format!("could not look for {unknown}"));
     }
-    let is_empty = kept.is_empty() && gone.retained.is_empty() && sweep.leftovers.is_empty();
-    if is_empty && sweep.unknown.is_empty() {
-        voice.say("nothing of it is left that costs money");
+    let is_empty = kept.is_empty() && gone.retained.is_empty() && remaining.leftovers.is_empty();
+    if is_empty && remaining.unknown.is_empty() {
+        output.say("nothing of it is left that costs money");
     }
     let retained: Vec<Json> = gone
         .retained
@@ -387,27 +398,27 @@ fn say_end(voice: Voice, arguments: &Destroy, gone: &Gone, kept: &[FoundBucket],
             json!({ "logicalId": logical_id, "physicalId": physical_id, "type": r#type })
         })
         .collect();
-    let leftovers: Vec<Json> = sweep
+    let leftovers: Vec<Json> = remaining
         .leftovers
         .iter()
-        .map(sweep::Leftover::as_json)
+        .map(remaining::Leftover::as_json)
         .collect();
-    voice.tell(&json!({
+    output.tell(&json!({
         "result": "destroyed", "stacks": gone.stacks, "kept": names(kept),
-        "retained": retained, "leftovers": leftovers, "unknown": sweep.unknown,
+        "retained": retained, "leftovers": leftovers, "unknown": remaining.unknown,
     }));
 }
 
-fn say_kept(voice: Voice, kept: &[FoundBucket], arguments: &Destroy) {
+fn say_kept(output: Output, kept: &[FoundBucket], arguments: &Destroy) {
     for bucket in kept {
-        voice.say(format!(
+        output.say(format!(
             "kept, and still paid for: bucket `{}` with {}",
             bucket.name,
             in_words(bucket.contents)
         ));
     }
     if !kept.is_empty() && !arguments.delete_data {
-        voice.say(format!(
+        output.say(format!(
             "delete it for good by `cargo xtask destroy --stage {} --delete-data`",
             arguments.stage
         ));

@@ -12,7 +12,7 @@ use cfn::diff::{Action, Changes, Lines, Setting, Side, Types, create_only};
 use cfn::document::Document;
 use serde_json::{Value as Json, json};
 
-use crate::progress::Voice;
+use crate::screen::progress::Output;
 
 /// Characters of a value that are shown.
 const LONGEST_VALUE: usize = 60;
@@ -124,21 +124,21 @@ pub(crate) fn lines_of_new(after: &Version, changes: &Changes) -> Vec<String> {
         changes.permissions.widened.len(),
         changes.network.widened.len()
     ));
-    let (chain, seconds) = crate::typical::longest_chain(&after.document);
+    let (chain, seconds) = crate::screen::typical::longest_chain(&after.document);
     lines.push(format!(
         "  usually done in {}; the end is decided by {}",
-        crate::typical::in_words(seconds),
+        crate::screen::typical::in_words(seconds),
         chain.join(" → ")
     ));
     lines
 }
 
 /// Says lines of a plan; what replaces or loses something is not to be overlooked.
-pub(crate) fn say(voice: Voice, lines: &[String]) {
+pub(crate) fn say(output: Output, lines: &[String]) {
     for line in lines {
         match line.starts_with("  ! ") || line.contains("DATA LOSS") {
-            true => voice.warn(line),
-            false => voice.say(line),
+            true => output.warn(line),
+            false => output.say(line),
         }
     }
 }

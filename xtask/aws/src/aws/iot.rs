@@ -5,8 +5,8 @@
 use anyhow::Context;
 use serde_json::Value as Json;
 
-use crate::cloud::{CallFailed, Cloud};
-use crate::signed::{Client, Request, Service};
+use crate::aws::signed::{Client, Request, Service};
+use crate::aws::{CallFailed, Cloud};
 
 /// A client of IoT's control plane.
 #[derive(Clone, Debug)]

@@ -11,10 +11,10 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::artifacts::Artifact;
-use crate::bucket::size;
-use crate::cloud::{Cloud, failed};
-use crate::progress::Voice;
+use crate::artifact::Artifact;
+use crate::aws::s3::size;
+use crate::aws::{Cloud, failed};
+use crate::screen::progress::Output;
 
 /// Larger objects are uploaded in parts of this size, the smallest that S3 takes: a broken connection
 /// costs one part, and the bar moves.
@@ -28,14 +28,14 @@ const AT_ONCE: usize = 4;
 /// A key holds its contents' hash, so what is there is what would be uploaded.
 pub(crate) async fn all(
     cloud: &Cloud,
-    voice: Voice,
+    output: Output,
     bucket: &str,
     artifacts: &[Artifact],
 ) -> anyhow::Result<Vec<bool>> {
     let there = try_join_all(artifacts.iter().map(|it| is_there(cloud, bucket, &it.key))).await?;
     let missing = || artifacts.iter().zip(&there).filter(|(_, there)| !**there);
     let total: usize = missing().map(|(it, _)| it.contents.len()).sum();
-    let gauge = Gauge::new(voice, total as u64);
+    let gauge = Gauge::new(output, total as u64);
     let uploads = missing().map(|(artifact, _)| one(cloud, &gauge, bucket, artifact));
     let done = try_join_all(uploads).await;
     gauge.end();
@@ -165,15 +165,15 @@ async fn part(
 
 /// How far all uploads together are: a bar on a terminal, plain lines elsewhere.
 struct Gauge {
-    voice: Voice,
+    output: Output,
     bar: Option<ProgressBar>,
     total: u64,
     done: AtomicU64,
 }
 
 impl Gauge {
-    fn new(voice: Voice, total: u64) -> Gauge {
-        let is_shown = voice == Voice::Live && total > 0 && std::io::stderr().is_terminal();
+    fn new(output: Output, total: u64) -> Gauge {
+        let is_shown = output == Output::Live && total > 0 && std::io::stderr().is_terminal();
         let style = "  uploading {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
         let bar = is_shown.then(|| {
             let bar = ProgressBar::new(total);
@@ -185,7 +185,7 @@ impl Gauge {
             bar
         });
         Gauge {
-            voice,
+            output,
             bar,
             total,
             done: AtomicU64::new(0),
@@ -203,7 +203,7 @@ impl Gauge {
     fn say(&self, key: &str, bytes: usize) {
         if self.bar.is_none() {
             let done = self.done.load(Ordering::Relaxed);
-            self.voice.say(format!(
+            self.output.say(format!(
                 "  uploaded {} of {key}; {} of {} in all",
                 size(bytes as u64),
                 size(done),
