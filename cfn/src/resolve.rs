@@ -11,11 +11,13 @@
 //! Not here: `Transform`, `Fn::Transform`, `Fn::ForEach` and the other language extensions, and
 //! dynamic references (`{{resolve:ssm:…}}`), which stay as text and are listed.
 //!
-//! Layout: `parameters` checks what was given, `intrinsics` evaluates, `cidr` is `Fn::Cidr`.
+//! Layout: `parameters` checks what was given, `intrinsics` evaluates, `cidr` is `Fn::Cidr`;
+//! [`properties`] reads what came out as the generated structs.
 
 pub(crate) mod cidr;
 mod intrinsics;
 mod parameters;
+mod properties;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,6 +113,7 @@ impl Context {
 }
 
 pub use crate::problem::Problem;
+pub use properties::{name_of, properties};
 
 /// A template without intrinsics.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@
 //! logical ID at start, and a permission or a network path that the template lacks is missing here too.
 //!
 //! Layout, along a message's way: [`mqtt`] → [`iot`] → [`kinesis`] → the function and the web UI;
-//! [`iam`] decides about every hop; [`status`] counts.
+//! [`permission`] decides about every hop; [`status`] counts.
 //! [`cloud`] puts AWS's own APIs in front of all that.
 
 pub mod beanstalk;
@@ -20,14 +20,13 @@ pub mod event_source_mapping;
 pub mod events;
 pub mod fault;
 pub mod firehose;
-pub mod iam;
-pub mod imds;
 pub mod iot;
 pub mod kinesis;
 pub mod lambda;
 pub mod logs;
 pub mod mqtt;
 pub mod overview;
+pub mod permission;
 pub mod pipeline;
 pub mod plan;
 pub mod process;
@@ -35,6 +34,7 @@ pub mod s3;
 pub mod sessions;
 pub mod sqs;
 pub mod status;
+pub mod template;
 pub mod terminal;
 pub mod tls;
 pub mod watch;

@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::beanstalk::Environment;
+use crate::beanstalk::instance_metadata::Metadata;
 use crate::cli::ForResource;
 use crate::control;
 use crate::elasticache::{self, Cache};
@@ -32,7 +33,6 @@ use crate::event_source_mapping::Mapping;
 use crate::events::{Event, Reporter};
 use crate::fault::Chances;
 use crate::firehose::DeliveryStream;
-use crate::imds::Metadata;
 use crate::iot::RuleEngine;
 use crate::kinesis::Stream;
 use crate::lambda::Function;

@@ -4,38 +4,20 @@
 //! struct generated for its type, finds what refers to what, and gathers policies and calls.
 //! Everything that is wrong is reported at once; nothing has been started by then.
 
-mod caches;
-mod delivery_streams;
-mod environments;
-mod functions;
-mod mappings;
-mod queues;
-mod read;
-mod rules;
-mod streams;
-
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use cfn::document::Document;
 use cfn::evaluate::{ManagedPolicies, Policies};
 use cfn::integration::{self, Call};
-use cfn::resolve::{Context, MissingParameters, Problem, Resolved, ResolvedResource, resolve};
+use cfn::resolve::{Context, MissingParameters, Resolved, ResolvedResource, resolve};
 use serde_json::json;
 
-pub use delivery_streams::DeliveryStreamPlan;
-pub use environments::environment_properties;
-pub use functions::environment;
-pub use mappings::{MappingPlan, OnFailure};
-use read::name_of;
-pub use read::properties;
-pub use rules::{ActionPlan, Reference, RulePlan, Target};
-
-use crate::{beanstalk, elasticache, kinesis, lambda, sqs};
-
-/// The account that templates run in here.
-pub const ACCOUNT_ID: &str = "000000000000";
+use crate::event_source_mapping::plan::MappingPlan;
+use crate::firehose::plan::DeliveryStreamPlan;
+use crate::iot::plan::RulePlan;
+use crate::template::{ACCOUNT_ID, NotEmulated, Unplannable};
+use crate::{beanstalk, elasticache, event_source_mapping, firehose, iot, kinesis, lambda, sqs};
 
 /// Types that run.
 const EMULATED: &[&str] = &[
@@ -118,31 +100,6 @@ pub struct Plan {
     pub not_emulated: Vec<NotEmulated>,
 }
 
-/// Something of the template that does nothing here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotEmulated {
-    /// Logical ID of the resource.
-    pub logical_id: String,
-    /// Its type, or the setting of it.
-    pub what: String,
-}
-
-/// Everything that keeps a template from running.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unplannable(pub Vec<Problem>);
-
-impl fmt::Display for Unplannable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the template cannot run here")?;
-        for problem in &self.0 {
-            write!(f, "\n  {problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Unplannable {}
-
 impl Plan {
     /// Plans a template.
     ///
@@ -187,14 +144,14 @@ impl Plan {
                 });
             }
         }
-        let streams = streams::plan(&resolved, &mut problems);
-        let functions = functions::plan(&resolved, &mut problems, &mut not_emulated);
-        let mappings = mappings::plan(&resolved, &mut problems);
-        let queues = queues::plan(&resolved);
-        let delivery_streams = delivery_streams::plan(&resolved, &mut problems, &mut not_emulated);
-        let caches = caches::plan(&resolved, &mut problems, &mut not_emulated);
-        let environments = environments::plan(&resolved, &mut problems);
-        let rules = rules::plan(&resolved, &mut problems, &mut not_emulated);
+        let streams = kinesis::plan::plan(&resolved, &mut problems);
+        let functions = lambda::plan::plan(&resolved, &mut problems, &mut not_emulated);
+        let mappings = event_source_mapping::plan::plan(&resolved, &mut problems);
+        let queues = sqs::plan::plan(&resolved);
+        let delivery_streams = firehose::plan::plan(&resolved, &mut problems, &mut not_emulated);
+        let caches = elasticache::plan::plan(&resolved, &mut problems, &mut not_emulated);
+        let environments = beanstalk::plan::plan(&resolved, &mut problems);
+        let rules = iot::plan::plan(&resolved, &mut problems, &mut not_emulated);
         if !problems.is_empty() {
             return Err(Unplannable(problems));
         }

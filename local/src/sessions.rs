@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use sign_in::Credentials;
 use uuid::Uuid;
 
-use crate::iam::Authorizer;
+use crate::permission::Authorizer;
 
 /// Who has which credentials; nobody else's are known here.
 #[derive(Debug, Default)]

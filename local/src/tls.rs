@@ -19,7 +19,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::mqtt::device::CERTIFICATE;
+/// Extension of certificates' file names.
+pub(crate) const CERTIFICATE: &str = "pem";
 
 /// Days that the authority's certificate is valid.
 const AUTHORITY_DAYS: i64 = 3650;

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use local::iam::Authorizer;
 use local::lambda::{Config, Function, LogFormat, Outcome};
 use local::logs::Logs;
+use local::permission::Authorizer;
 use local::status::Status;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;

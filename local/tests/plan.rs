@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cfn::document::Document;
-use local::iam::{Authorizer, Permission};
+use local::event_source_mapping::plan::OnFailure;
+use local::iot::plan::{Reference, Target};
 use local::kinesis::Mode;
+use local::permission::{Authorizer, Permission};
 use local::pipeline::Renewal;
-use local::plan::{OnFailure, Plan, Reference, Target, Unplannable};
+use local::plan::Plan;
 use local::status::Status;
+use local::template::Unplannable;
 use serde_json::{Value as Json, json};
 
 fn template() -> Json {

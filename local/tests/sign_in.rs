@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use local::elasticache::sign_in::{Guard, User};
 use local::elasticache::{Cache, Config};
-use local::iam::Authorizer;
+use local::permission::Authorizer;
 use local::sessions::Sessions;
 use local::status::Status;
 use local::tls::Authority;

@@ -146,7 +146,7 @@ impl Account {
     pub fn new(settings: Settings) -> std::io::Result<Arc<Account>> {
         let store = Store::new(settings.data.join("s3"))?;
         Ok(Arc::new(Account {
-            id: crate::plan::ACCOUNT_ID.to_owned(),
+            id: crate::template::ACCOUNT_ID.to_owned(),
             settings,
             store,
             buckets: RwLock::default(),

@@ -9,8 +9,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Config;
-use crate::iam::Authorizer;
 use crate::kinesis::{Record, ShardId};
+use crate::permission::Authorizer;
 use crate::s3::Store;
 use crate::sqs::{Queue, SendMessageError};
 

@@ -18,8 +18,8 @@ use super::Config;
 use super::buffer::Chunk;
 use super::compression::Compression;
 use super::prefix::{Prefix, timestamp};
-use crate::iam::Authorizer;
 use crate::logs::LogStream;
+use crate::permission::Authorizer;
 use crate::s3::Store;
 use crate::status::{Status, now_ms};
 

@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 use iot_sql::{Context, Message, Template, Variables};
 
 use super::RuleError;
-use crate::iam::{Authorizer, Permission};
 use crate::kinesis::Stream;
+use crate::permission::{Authorizer, Permission};
 use crate::s3::Store;
 use crate::sqs::{Queue, SendMessageError};
 use crate::status::Status;

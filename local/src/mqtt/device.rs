@@ -15,11 +15,10 @@ use cfn::evaluate::{Keys, Policies};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::tls::CERTIFICATE;
+
 /// Decisions kept for one connection, so that a client that makes up topics cannot fill the memory.
 const MAX_CACHED: usize = 1_024;
-
-/// End of the name of a registered device's certificate.
-pub(crate) const CERTIFICATE: &str = "pem";
 
 /// The registered devices and the policies for them; shared by `Arc`.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use cfn::integration::Caller;
 use futures_util::future::BoxFuture;
 
 use crate::firehose::{DeliveryStream, PutRecordError};
-use crate::iam::{Authorizer, Permission};
 use crate::iot::{Sink, SinkError};
 use crate::logs::{LogStream, Logs};
+use crate::permission::{Authorizer, Permission};
 use crate::plan::Plan;
 use crate::status::Status;
 

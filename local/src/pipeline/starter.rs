@@ -10,22 +10,24 @@ use anyhow::{Context, anyhow};
 use super::addresses::Addresses;
 use super::hop::{self, Hops};
 use super::{Gate, Options, Stops};
+use crate::beanstalk::instance_metadata::{Instance, Metadata};
+use crate::beanstalk::plan::environment_properties;
 use crate::beanstalk::{self, Environment};
 use crate::cli::{ForResource, path_for};
 use crate::elasticache::{self, Cache};
+use crate::event_source_mapping::plan::{MappingPlan, OnFailure};
 use crate::event_source_mapping::{Destination, Mapping};
 use crate::events::{Event, Reporter};
 use crate::fault::Chances;
 use crate::firehose::DeliveryStream;
-use crate::imds::{Instance, Metadata};
+use crate::firehose::plan::DeliveryStreamPlan;
+use crate::iot::plan::{ActionPlan, Reference, Target};
 use crate::iot::{Action, Choice, RuleConfig, RuleEngine, Sink};
 use crate::kinesis::Stream;
+use crate::lambda::plan::environment;
 use crate::lambda::{self, Function, Invoke};
 use crate::logs::Logs;
-use crate::plan::{
-    ActionPlan, DeliveryStreamPlan, MappingPlan, OnFailure, Plan, Reference, Target, environment,
-    environment_properties,
-};
+use crate::plan::Plan;
 use crate::s3::Store;
 use crate::sessions::Sessions;
 use crate::sqs::Queue;

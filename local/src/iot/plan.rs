@@ -1,12 +1,13 @@
 //! Topic rules of a template.
 
 use cfn::Value;
-use cfn::resolve::{Problem, Resolved, ResolvedResource};
+use cfn::resolve::{Problem, Resolved, ResolvedResource, properties};
 use cfn::resources::iot::{TopicRule, topic_rule};
 use iot_sql::{SqlVersion, Template};
 use serde_json::Value as Json;
 
-use super::{NotEmulated, properties, queues};
+use crate::sqs;
+use crate::template::NotEmulated;
 
 /// An `AWS::IoT::TopicRule`.
 #[derive(Clone, Debug)]
@@ -119,7 +120,7 @@ impl Target {
     }
 }
 
-pub(super) fn plan(
+pub(crate) fn plan(
     resolved: &Resolved,
     problems: &mut Vec<Problem>,
     not_emulated: &mut Vec<NotEmulated>,
@@ -253,7 +254,7 @@ impl Reader<'_> {
             let url = url.unwrap_or_default();
             self.not_a_template(&path, url)?;
             let target = Target::Queue {
-                queue: queues::find(self.resolved, self.resource, &path, url)?,
+                queue: sqs::plan::find(self.resolved, self.resource, &path, url)?,
                 use_base64: flag(&action.use_base64),
             };
             ("Sqs", target)

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use cfn::Value;
-use cfn::resolve::{Problem, Resolved, ResolvedResource};
+use cfn::resolve::{Problem, Resolved, ResolvedResource, properties};
 use cfn::resources::lambda as resource;
 use serde_json::Value as Json;
 
-use super::{properties, queues};
-use crate::event_source_mapping::filter::{MAX_FILTERS, Pattern};
-use crate::event_source_mapping::{Config, refused};
+use super::filter::{MAX_FILTERS, Pattern};
+use super::{Config, refused};
 use crate::kinesis::Position;
 use crate::s3::bucket_of_arn;
+use crate::sqs;
 
 /// `BatchSize` when absent.
 const DEFAULT_BATCH_SIZE: i64 = 100;
@@ -45,7 +45,7 @@ pub enum OnFailure {
     Queue(String),
 }
 
-pub(super) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<MappingPlan> {
+pub(crate) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<MappingPlan> {
     resolved
         .of_type("AWS::Lambda::EventSourceMapping")
         .filter_map(|resource| {
@@ -195,7 +195,7 @@ fn on_failure(
         return Ok(Some(OnFailure::Bucket { name, arn }));
     }
     if arn.split(':').nth(2) == Some("sqs") {
-        return Ok(Some(OnFailure::Queue(queues::find(
+        return Ok(Some(OnFailure::Queue(sqs::plan::find(
             resolved, resource, path, &arn,
         )?)));
     }

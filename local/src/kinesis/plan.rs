@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use cfn::Value;
-use cfn::resolve::{Problem, Resolved, ResolvedResource};
+use cfn::resolve::{Problem, Resolved, ResolvedResource, properties};
 use cfn::resources::kinesis::{self as resource, stream};
 
-use super::properties;
-use crate::kinesis::{Config, Mode};
+use super::{Config, Mode};
 
 /// `RetentionPeriodHours` when absent.
 const DEFAULT_RETENTION_HOURS: u64 = 24;
 /// `MaxRecordSizeInKiB` when absent.
 const DEFAULT_MAX_RECORD_KIB: usize = 1024;
 
-pub(super) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<Config> {
+pub(crate) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<Config> {
     resolved
         .of_type("AWS::Kinesis::Stream")
         .filter_map(|resource| {

@@ -6,6 +6,8 @@
 //!   `MessageRetentionPeriod`, `DelaySeconds` and `RedrivePolicy` do nothing.
 //! - Standard queues only; whoever would send to a FIFO queue here cannot on AWS either.
 
+pub mod plan;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use cfn::Value;
-use cfn::resolve::{Problem, Resolved, ResolvedResource};
+use cfn::resolve::{Problem, Resolved, ResolvedResource, name_of, properties};
 use cfn::resources::kinesisfirehose as resource;
 
-use super::{NotEmulated, name_of, properties};
-use crate::firehose::{Config, refused};
+use super::{Config, refused};
 use crate::s3::bucket_of_arn;
+use crate::template::NotEmulated;
 
 /// `BufferingHints` when absent.
 const DEFAULT_SIZE_IN_MBS: i64 = 5;
@@ -29,7 +29,7 @@ pub struct DeliveryStreamPlan {
     pub log: Option<(String, String)>,
 }
 
-pub(super) fn plan(
+pub(crate) fn plan(
     resolved: &Resolved,
     problems: &mut Vec<Problem>,
     not_emulated: &mut Vec<NotEmulated>,

@@ -20,6 +20,7 @@
 //! Lambda itself writes into the log.
 
 mod environment;
+pub mod plan;
 mod report;
 mod runtime_api;
 
@@ -38,8 +39,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::fault::Chances;
-use crate::iam::Authorizer;
 use crate::logs::Logs;
+use crate::permission::Authorizer;
 use crate::status::Status;
 use environment::Environment;
 

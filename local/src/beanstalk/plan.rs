@@ -5,11 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use cfn::Value;
-use cfn::resolve::{Problem, Resolved, ResolvedResource};
+use cfn::resolve::{Problem, Resolved, ResolvedResource, properties};
 use cfn::resources::elasticbeanstalk as resource;
 
-use super::properties;
-use crate::beanstalk::Config;
+use super::Config;
 
 /// Namespace of environment properties.
 const PROPERTIES: &str = "aws:elasticbeanstalk:application:environment";
@@ -17,7 +16,7 @@ const PROPERTIES: &str = "aws:elasticbeanstalk:application:environment";
 const DEFAULT_PROCESS: &str = "aws:elasticbeanstalk:environment:process:default";
 
 /// The environments; what only the run knows (bundle, address, certificate) is empty.
-pub(super) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<Config> {
+pub(crate) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<Config> {
     resolved
         .of_type("AWS::ElasticBeanstalk::Environment")
         .filter_map(|resource| {

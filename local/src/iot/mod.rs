@@ -20,6 +20,7 @@
 
 mod action;
 mod message;
+pub mod plan;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -2,12 +2,12 @@
 
 use cfn::resolve::{Problem, Resolved, ResolvedResource};
 
-use crate::sqs::Config;
+use super::Config;
 
 /// `MaximumMessageSize` when absent: 1 MiB ("Amazon SQS message quotas").
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 1 << 20;
 
-pub(super) fn plan(resolved: &Resolved) -> Vec<Config> {
+pub(crate) fn plan(resolved: &Resolved) -> Vec<Config> {
     resolved.of_type("AWS::SQS::Queue").map(queue).collect()
 }
 
@@ -28,7 +28,7 @@ fn queue(resource: &ResolvedResource) -> Config {
 ///
 /// # Errors
 /// None of the template, or a FIFO queue, as what is wrong at `path` of `from`.
-pub(super) fn find(
+pub(crate) fn find(
     resolved: &Resolved,
     from: &ResolvedResource,
     path: &str,

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cfn::Value;
-use cfn::resolve::{Problem, Resolved, ResolvedResource};
+use cfn::resolve::{Problem, Resolved, ResolvedResource, name_of, properties};
 use cfn::resources::lambda::{self as resource, function};
 
-use super::{NotEmulated, name_of, properties};
-use crate::lambda::{Config, LogFormat, refused};
+use super::{Config, LogFormat, refused};
+use crate::template::NotEmulated;
 
 /// Seconds, when `Timeout` is absent.
 const DEFAULT_TIMEOUT: i64 = 3;
@@ -24,7 +24,7 @@ const NOT_EMULATED: &[&str] = &[
 ];
 
 /// The functions; what only the run knows (binary, folder, certificate) is empty.
-pub(super) fn plan(
+pub(crate) fn plan(
     resolved: &Resolved,
     problems: &mut Vec<Problem>,
     not_emulated: &mut Vec<NotEmulated>,

@@ -13,6 +13,9 @@
 //! - Only `web` is run of the Procfile. A process that keeps ending is started again after waiting times
 //!   that double from 250 ms to 10 s.
 
+pub mod instance_metadata;
+pub mod plan;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use cfn::Value;
-use cfn::resolve::{Problem, Resolved, ResolvedResource};
+use cfn::resolve::{Problem, Resolved, ResolvedResource, properties};
 use cfn::resources::elasticache as resource;
 
-use super::{NotEmulated, properties};
-use crate::elasticache::Config;
-use crate::elasticache::sign_in::{Guard, User};
+use super::Config;
+use super::sign_in::{Guard, User};
+use crate::template::NotEmulated;
 
 /// `Port` when absent.
 const DEFAULT_PORT: i64 = 6379;
 
 /// The caches; what only the run knows (a server's URL, the folder) is empty.
-pub(super) fn plan(
+pub(crate) fn plan(
     resolved: &Resolved,
     problems: &mut Vec<Problem>,
     not_emulated: &mut Vec<NotEmulated>,

@@ -1,7 +1,7 @@
-//! Resolved properties into the generated structs.
+//! Resolved properties as the generated structs.
 
-use cfn::Resource;
-use cfn::resolve::{Problem, ResolvedResource};
+use super::{Problem, ResolvedResource};
+use crate::Resource;
 
 /// Reads a resource's properties; an unknown property or a value of the wrong kind is a problem
 /// with its path.
@@ -22,7 +22,7 @@ where
 }
 
 /// The name by which AWS knows an enum's value.
-pub(super) fn name_of(value: &impl serde::Serialize) -> String {
+pub fn name_of(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         _ => String::new(),

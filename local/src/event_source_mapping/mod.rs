@@ -27,6 +27,7 @@ mod checkpoint;
 mod destination;
 pub mod filter;
 mod lane;
+pub mod plan;
 mod response;
 
 use std::path::Path;
@@ -40,9 +41,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::fault::Chances;
-use crate::iam::{Authorizer, Permission};
 use crate::kinesis::{Position, Stream};
 use crate::lambda::Invoke;
+use crate::permission::{Authorizer, Permission};
 use crate::status::Status;
 use checkpoint::Checkpoints;
 pub use destination::Destination;

@@ -19,6 +19,7 @@ mod buffer;
 mod compression;
 mod delivery;
 mod journal;
+pub mod plan;
 mod prefix;
 
 use std::path::{Path, PathBuf};
@@ -32,8 +33,8 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::iam::Authorizer;
 use crate::logs::LogStream;
+use crate::permission::Authorizer;
 use crate::s3::Store;
 use crate::status::{Status, now_ms};
 use buffer::{Buffer, Chunk};

@@ -19,6 +19,7 @@
 //!
 //! Layout: [`sign_in`] is who may come in; `server` is the program with its data.
 
+pub mod plan;
 mod server;
 pub mod sign_in;
 
