@@ -146,7 +146,8 @@ fn logical_ids_of_rows_exist() {
     } in rows()
     {
         let first = property.split(' ').next().unwrap_or_default();
-        let known = matches!(first, "no" | "every") || all.iter().any(|it| it.logical_id == first);
+        let known = matches!(first, "no" | "every" | "bundle")
+            || all.iter().any(|it| it.logical_id == first);
         assert!(known, "{control}: no template has `{first}`");
     }
 }
@@ -183,6 +184,15 @@ fn holds(resources: &[ResolvedResource], property: &str, wanted: &str) -> bool {
                     let policy = policies.iter().find(|it| is_for(bucket, it));
                     policy.is_some_and(|it| denies_plain_http(it, bucket))
                 })
+        }
+        // The same file in every stage's bundle.
+        ["bundle", path, pointer] => {
+            let files = bundle::files(bundle::Settings::default());
+            let file = files.iter().find(|file| file.path == path);
+            let file = file.unwrap_or_else(|| panic!("the bundle has no {path}"));
+            let config: Json = serde_json::from_str(&file.contents).expect("is JSON");
+            let value = config.pointer(pointer).and_then(Json::as_str);
+            is(&Vec::from_iter(value.map(str::to_owned)), wanted)
         }
         ["every", name, pointer] => {
             let all = of_type(name);

@@ -9,6 +9,7 @@ use cfn::resources::{
 use cfn::{Handle, ResourceAttributes, Template, Value};
 use contract::{metrics, timing};
 
+use crate::config;
 use crate::encryption::{self, Encryption};
 use crate::parameters::Parameters;
 
@@ -16,6 +17,43 @@ use crate::parameters::Parameters;
 const RULE_NAMESPACE: &str = "Sensors/Rules";
 /// Seconds of one look at a metric.
 const PERIOD: i64 = 60;
+/// The health "Degraded" as a number. Of the others, 0 is Ok, 1 Info, 5 Unknown, 10 No data, 15 Warning
+/// and 25 Severe: "Publishing Amazon CloudWatch custom metrics for an environment" of the Elastic
+/// Beanstalk developer guide.
+const DEGRADED: f64 = 20.0;
+
+/// The alarms of one cache node.
+struct NodeAlarms {
+    /// What the node's name ends in.
+    suffix: &'static str,
+    processor: &'static str,
+    memory: &'static str,
+    sign_ins: &'static str,
+    commands: &'static str,
+    keys: &'static str,
+    channels: &'static str,
+}
+
+const NODES: [NodeAlarms; config::Cache::MOST_NODES as usize] = [
+    NodeAlarms {
+        suffix: "-001",
+        processor: "CacheProcessorAlarm1",
+        memory: "CacheMemoryAlarm1",
+        sign_ins: "CacheRefusalsAlarm1",
+        commands: "CacheCommandsRefusedAlarm1",
+        keys: "CacheKeysRefusedAlarm1",
+        channels: "CacheChannelsRefusedAlarm1",
+    },
+    NodeAlarms {
+        suffix: "-002",
+        processor: "CacheProcessorAlarm2",
+        memory: "CacheMemoryAlarm2",
+        sign_ins: "CacheRefusalsAlarm2",
+        commands: "CacheCommandsRefusedAlarm2",
+        keys: "CacheKeysRefusedAlarm2",
+        channels: "CacheChannelsRefusedAlarm2",
+    },
+];
 
 /// What the alarms watch.
 pub struct Props<'a> {
@@ -25,6 +63,8 @@ pub struct Props<'a> {
     pub cache: Handle<elasticache::ReplicationGroup>,
     /// How many nodes there are.
     pub nodes: u32,
+    /// Their type, such as `cache.t4g.micro`.
+    pub node_type: &'static str,
     /// Throttled writes.
     pub stream: Handle<kinesis::Stream>,
     /// What rules could not deliver.
@@ -101,6 +141,16 @@ pub fn define(template: &mut Template, props: &Props<'_>) {
             ours(),
         ),
     );
+    // "Types of metrics for Lambda functions" of the Lambda developer guide.
+    define(
+        "FailuresLostAlarm",
+        Watch::sum(
+            "Records were discarded and could not be written to the failure bucket",
+            "AWS/Lambda",
+            "DestinationDeliveryFailures",
+            function(),
+        ),
+    );
     define(
         "CacheUnavailableAlarm",
         Watch::sum(
@@ -119,10 +169,12 @@ pub fn define(template: &mut Template, props: &Props<'_>) {
             stream(),
         ),
     );
-    let delivery_stream = vec![alarm::Dimension::new(
-        "DeliveryStreamName",
-        props.delivery_stream.reference(),
-    )];
+    let delivery_stream = || {
+        vec![alarm::Dimension::new(
+            "DeliveryStreamName",
+            props.delivery_stream.reference(),
+        )]
+    };
     define(
         "ArchiveLateAlarm",
         Watch {
@@ -131,87 +183,98 @@ pub fn define(template: &mut Template, props: &Props<'_>) {
                 "Messages wait to be archived",
                 "AWS/Firehose",
                 "DeliveryToS3.DataFreshness",
-                delivery_stream,
+                delivery_stream(),
                 900.0,
             )
         },
+    );
+    // "Implement best practices with CloudWatch Alarms" of the Firehose developer guide.
+    define(
+        "ArchiveThrottlesAlarm",
+        Watch::sum(
+            "The archive's delivery stream refused messages",
+            "AWS/Firehose",
+            "ThrottledRecords",
+            delivery_stream(),
+        ),
     );
     define(
         "RuleErrorsAlarm",
         Watch::sum(
             "A topic rule could not deliver messages; they are in its error log",
             RULE_NAMESPACE,
-            "Errors",
+            rule_errors(),
             Vec::new(),
         ),
     );
-    const NODES: [(&str, [&str; 3]); 2] = [
-        (
-            "-001",
-            [
-                "CacheProcessorAlarm1",
-                "CacheMemoryAlarm1",
-                "CacheRefusalsAlarm1",
-            ],
-        ),
-        (
-            "-002",
-            [
-                "CacheProcessorAlarm2",
-                "CacheMemoryAlarm2",
-                "CacheRefusalsAlarm2",
-            ],
-        ),
-    ];
-    for (suffix, [processor, memory, refusals]) in NODES.into_iter().take(props.nodes as usize) {
+    let processor = processor(props.node_type);
+    for node in NODES.into_iter().take(props.nodes as usize) {
         // Nodes of a group without cluster mode are named after it.
-        let node = || {
+        let dimensions = || {
             vec![alarm::Dimension::new(
                 "CacheClusterId",
                 Sub::new()
                     .value(props.cache.reference())
-                    .text(suffix)
+                    .text(node.suffix)
                     .build(),
             )]
         };
         define(
-            processor,
+            node.processor,
             Watch {
                 minutes: 5,
                 ..Watch::maximum(
                     "The cache's processor is busy",
                     "AWS/ElastiCache",
-                    "CPUUtilization",
-                    node(),
-                    80.0,
+                    processor.metric,
+                    dimensions(),
+                    processor.percent,
                 )
             },
         );
         define(
-            memory,
+            node.memory,
             Watch {
                 minutes: 5,
                 ..Watch::maximum(
                     "The cache's memory is nearly full",
                     "AWS/ElastiCache",
                     "DatabaseMemoryUsagePercentage",
-                    node(),
+                    dimensions(),
                     80.0,
                 )
             },
         );
-        // "Metrics for Valkey and Redis OSS" of the ElastiCache user guide suggests this alarm.
-        define(
-            refusals,
-            Watch::sum(
-                "The cache did not let somebody in: a grant is missing, or it is none of ours",
-                "AWS/ElastiCache",
+        // "Metrics for Valkey and Redis OSS" of the ElastiCache user guide suggests these alarms.
+        let refused = [
+            (
+                node.sign_ins,
+                "The cache refused a sign-in: a grant is missing, or the client is not one of ours",
                 "AuthenticationFailures",
-                node(),
             ),
-        );
+            (
+                node.commands,
+                "The cache refused a command that its user may not run",
+                "CommandAuthorizationFailures",
+            ),
+            (
+                node.keys,
+                "The cache refused a key that its user may not use",
+                "KeyAuthorizationFailures",
+            ),
+            (
+                node.channels,
+                "The cache refused a channel that its user may not use",
+                "ChannelAuthorizationFailures",
+            ),
+        ];
+        for (logical_id, description, metric) in refused {
+            define(
+                logical_id,
+                Watch::sum(description, "AWS/ElastiCache", metric, dimensions()),
+            );
+        }
     }
-    // 0 is Ok, 15 Degraded, 20 Severe: see "Publishing Amazon CloudWatch custom metrics for an environment".
     let environment = vec![alarm::Dimension::new(
         "EnvironmentName",
         props.environment.reference(),
@@ -219,13 +282,16 @@ pub fn define(template: &mut Template, props: &Props<'_>) {
     define(
         "DashboardHealthAlarm",
         Watch {
-            minutes: 5,
+            comparison: alarm::ComparisonOperator::GreaterThanOrEqualToThreshold,
+            minutes: 3,
+            // Beanstalk reports the health every minute, whatever the traffic: silence is a fault.
+            missing: alarm::TreatMissingData::Breaching,
             ..Watch::maximum(
                 "The dashboard's environment is degraded",
                 "AWS/ElasticBeanstalk",
                 "EnvironmentHealth",
                 environment,
-                14.0,
+                DEGRADED,
             )
         },
     );
@@ -237,7 +303,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) {
             "",
             props.rule_errors.reference(),
             [logs::metric_filter::MetricTransformation::new(
-                Value::from("Errors"),
+                rule_errors(),
                 Value::from(RULE_NAMESPACE),
                 Value::from("1"),
             )],
@@ -250,17 +316,58 @@ pub fn define(template: &mut Template, props: &Props<'_>) {
     );
 }
 
+/// Metric of what rules could not deliver. It carries the stack's name: a metric from a log group has no
+/// dimension of its own, and the stages of an account share the namespace.
+fn rule_errors() -> Value<String> {
+    Sub::new()
+        .value(pseudo::stack_name())
+        .text("-errors")
+        .build()
+}
+
+/// The metric that tells how busy a cache node is, and the percentage of it that is too much.
+#[derive(Debug, PartialEq)]
+struct Processor {
+    metric: &'static str,
+    percent: f64,
+}
+
+/// The engine runs commands on one thread, so a node is busy when one processor is.
+///
+/// On node types with one or two processors the other threads and the operating system count as well:
+/// there, 90 % of one processor as a share of all. Otherwise the engine's thread alone. From "Which Metrics
+/// Should I Monitor?" of the ElastiCache user guide.
+fn processor(node_type: &str) -> Processor {
+    let mut parts = node_type.split('.').skip(1);
+    let (family, size) = (parts.next(), parts.next());
+    let processors = match (family, size) {
+        (Some("t2"), Some("micro" | "small")) => 1.0,
+        (_, Some("micro" | "small" | "medium" | "large")) => 2.0,
+        _ => {
+            return Processor {
+                metric: "EngineCPUUtilization",
+                percent: 90.0,
+            };
+        }
+    };
+    Processor {
+        metric: "CPUUtilization",
+        percent: 90.0 / processors,
+    }
+}
+
 /// What an alarm watches and when it sounds.
 struct Watch {
     description: &'static str,
     namespace: &'static str,
-    metric: &'static str,
+    metric: Value<String>,
     dimensions: Vec<alarm::Dimension>,
     statistic: alarm::Statistic,
-    /// Sounds above this.
+    comparison: alarm::ComparisonOperator,
     threshold: f64,
     /// For so many minutes in a row.
     minutes: i64,
+    missing: alarm::TreatMissingData,
 }
 
 impl Watch {
@@ -268,17 +375,12 @@ impl Watch {
     fn sum(
         description: &'static str,
         namespace: &'static str,
-        metric: &'static str,
+        metric: impl Into<Value<String>>,
         dimensions: Vec<alarm::Dimension>,
     ) -> Watch {
         Watch {
-            description,
-            namespace,
-            metric,
-            dimensions,
             statistic: alarm::Statistic::Sum,
-            threshold: 0.0,
-            minutes: 1,
+            ..Watch::maximum(description, namespace, metric, dimensions, 0.0)
         }
     }
 
@@ -286,18 +388,21 @@ impl Watch {
     fn maximum(
         description: &'static str,
         namespace: &'static str,
-        metric: &'static str,
+        metric: impl Into<Value<String>>,
         dimensions: Vec<alarm::Dimension>,
         threshold: f64,
     ) -> Watch {
         Watch {
             description,
             namespace,
-            metric,
+            metric: metric.into(),
             dimensions,
             statistic: alarm::Statistic::Maximum,
+            comparison: alarm::ComparisonOperator::GreaterThanThreshold,
             threshold,
             minutes: 1,
+            // No messages is no alarm.
+            missing: alarm::TreatMissingData::NotBreaching,
         }
     }
 
@@ -305,17 +410,16 @@ impl Watch {
         cloudwatch::Alarm {
             alarm_actions: Some([topic.reference()].into()),
             alarm_description: Some(self.description.into()),
-            comparison_operator: Some(alarm::ComparisonOperator::GreaterThanThreshold.into()),
+            comparison_operator: Some(self.comparison.into()),
             dimensions: (!self.dimensions.is_empty()).then(|| self.dimensions.into()),
             evaluation_periods: Some(self.minutes.into()),
-            metric_name: Some(self.metric.into()),
+            metric_name: Some(self.metric),
             namespace: Some(self.namespace.into()),
             ok_actions: Some([topic.reference()].into()),
             period: Some(PERIOD.into()),
             statistic: Some(self.statistic.into()),
             threshold: Some(self.threshold.into()),
-            // No messages is no alarm.
-            treat_missing_data: Some(alarm::TreatMissingData::NotBreaching.into()),
+            treat_missing_data: Some(self.missing.into()),
             ..Default::default()
         }
     }
@@ -380,4 +484,29 @@ fn alarm_key(template: &mut Template) -> Handle<kms::Key> {
             ..Default::default()
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_is_most_of_the_one_processor_that_the_engine_uses() {
+        let table = [
+            ("cache.t2.micro", "CPUUtilization", 90.0),
+            ("cache.t4g.micro", "CPUUtilization", 45.0),
+            ("cache.t4g.small", "CPUUtilization", 45.0),
+            ("cache.t4g.medium", "CPUUtilization", 45.0),
+            ("cache.m7g.large", "CPUUtilization", 45.0),
+            ("cache.r7g.xlarge", "EngineCPUUtilization", 90.0),
+            ("cache.r7g.16xlarge", "EngineCPUUtilization", 90.0),
+        ];
+        for (node_type, metric, percent) in table {
+            assert_eq!(
+                processor(node_type),
+                Processor { metric, percent },
+                "{node_type}"
+            );
+        }
+    }
 }

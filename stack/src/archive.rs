@@ -3,8 +3,8 @@
 use cfn::intrinsic::pseudo;
 use cfn::policy::{Condition, Document};
 use cfn::resources::kinesisfirehose::{self, delivery_stream};
-use cfn::resources::{iam, logs, s3};
-use cfn::{Handle, Template};
+use cfn::resources::{elasticache, iam, logs, s3};
+use cfn::{Handle, ResourceAttributes, Template};
 
 use crate::bucket;
 use crate::config::{self, LogRetention};
@@ -23,6 +23,11 @@ pub struct Props<'a> {
     pub encryption: Encryption,
     /// How long errors are kept.
     pub log_retention: LogRetention,
+    /// Created before the delivery stream, for its duration alone: Firehose uses its role as soon as the
+    /// delivery stream is created, and IAM needs some seconds until a new role can be assumed everywhere.
+    /// The web UI's environment waits for the cache as well and takes longer than the delivery stream, so
+    /// the stack is complete no later.
+    pub cache: Handle<elasticache::ReplicationGroup>,
 }
 
 /// What others may need.
@@ -81,7 +86,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Archive {
     deliveries.grant_write(template, errors, role);
     let use_of_key = ["kms:Decrypt", "kms:GenerateDataKey"];
     props.encryption.grant(template, role, "s3", &use_of_key);
-    let delivery_stream = template.define(
+    let delivery_stream = template.define_with(
         "ArchiveStream",
         kinesisfirehose::DeliveryStream {
             delivery_stream_encryption_configuration_input: Some(
@@ -128,6 +133,10 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Archive {
                 .into(),
             ),
             ..Default::default()
+        },
+        ResourceAttributes {
+            depends_on: vec![props.cache.logical_id()],
+            ..ResourceAttributes::default()
         },
     );
     template.output(

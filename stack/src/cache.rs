@@ -14,6 +14,14 @@ use contract::access::{self, Access};
 use crate::config;
 use crate::encryption::Encryption;
 use crate::network::{CACHE_PORT, Network};
+use crate::parameters::Parameters;
+
+/// Version of Valkey that a new cache gets. ElastiCache upgrades minor versions by itself
+/// (`AutoMinorVersionUpgrade`) and refuses to go back, so what is deployed comes from a parameter.
+pub const ENGINE_VERSION: &str = "8.0";
+
+/// Family of parameters of the engine's major version.
+const PARAMETER_FAMILY: &str = "valkey8";
 
 /// What the cache depends on.
 pub struct Props<'a> {
@@ -23,6 +31,8 @@ pub struct Props<'a> {
     pub encryption: Encryption,
     /// Where it stands.
     pub network: &'a Network,
+    /// Its engine's version.
+    pub parameters: &'a Parameters,
 }
 
 /// What others may need.
@@ -114,7 +124,10 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Cache {
                     .into_iter()
                     .collect(),
             ),
-            ..elasticache::ParameterGroup::new("valkey8", "The live state must not be evicted")
+            ..elasticache::ParameterGroup::new(
+                PARAMETER_FAMILY,
+                "The live state must not be evicted",
+            )
         },
     );
     let function_user = user(template, "FunctionCacheUser", "function", access::FUNCTION);
@@ -147,7 +160,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Cache {
             cache_parameter_group_name: Some(parameters.reference().into()),
             cache_subnet_group_name: Some(subnets.reference().into()),
             engine: Some("valkey".into()),
-            engine_version: Some("8.0".into()),
+            engine_version: Some(props.parameters.cache_engine_version.reference().into()),
             kms_key_id: props.encryption.arn().map(Into::into),
             multi_az_enabled: Some(replicated.into()),
             num_cache_clusters: Some(nodes.into()),

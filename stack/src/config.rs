@@ -26,6 +26,7 @@ impl Stage {
         match self {
             Stage::Dev => Config {
                 stage: self,
+                termination_protection: false,
                 arch: Arch::Arm64,
                 encryption: Encryption::AwsManaged,
                 log_retention: LogRetention::Week,
@@ -54,17 +55,19 @@ impl Stage {
                     parallelization_factor: 1,
                 },
                 dashboard: Dashboard {
-                    instance_types: InstanceTypes::Small,
+                    instance_size: InstanceSize::Micro,
                     min_instances: 1,
                     max_instances: 2,
                     public_instances: true,
                     frames_per_second: 60,
+                    keep_logs: false,
                     transport: Transport::HttpsOrPlainHttp,
                     sign_in: None,
                 },
             },
             Stage::Prod => Config {
                 stage: self,
+                termination_protection: true,
                 arch: Arch::Arm64,
                 encryption: Encryption::AwsManaged,
                 log_retention: LogRetention::Quarter,
@@ -93,11 +96,12 @@ impl Stage {
                     parallelization_factor: 2,
                 },
                 dashboard: Dashboard {
-                    instance_types: InstanceTypes::Medium,
+                    instance_size: InstanceSize::Small,
                     min_instances: 2,
                     max_instances: 4,
                     public_instances: false,
                     frames_per_second: 20,
+                    keep_logs: true,
                     transport: Transport::Https,
                     sign_in: None,
                 },
@@ -131,6 +135,8 @@ impl FromStr for Stage {
 pub struct Config {
     /// Which stage.
     pub stage: Stage,
+    /// Whether `deploy` protects the stacks from deletion; `destroy` lifts that after its question.
+    pub termination_protection: bool,
     /// The processors of function and web UI.
     pub arch: Arch,
     /// Whose key data at rest is encrypted with.
@@ -168,6 +174,13 @@ impl Config {
                     "stage {} would answer {cidrs} over plain HTTP where no certificate is given: set `transport` to `Transport::Https`, narrow `allowed_cidrs`, or say `Transport::PublicPlainHttpIsAccepted`",
                     self.stage
                 ),
+            ));
+        }
+        let nodes = self.cache.nodes;
+        if !(1..=Cache::MOST_NODES).contains(&nodes) {
+            problems.push(Problem::of(
+                "Cache",
+                format!("`nodes` is {nodes}, expected 1 or {}", Cache::MOST_NODES),
             ));
         }
         let frames = self.dashboard.frames_per_second;
@@ -348,12 +361,17 @@ pub struct Archive {
 pub struct Cache {
     /// Such as `cache.t4g.micro`.
     pub node_type: &'static str,
-    /// 1, or more for replicas with automatic failover over both zones.
+    /// 1, or 2 for a replica with automatic failover in the other zone.
     pub nodes: u32,
     /// Days that daily snapshots are kept, 1–35.
     pub snapshot_retention_days: u32,
     /// Whether a last snapshot is taken when the cache is deleted or replaced.
     pub keep_snapshot: bool,
+}
+
+impl Cache {
+    /// Nodes at most: each has alarms of its own, and those are written out.
+    pub const MOST_NODES: u32 = 2;
 }
 
 /// How records are processed.
@@ -373,7 +391,7 @@ pub struct Processing {
 #[derive(Clone, Debug)]
 pub struct Dashboard {
     /// Their size.
-    pub instance_types: InstanceTypes,
+    pub instance_size: InstanceSize,
     /// At least so many.
     pub min_instances: u32,
     /// At most so many.
@@ -384,6 +402,9 @@ pub struct Dashboard {
     /// Frames that a browser gets in a second at most, 1–100. Many browsers cost less with few; a value
     /// is shown about a second divided by this later at most, so the median of that wait is half of it.
     pub frames_per_second: u32,
+    /// Whether the web UI's logs stay when the environment is replaced or deleted; they are kept as long
+    /// as all logs of the stage.
+    pub keep_logs: bool,
     /// How browsers reach it.
     pub transport: Transport,
     /// Who signs visitors in at the balancer; `None`: whoever is in the allowed ranges sees the dashboard.
@@ -404,26 +425,29 @@ pub enum Transport {
 }
 
 /// Size of the web UI's instances; the family follows from the architecture.
+///
+/// One type, not a list: without Spot capacity Beanstalk uses the first of a list alone ("General options
+/// for all environments", `aws:ec2:instances`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InstanceTypes {
-    /// `micro`, else `small`
+pub enum InstanceSize {
+    /// 1 GB of memory.
+    Micro,
+    /// 2 GB of memory.
     Small,
-    /// `small`, else `medium`
-    Medium,
 }
 
-impl InstanceTypes {
-    /// As `aws:ec2:instances` `InstanceTypes` wants them: the preferred first.
-    pub fn option(self, arch: Arch) -> String {
-        let sizes = match self {
-            InstanceTypes::Small => ["micro", "small"],
-            InstanceTypes::Medium => ["small", "medium"],
-        };
+impl InstanceSize {
+    /// The instance type, such as `t4g.micro`.
+    pub fn instance_type(self, arch: Arch) -> String {
         let family = match arch {
             Arch::Arm64 => "t4g",
             Arch::X86_64 => "t3",
         };
-        sizes.map(|size| format!("{family}.{size}")).join(",")
+        let size = match self {
+            InstanceSize::Micro => "micro",
+            InstanceSize::Small => "small",
+        };
+        format!("{family}.{size}")
     }
 }
 
@@ -496,6 +520,15 @@ mod tests {
         let wrong = with(Stage::Prod, Transport::Https, wrong).unwrap_or_default();
         for part in ["`issuer`", "`session_seconds`"] {
             assert!(wrong.contains(part), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_cache_node_has_its_alarms() {
+        for (nodes, expected) in [(0, 1), (1, 0), (2, 0), (3, 1)] {
+            let mut config = Stage::Dev.config();
+            config.cache.nodes = nodes;
+            assert_eq!(config.problems().len(), expected, "{nodes}");
         }
     }
 

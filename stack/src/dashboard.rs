@@ -10,6 +10,7 @@ use contract::{environment as variable, http, timing};
 
 use crate::cache::Cache;
 use crate::config::{self, Arch, LogRetention};
+use crate::health_rules;
 use crate::network::Network;
 use crate::parameters::Parameters;
 
@@ -109,9 +110,11 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Dashboard {
             version_label: Some(version.reference().into()),
             ..elasticbeanstalk::Environment::new(application.reference())
         },
-        // Instances need the internet from their first second to their last.
+        // Instances need the internet from their first second to their last. Beanstalk validates the groups
+        // that it is given: without its own group, instances must admit the balancer already. And the
+        // programs on the instances reach the cache from their first second.
         ResourceAttributes {
-            depends_on: props.network.internet.clone(),
+            depends_on: [&props.network.internet[..], &props.network.web_rules].concat(),
             ..ResourceAttributes::default()
         },
     );
@@ -280,7 +283,7 @@ fn option_settings(
         only_if(props.parameters.has_certificate, setting)
     };
     let several = config.min_instances > 1;
-    vec![
+    let mut settings = vec![
         // Kind of environment
         option(
             "aws:elasticbeanstalk:environment",
@@ -345,7 +348,7 @@ fn option_settings(
         option(
             "aws:ec2:instances",
             "InstanceTypes",
-            config.instance_types.option(props.arch),
+            config.instance_size.instance_type(props.arch),
         ),
         option(
             "aws:ec2:instances",
@@ -437,6 +440,11 @@ fn option_settings(
             "enhanced",
         ),
         option(
+            "aws:elasticbeanstalk:healthreporting:system",
+            "ConfigDocument",
+            health_rules::without_4xx(),
+        ),
+        option(
             "aws:elasticbeanstalk:managedactions",
             "ManagedActionsEnabled",
             "true",
@@ -460,7 +468,7 @@ fn option_settings(
         option(
             "aws:elasticbeanstalk:cloudwatch:logs",
             "DeleteOnTerminate",
-            "true",
+            (!config.keep_logs).to_string(),
         ),
         option(
             "aws:elasticbeanstalk:cloudwatch:logs",
@@ -498,7 +506,15 @@ fn option_settings(
             variable::FRAMES_PER_SECOND,
             config.frames_per_second.to_string(),
         ),
-    ]
+    ];
+    if several {
+        // One instance at a time: the default batch is all of them.
+        settings.extend([
+            option("aws:elasticbeanstalk:command", "BatchSizeType", "Fixed"),
+            option("aws:elasticbeanstalk:command", "BatchSize", "1"),
+        ]);
+    }
+    settings
 }
 
 fn option(

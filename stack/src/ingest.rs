@@ -4,8 +4,8 @@ use cfn::intrinsic::{Sub, pseudo};
 use cfn::policy::{Condition, Document, Statement};
 use cfn::resources::iot::{self, topic_rule};
 use cfn::resources::kinesis::{self, stream};
-use cfn::resources::{iam, kinesisfirehose, logs};
-use cfn::{Handle, Template, Value};
+use cfn::resources::{elasticbeanstalk, iam, kinesisfirehose, lambda, logs};
+use cfn::{Handle, ResourceAttributes, Template, Value};
 
 use crate::config::{self, LogRetention, StreamMode};
 use crate::encryption::Encryption;
@@ -13,12 +13,24 @@ use crate::encryption::Encryption;
 /// Version of IoT SQL. The default without it is of 2015.
 const SQL_VERSION: &str = "2016-03-23";
 
-/// What ingest depends on.
-pub struct Props<'a> {
+/// What the stream depends on.
+pub struct StreamProps<'a> {
     /// The stage's choices.
     pub config: &'a config::Stream,
     /// Whose key encrypts what it keeps.
     pub encryption: Encryption,
+}
+
+/// What the topic rules depend on.
+pub struct Props {
+    /// Whose key encrypts what they write.
+    pub encryption: Encryption,
+    /// Takes every message for the live state.
+    pub stream: Handle<kinesis::Stream>,
+    /// Reads the stream; created before the rules, so that no message arrives before its consumer.
+    pub event_source: Handle<lambda::EventSourceMapping>,
+    /// Created before the rules, for its duration alone: see [`define`].
+    pub environment: Handle<elasticbeanstalk::Environment>,
     /// Takes every message for the archive.
     pub delivery_stream: Handle<kinesisfirehose::DeliveryStream>,
     /// How long rule errors are kept.
@@ -27,23 +39,17 @@ pub struct Props<'a> {
 
 /// What others may need.
 pub struct Ingest {
-    /// Records in order for each device.
-    pub stream: Handle<kinesis::Stream>,
     /// What rules could not deliver.
     pub errors: Handle<logs::LogGroup>,
 }
 
-/// Defines the stream, the topic rules into stream and archive, and the devices' policy.
-///
-/// Two topic filters, the bare topic and one level below it, and never `#`: AWS and MQTT state its
-/// match of the parent level differently. The partition key is the topic, so that a device's
-/// records stay in order and its identity travels with them.
-pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
+/// Defines the stream: records in order for each device.
+pub fn define_stream(template: &mut Template, props: &StreamProps<'_>) -> Handle<kinesis::Stream> {
     let key: Value<stream::KeyId> = match props.encryption.arn() {
         Some(key) => key.into(),
         None => stream::KeyId::literal("alias/aws/kinesis").into(),
     };
-    let stream = template.define(
+    template.define(
         "SensorStream",
         kinesis::Stream {
             retention_period_hours: Some(props.config.retention_hours.into()),
@@ -63,7 +69,21 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
             ),
             ..Default::default()
         },
-    );
+    )
+}
+
+/// Defines the topic rules into stream and archive, and the devices' policy.
+///
+/// Two topic filters, the bare topic and one level below it, and never `#`: AWS and MQTT state its
+/// match of the parent level differently. The partition key is the topic, so that a device's
+/// records stay in order and its identity travels with them.
+///
+/// AWS IoT assumes the roles of a rule when the rule is created, and IAM needs some seconds until a new
+/// role can be assumed everywhere. One of the roles names the delivery stream and is created late, so the
+/// rules wait for the web UI's environment, which takes minutes and decides when the stack is complete in
+/// any case.
+pub fn define(template: &mut Template, props: &Props) -> Ingest {
+    let stream = props.stream;
     let errors = template.define(
         "RuleErrors",
         logs::LogGroup {
@@ -126,7 +146,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
     };
     let mut rule =
         |logical_id, description: &str, select: &str, filter: &str, action: &topic_rule::Action| {
-            template.define(
+            template.define_with(
                 logical_id,
                 iot::TopicRule::new(topic_rule::TopicRulePayload {
                     aws_iot_sql_version: Some(SQL_VERSION.into()),
@@ -138,6 +158,13 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
                         format!("SELECT {select} FROM '{filter}'"),
                     )
                 }),
+                ResourceAttributes {
+                    depends_on: vec![
+                        props.event_source.logical_id(),
+                        props.environment.logical_id(),
+                    ],
+                    ..ResourceAttributes::default()
+                },
             );
         };
     let (bare, devices) = (contract::topic::BARE, contract::topic::DEVICE_FILTER);
@@ -174,7 +201,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Ingest {
 
     device_policy(template);
     template.output("Topics", "What the rules take: one topic a device", devices);
-    Ingest { stream, errors }
+    Ingest { errors }
 }
 
 /// A role for one target, which AWS IoT may assume for this account's rules alone.

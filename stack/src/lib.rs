@@ -5,7 +5,7 @@
 //!
 //! Layout, in reading order: [`config`] holds what differs between the stages, [`parameters`] what the
 //! deployment fills in; then the constructs from the network inwards:
-//! [`encryption`], [`network`], [`ingest`], [`archive`], [`cache`], [`processing`], [`dashboard`], [`alarms`]; and
+//! [`encryption`], [`network`], [`cache`], [`archive`], [`processing`], [`dashboard`], [`ingest`], [`alarms`]; and
 //! [`artifacts`], the stack that comes first. [`state`] says what is lost with a resource, [`declared`] what is
 //! called that no template says, [`choices`] what no stage takes.
 
@@ -20,6 +20,7 @@ pub mod config;
 pub mod dashboard;
 pub mod declared;
 pub mod encryption;
+mod health_rules;
 pub mod ingest;
 pub mod network;
 pub mod parameters;
@@ -151,6 +152,7 @@ pub fn template(config: &Config) -> Template {
             config: &config.cache,
             encryption,
             network: &network,
+            parameters: &parameters,
         },
     );
     let archive = archive::define(
@@ -159,15 +161,14 @@ pub fn template(config: &Config) -> Template {
             config: &config.archive,
             encryption,
             log_retention: config.log_retention,
+            cache: cache.replication_group,
         },
     );
-    let stream = ingest::define(
+    let stream = ingest::define_stream(
         &mut template,
-        &ingest::Props {
+        &ingest::StreamProps {
             config: &config.stream,
             encryption,
-            delivery_stream: archive.delivery_stream,
-            log_retention: config.log_retention,
         },
     );
     let processing = processing::define(
@@ -178,7 +179,7 @@ pub fn template(config: &Config) -> Template {
             arch: config.arch,
             network: &network,
             cache: &cache,
-            stream: stream.stream,
+            stream,
             parameters: &parameters,
             log_retention: config.log_retention,
         },
@@ -194,14 +195,26 @@ pub fn template(config: &Config) -> Template {
             log_retention: config.log_retention,
         },
     );
+    let ingest = ingest::define(
+        &mut template,
+        &ingest::Props {
+            encryption,
+            stream,
+            event_source: processing.event_source,
+            environment: dashboard.environment,
+            delivery_stream: archive.delivery_stream,
+            log_retention: config.log_retention,
+        },
+    );
     alarms::define(
         &mut template,
         &alarms::Props {
             encryption,
             cache: cache.replication_group,
             nodes: config.cache.nodes,
-            stream: stream.stream,
-            rule_errors: stream.errors,
+            node_type: config.cache.node_type,
+            stream,
+            rule_errors: ingest.errors,
             delivery_stream: archive.delivery_stream,
             function: processing.function,
             environment: dashboard.environment,

@@ -53,6 +53,8 @@ pub struct Network {
     pub cache: Handle<ec2::SecurityGroup>,
     /// Logical IDs that must be there before an instance can reach the internet, and must go after it.
     pub internet: Vec<&'static str>,
+    /// Logical IDs of the rules that let balancer, web UI and cache talk to each other.
+    pub web_rules: Vec<&'static str>,
 }
 
 /// Defines the network over two availability zones of whatever region the stack is in.
@@ -125,14 +127,15 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Network {
         group("Function", vpc, [no_traffic()]),
     );
     let cache = template.define("CacheSecurityGroup", group("Cache", vpc, [no_traffic()]));
-    connect(
+    let mut web_rules = connect(
         template,
         ["BalancerToWeb", "WebFromBalancer"],
         "The dashboard",
         balancer,
         web,
         HTTP,
-    );
+    )
+    .to_vec();
     connect(
         template,
         ["FunctionToCache", "CacheFromFunction"],
@@ -141,14 +144,14 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Network {
         cache,
         CACHE_PORT,
     );
-    connect(
+    web_rules.extend(connect(
         template,
         ["WebToCache", "CacheFromWeb"],
         "The web UI reads the live state",
         web,
         cache,
         CACHE_PORT,
-    );
+    ));
     if props.config.flow_logs {
         flow_logs(template, vpc, props);
     }
@@ -161,6 +164,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Network {
         function,
         cache,
         internet,
+        web_rules,
     }
 }
 
@@ -428,8 +432,8 @@ fn outward_to(cidr: &str, description: &str, protocol: &str, port: i64) -> secur
     }
 }
 
-/// Opens one port from one group to another, on both sides. Rules of their own, because two groups
-/// that name each other inline would be a cycle.
+/// Opens one port from one group to another, on both sides; the logical IDs of both rules. Rules of
+/// their own, because two groups that name each other inline would be a cycle.
 #[track_caller]
 fn connect(
     template: &mut Template,
@@ -438,7 +442,7 @@ fn connect(
     from: Handle<ec2::SecurityGroup>,
     to: Handle<ec2::SecurityGroup>,
     port: i64,
-) {
+) -> [&'static str; 2] {
     let port = || Some(Value::from(port));
     template.define(
         egress,
@@ -461,6 +465,7 @@ fn connect(
             ..ec2::SecurityGroupIngress::new("tcp")
         },
     );
+    [egress, ingress]
 }
 
 fn named(logical_id: &str) -> cfn::List<Tag> {

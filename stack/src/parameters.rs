@@ -4,6 +4,7 @@
 use cfn::resources::{elasticbeanstalk, s3};
 use cfn::{Condition, ConditionExpression, Parameter, ParameterProps, Template};
 
+use crate::cache;
 use crate::config::Transport;
 
 /// Bucket of the artifacts stack.
@@ -14,6 +15,9 @@ pub const FUNCTION_KEY: &str = "FunctionKey";
 pub const BUNDLE_KEY: &str = "BundleKey";
 /// ARN of the Beanstalk platform version.
 pub const PLATFORM_ARN: &str = "PlatformArn";
+/// Version of the cache's engine, major and minor. The template's default is what the stage was tested
+/// with; `deploy` gives the one that runs where ElastiCache has upgraded it.
+pub const CACHE_ENGINE_VERSION: &str = "CacheEngineVersion";
 /// Address that alarms are mailed to; empty for none.
 pub const ALARM_EMAIL: &str = "AlarmEmail";
 /// ARN of the balancer's certificate; empty for plain HTTP, where the stage allows that.
@@ -33,6 +37,8 @@ pub struct Parameters {
     pub bundle_key: Parameter<String>,
     /// [`PLATFORM_ARN`]
     pub platform_arn: Parameter<elasticbeanstalk::PlatformArn>,
+    /// [`CACHE_ENGINE_VERSION`]
+    pub cache_engine_version: Parameter<String>,
     /// [`ALARM_EMAIL`]
     pub alarm_email: Parameter<String>,
     /// Whether an address is given.
@@ -66,6 +72,15 @@ pub fn define(template: &mut Template, transport: Transport) -> Parameters {
         PLATFORM_ARN,
         required("ARN of the Elastic Beanstalk platform version: Go 1 on Amazon Linux 2023"),
     );
+    let cache_engine_version = template.parameter(
+        CACHE_ENGINE_VERSION,
+        ParameterProps {
+            default: Some(cache::ENGINE_VERSION.to_owned()),
+            allowed_pattern: Some("^[0-9]+\\.[0-9]+$"),
+            constraint_description: Some("major and minor version of Valkey, such as 8.0"),
+            ..required("Version of the cache's engine: never lower than the one that runs")
+        },
+    );
     let alarm_email = template.parameter::<String>(
         ALARM_EMAIL,
         optional(
@@ -94,6 +109,7 @@ pub fn define(template: &mut Template, transport: Transport) -> Parameters {
         function_key,
         bundle_key,
         platform_arn,
+        cache_engine_version,
         alarm_email,
         has_alarm_email,
         certificate_arn,

@@ -40,6 +40,8 @@ pub struct Props<'a> {
 pub struct Processing {
     /// The function.
     pub function: Handle<lambda::Function>,
+    /// Reads the stream for the function.
+    pub event_source: Handle<lambda::EventSourceMapping>,
     /// Keeps the records that could not be processed.
     pub failures: Handle<s3::Bucket>,
 }
@@ -122,7 +124,8 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
                     application_log_level: Some(function::ApplicationLogLevel::Info.into()),
                     log_format: Some(function::LogFormat::Json.into()),
                     log_group: Some(log_group.reference().into()),
-                    system_log_level: Some(function::SystemLogLevel::Info.into()),
+                    // INFO adds lines of the platform for every invocation.
+                    system_log_level: Some(function::SystemLogLevel::Warn.into()),
                 }
                 .into(),
             ),
@@ -153,7 +156,7 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
             )
         },
     );
-    template.define(
+    let event_source = template.define(
         "FunctionEventSource",
         lambda::EventSourceMapping {
             batch_size: Some(props.config.batch_size.into()),
@@ -190,7 +193,11 @@ pub fn define(template: &mut Template, props: &Props<'_>) -> Processing {
         failures.reference(),
     );
     template.output("FunctionName", "Name of the function", function.reference());
-    Processing { function, failures }
+    Processing {
+        function,
+        event_source,
+        failures,
+    }
 }
 
 /// A function in a VPC makes and removes its own network interfaces.

@@ -4,11 +4,11 @@
 //! local run, so there is one answer to "what does the instance get".
 //! What it deliberately is not: a builder. The web UI's binary comes from outside.
 //!
-//! Layout: [`files`] says what a bundle holds, `nginx` makes the proxy's part of it, `sign_in` the
-//! balancer's, [`zip()`] and
-//! [`write_folder`] put the binary beside it.
+//! Layout: [`files`] says what a bundle holds, `nginx` makes the proxy's part of it, `auto_scaling` the
+//! auto scaling group's, `sign_in` the balancer's; [`zip()`] and [`write_folder`] put the binary beside it.
 
 mod archive;
+mod auto_scaling;
 mod nginx;
 mod sign_in;
 
@@ -66,6 +66,14 @@ pub fn files(settings: Settings) -> Vec<File> {
         File {
             path: ".platform/nginx/conf.d/elasticbeanstalk/websocket.conf",
             contents: nginx::websocket(),
+        },
+        File {
+            path: ".platform/nginx/conf.d/elasticbeanstalk/metrics.conf",
+            contents: nginx::metrics(),
+        },
+        File {
+            path: ".ebextensions/auto-scaling.config",
+            contents: auto_scaling::health_checks(),
         },
     ];
     if settings.redirect_to_https {

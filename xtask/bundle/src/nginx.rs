@@ -114,6 +114,20 @@ location = {socket} {{
     )
 }
 
+/// The web UI's metrics, inside `server { }`: for programs on the instance, which ask the web UI itself.
+///
+/// Who is outside gets the answer of a path that does not exist.
+pub(crate) fn metrics() -> String {
+    let (metrics, port) = (http::METRICS, environment::DEFAULT_PORT);
+    format!(
+        r#"# On the instance: curl http://127.0.0.1:{port}{metrics}
+location = {metrics} {{
+    return 404;
+}}
+"#
+    )
+}
+
 /// Which requests are redirected, inside `http { }`.
 pub(crate) fn redirect_map() -> String {
     let health = http::HEALTH;

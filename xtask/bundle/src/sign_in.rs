@@ -23,7 +23,7 @@ const HEADER_LINE: &str = "32k";
 pub(crate) fn rules(oidc: &Oidc) -> String {
     // Programs are told that they are not signed in. A redirect to a page of the provider would be no answer
     // to them, and a WebSocket cannot follow it.
-    let programs = [http::SOCKET, http::STATE, http::READY, http::METRICS];
+    let programs = [http::SOCKET, http::STATE, http::READY];
     let file = json!({
         "Resources": {
             "SignInOfPrograms": rule(oidc, 1, &programs, "deny"),
