@@ -6,6 +6,10 @@ pub const BARE: &str = "topic/sensors";
 /// One level below [`BARE`] is one device: `topic/sensors/<device>`.
 pub const DEVICE_FILTER: &str = "topic/sensors/+";
 
+/// Reason String of the PUBACK (MQTT 5) with which the local run confirms a message that no topic rule
+/// takes. AWS IoT Core confirms such a message without a word.
+pub const NO_RULE: &str = "no topic rule takes this topic";
+
 /// The device that published to a topic: what follows `topic/sensors/`, and the whole topic when
 /// nothing does, which no single level can equal.
 ///

@@ -212,6 +212,23 @@ async fn our_own_client_publishes_and_simulates() -> anyhow::Result<()> {
         said == "published 2 bytes to topic/sensors/kitchen\n",
         "{said}"
     );
+    let unmatched = tokio::process::Command::new(&programs.mqtt)
+        .args([
+            "--address",
+            &run.mqtt,
+            "message",
+            "--topic",
+            "elsewhere",
+            "{}",
+        ])
+        .output()
+        .await?;
+    let reason = String::from_utf8(unmatched.stderr)?;
+    ensure!(unmatched.status.code() == Some(3), "{}", unmatched.status);
+    ensure!(
+        reason.contains("no topic rule takes `elsewhere`"),
+        "{reason}"
+    );
     let faults = "--faults=silence,spikes,garbage,duplicates";
     let said = client(&[
         "simulation",

@@ -67,3 +67,24 @@ async fn unsupported_function_of_a_rule_stops_the_start_by_name() -> anyhow::Res
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn each_delivered_object_is_in_the_log_file_and_only_with_verbose_on_stderr()
+-> anyhow::Result<()> {
+    let programs = Programs::load()?;
+    for verbose in [false, true] {
+        let mut settings = Settings::new(&programs);
+        settings
+            .arguments
+            .extend(verbose.then(|| "--verbose".to_owned()));
+        let run = Run::start(settings).await?;
+        publish_one(&run.mqtt, "topic/sensors/kitchen", "{}").await?;
+        // Stopping delivers what is buffered.
+        let ended = run.stop().await?;
+        let file = std::fs::read_to_string(ended.data.join("local.log"))?;
+        let line = "ArchiveStream: 1 records to s3://";
+        ensure!(file.contains(line), "{file}");
+        ensure!(ended.log.contains(line) == verbose, "{}", ended.log);
+    }
+    Ok(())
+}

@@ -8,6 +8,7 @@ use clap::Parser;
 
 use crate::cloud;
 use crate::cloud::pace::Pace;
+use crate::control::ControlAddress;
 use crate::fault::{AnyFault, Fault};
 
 /// Runs an emitted CloudFormation template on one machine until Ctrl-C, or is the cloud that one is
@@ -67,9 +68,10 @@ pub struct Arguments {
     /// Address for the dashboard; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub dashboard: SocketAddr,
-    /// Address that tells as JSON how the run is doing; port 0 takes a free one
+    /// Address of the JSON status endpoint; port 0 takes a free one, `auto` takes 127.0.0.1:8081 or,
+    /// where that is taken, a free one
     #[arg(long, value_name = "ADDR", conflicts_with = "cloud")]
-    pub control: Option<SocketAddr>,
+    pub control: Option<ControlAddress>,
     /// Use this running Redis or Valkey instead of starting one
     #[arg(long, value_name = "URL")]
     pub redis: Option<String>,
@@ -79,6 +81,9 @@ pub struct Arguments {
     /// Start again what changes: the template, a function's binary, a bundle
     #[arg(long, conflicts_with = "cloud")]
     pub watch: bool,
+    /// Show also what the programs log for each batch and request; without, only the log file has it
+    #[arg(long)]
+    pub verbose: bool,
     /// Print events as JSON lines
     #[arg(long)]
     pub json: bool,

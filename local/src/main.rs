@@ -1,7 +1,8 @@
 //! Runs an emitted template on one machine.
 
+use std::fmt;
 use std::fs::{File, TryLockError};
-use std::io::IsTerminal;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,14 +22,13 @@ use local::terminal;
 use local::tls::Authority;
 use local::watch::{Change, Watch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// What the shell expects of a program that a signal has ended.
 const KILLED: i32 = 130;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log();
+    terminal::log(arguments.verbose);
     if rustls::crypto::ring::default_provider()
         .install_default()
         .is_err()
@@ -43,21 +43,15 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Logs to stderr; `RUST_LOG` says how much.
-fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| terminal::Log)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+/// Writes a line to stderr. That its reader is gone, as after Ctrl-C in a pipeline, is not an error.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -82,15 +76,16 @@ fn add_device(name: &str, arguments: &Arguments) -> anyhow::Result<()> {
     let folder = devices::folder(&arguments.data);
     let files = authority.device(name, &folder)?;
     let address = arguments.mqtts.map_or(8883, |address| address.port());
-    println!("certificate  {}", files.certificate.display());
-    println!("key          {}", files.key.display());
-    println!();
-    println!(
-        "mosquitto_pub -h localhost -p {address} --cafile {} --cert {} --key {} -i {name} -q 1 -t {} -m '{{\"temperature\": 21.5}}'",
+    let (certificate, key) = (files.certificate.display(), files.key.display());
+    let publish = format!(
+        "mosquitto_pub -h localhost -p {address} --cafile {} --cert {certificate} --key {key} -i {name} -q 1 -t {} -m '{{\"temperature\": 21.5}}'",
         authority.ca_file().display(),
-        files.certificate.display(),
-        files.key.display(),
         contract::topic::of_device(name),
+    );
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(
+        stdout,
+        "certificate  {certificate}\nkey          {key}\n\n{publish}"
     );
     Ok(())
 }
@@ -100,6 +95,7 @@ async fn run_template(arguments: Arguments, mut signals: Signals) -> anyhow::Res
     let faults = arguments.run_faults().map_err(|it| anyhow!(it))?;
     let plan = plan(&arguments)?;
     let _data = lock(&arguments.data)?;
+    terminal::open_log_file(&arguments.data)?;
     reporter.not_emulated(
         plan.not_emulated
             .iter()
@@ -297,6 +293,7 @@ async fn run_cloud(
     let faults = arguments.cloud_faults().map_err(|it| anyhow!(it))?;
     let data = arguments.data.join("cloud");
     let _data = lock(&data)?;
+    terminal::open_log_file(&data)?;
     let mut cloud = Cloud::start(address, |endpoint| Settings {
         data: data.clone(),
         endpoint,
@@ -329,7 +326,7 @@ async fn run_cloud(
 
 /// Our programs end by themselves when we do.
 fn killed() -> ! {
-    eprintln!("killed");
+    say(format_args!("killed"));
     std::process::exit(KILLED);
 }
 

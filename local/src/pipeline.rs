@@ -378,6 +378,10 @@ impl Pipeline {
             mappings: mappings
                 .map(|mapping| (mapping.logical_id().to_owned(), mapping.clone()))
                 .collect(),
+            address: match self.dashboard() {
+                Some(address) => format!("http://{address}"),
+                None => format!("mqtt://{}", self.mqtt),
+            },
         }
     }
 

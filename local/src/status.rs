@@ -1,8 +1,10 @@
 //! What happened so far, in numbers.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch.
@@ -35,11 +37,43 @@ impl Counter {
     }
 }
 
+/// Number of distinct texts, up to [`Distinct::MAX`].
+#[derive(Debug, Default)]
+pub struct Distinct {
+    hasher: RandomState,
+    /// Hashes of the texts: 64 bits each, whatever a text's length.
+    hashes: Mutex<HashSet<u64>>,
+}
+
+impl Distinct {
+    /// Highest number that is counted, so that memory stays bounded (about 2 MB).
+    pub const MAX: usize = 100_000;
+
+    /// Counts the text unless it was counted before.
+    pub fn insert(&self, text: &str) {
+        let hash = self.hasher.hash_one(text);
+        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        if hashes.len() < Self::MAX {
+            hashes.insert(hash);
+        }
+    }
+
+    /// How many by now.
+    pub fn get(&self) -> u64 {
+        let hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        hashes.len() as u64
+    }
+}
+
 /// The counters of one run; shared by `Arc`.
 #[derive(Debug, Default)]
 pub struct Status {
     /// Messages that clients published and the broker took.
     pub messages: Counter,
+    /// Messages to topics that no enabled rule takes.
+    pub unmatched: Counter,
+    /// Topics of the messages that a rule took; one topic is one device.
+    pub devices: Distinct,
     /// Times that a rule fired.
     pub rules_fired: Counter,
     /// Actions that succeeded.
@@ -97,6 +131,28 @@ impl fmt::Display for Status {
             self.action_failures.get(),
             self.invocation_errors.get(),
             self.denials.get(),
-        )
+        )?;
+        match self.unmatched.get() {
+            0 => Ok(()),
+            unmatched => write!(f, ", {unmatched} unmatched"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distinct_texts_are_counted_once_each_and_up_to_a_limit() {
+        let distinct = Distinct::default();
+        for text in ["a", "b", "a"] {
+            distinct.insert(text);
+        }
+        assert_eq!(distinct.get(), 2);
+        for number in 0..=Distinct::MAX {
+            distinct.insert(&number.to_string());
+        }
+        assert_eq!(distinct.get(), Distinct::MAX as u64);
     }
 }

@@ -1,8 +1,11 @@
-//! The program's refusals: one clear message, exit code 1, nothing left running.
+//! The program's refusals: one clear message, exit code 1, nothing left running; and its end.
 
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 const TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pipeline.json");
 
@@ -41,6 +44,21 @@ fn taken_port_is_told_with_a_way_out() {
     check_refused(
         &["--template", TEMPLATE, "--mqtt", &address],
         &[&address, "is taken", "--mqtt 127.0.0.1:0"],
+    );
+}
+
+#[test]
+fn control_port_that_was_named_is_not_replaced_by_another() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("empty.json");
+    std::fs::write(&template, r#"{"Resources": {}}"#).unwrap();
+    let template = template.to_str().unwrap();
+    let flags = ["--template", template, "--mqtt", "127.0.0.1:0"];
+    check_refused(
+        &[&flags[..], &["--control", &address]].concat(),
+        &[&address, "the control port", "--control 127.0.0.1:0"],
     );
 }
 
@@ -105,4 +123,42 @@ fn missing_programs_are_told_by_logical_id_and_flag() {
         &arguments,
         &["Function: cannot use --function /nowhere/bootstrap"],
     );
+}
+
+#[test]
+fn interrupted_run_ends_as_usual_when_nobody_reads_its_output_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("empty.json");
+    std::fs::write(&template, r#"{"Resources": {}}"#).unwrap();
+    for reads_stderr in [true, false] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_local"))
+            .arg("--template")
+            .arg(&template)
+            .args(["--mqtt", "127.0.0.1:0", "--data"])
+            .arg(folder.path().join("data"))
+            // So that something is logged until the very end.
+            .env("RUST_LOG", "trace")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "Stop with Ctrl-C"));
+        drop(lines);
+        let mut stderr = child.stderr.take().unwrap();
+        let id = Pid::from_child(&child);
+        let logged = if reads_stderr {
+            kill_process(id, Signal::INT).unwrap();
+            let mut logged = String::new();
+            stderr.read_to_string(&mut logged).unwrap();
+            logged
+        } else {
+            drop(stderr);
+            kill_process(id, Signal::INT).unwrap();
+            String::new()
+        };
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{logged}");
+        assert!(!logged.contains("Broken pipe"), "{logged}");
+        assert!(!logged.contains("panicked"), "{logged}");
+    }
 }

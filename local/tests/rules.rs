@@ -17,7 +17,8 @@ use local::permission::{Authorizer, Permission};
 use local::s3::Store;
 use local::sqs::{self, Queue};
 use local::status::Status;
-use rumqttc::{Event, Packet, QoS};
+use rumqttc::v5::mqttbytes::v5::Packet as Packet5;
+use rumqttc::{Event, Packet, QoS, v5};
 use support::{Broker, client, mosquitto, until};
 
 /// Takes everything, or refuses everything.
@@ -524,6 +525,50 @@ async fn basic_ingest_reaches_one_enabled_rule_and_no_subscriber() {
         ("a/b", &br#"{"topic":"a/b"}"#[..])
     );
     assert_eq!(broker.status.rules_not_found.get(), 2);
+    assert_eq!(broker.status.unmatched.get(), 3);
+    assert_eq!(broker.status.devices.get(), 1);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn message_that_no_rule_takes_is_confirmed_with_a_reason_to_clients_that_want_one() {
+    let stream = stream(1);
+    let to_stream = vec![to_stream(&stream, allowed())];
+    // A rule that takes the topic and does not fire has had the message.
+    let sql = "SELECT * FROM 'a' WHERE fires = true";
+    let broker = Broker::with_rules(vec![rule("Rule", sql, to_stream, None)]).await;
+    let no_rule = Some(contract::topic::NO_RULE);
+    for (topic, wants_reasons, max_packet, expected) in [
+        ("a", true, None, None),
+        ("b", true, None, no_rule),
+        ("b", true, Some(1024), no_rule),
+        ("b", false, None, None),
+        ("b", true, Some(32), None),
+    ] {
+        let mut options = v5::MqttOptions::new("client", "127.0.0.1", broker.address.port());
+        let wants = (!wants_reasons).then_some(0);
+        options
+            .set_request_problem_info(wants)
+            .set_max_packet_size(max_packet);
+        let (client, mut events) = v5::AsyncClient::new(options, 10);
+        client
+            .publish(topic, v5::mqttbytes::QoS::AtLeastOnce, false, "{}")
+            .await
+            .unwrap();
+        let acknowledged =
+            support::until_v5(&mut events, |it| matches!(it, Packet5::PubAck(_))).await;
+        let Packet5::PubAck(ack) = acknowledged else {
+            unreachable!("it is a PUBACK");
+        };
+        let reason = ack.properties.and_then(|it| it.reason_string);
+        assert_eq!(
+            reason.as_deref(),
+            expected,
+            "{topic} {wants_reasons} {max_packet:?}"
+        );
+    }
+    assert_eq!(broker.status.unmatched.get(), 4);
+    assert_eq!(broker.status.devices.get(), 1);
     broker.stop().await;
 }
 

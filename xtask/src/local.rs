@@ -32,9 +32,10 @@ pub(crate) struct Arguments {
     /// Address for the dashboard; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     dashboard: String,
-    /// Address that tells as JSON how the run is doing; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
-    control: String,
+    /// Address of the JSON status endpoint; port 0 takes a free one [default: 127.0.0.1:8081, or a free
+    /// port where that is taken]
+    #[arg(long, value_name = "ADDR")]
+    control: Option<String>,
     /// Use this running Redis or Valkey instead of starting one
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
@@ -44,6 +45,9 @@ pub(crate) struct Arguments {
     /// Start again what changes: the template, a function's binary, the bundle
     #[arg(long)]
     watch: bool,
+    /// Show also what the programs log for each batch and request; without, only DATA/local.log has it
+    #[arg(long)]
+    verbose: bool,
     /// Print events as JSON lines
     #[arg(long)]
     json: bool,
@@ -67,6 +71,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         redis,
         data,
         watch,
+        verbose,
         json,
     } = arguments;
     let template = match template {
@@ -111,12 +116,13 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         pass("--fault", fault.into());
     }
     pass("--dashboard", dashboard.into());
-    pass("--control", control.into());
+    pass("--control", control.unwrap_or("auto".to_owned()).into());
     pass("--data", data.into());
     if let Some(redis) = redis {
         pass("--redis", redis.into());
     }
     passed.extend(watch.then(|| "--watch".into()));
+    passed.extend(verbose.then(|| "--verbose".into()));
     passed.extend(json.then(|| "--json".into()));
     match program::become_program(&local, passed, [("PATH", tools::path()?)])? {}
 }

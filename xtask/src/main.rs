@@ -4,8 +4,11 @@
 //! to compile (the broker, an MQTT client, the AWS SDK) is built and run as a program of its own, so
 //! that `cargo xtask synth` compiles none of them.
 //!
-//! Layout: the subcommands; then `workspace` (folders), `program` (building and becoming programs),
+//! Layout: `output` (printing); the subcommands; then `workspace` (folders), `program` (building and becoming programs),
 //! `tools` (outside programs), `style` (colours).
+
+#[macro_use]
+mod output;
 
 mod aws;
 mod codegen;

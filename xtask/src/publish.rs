@@ -7,6 +7,10 @@ use stack::Stage;
 use crate::{Exit, aws, program};
 
 #[derive(Args)]
+#[command(
+    after_help = "Exit code: 0 a topic rule takes the message; 3 it is published, and no topic rule takes \
+    its topic; 1 an error; 2 a wrong flag"
+)]
 pub(crate) struct Arguments {
     /// Address of the local run's MQTT broker
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]

@@ -12,8 +12,10 @@ use clap::Args;
 use iot_sql::{Context, Message, Outcome, Rule, SqlVersion};
 
 use crate::Exit;
+use crate::output::written;
 
 #[derive(Args)]
+#[command(after_help = "Exit code: 0 the rule fires; 3 it does not; 1 an error; 2 a wrong flag")]
 pub(crate) struct Arguments {
     /// Statement of the rule, such as "SELECT * FROM 'topic/sensors/+' WHERE temperature > 50"
     #[arg(long, value_name = "SQL")]
@@ -22,7 +24,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TOPIC")]
     topic: String,
     /// Payload of the message
-    #[arg(long, value_name = "JSON", required_unless_present = "payload_file")]
+    #[arg(
+        long,
+        value_name = "JSON",
+        required_unless_present = "payload_file",
+        allow_hyphen_values = true
+    )]
     payload: Option<String>,
     /// File with the payload, taken byte for byte
     #[arg(long, value_name = "FILE", conflicts_with = "payload")]
@@ -83,7 +90,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     match rule.evaluate(&message, &Here) {
         Outcome::Fired(output) => {
-            print(output.bytes()).context("write the result")?;
+            written(print(output.bytes())).context("write the result")?;
             Ok(Exit::Done)
         }
         Outcome::NotFired => {

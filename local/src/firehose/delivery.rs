@@ -22,6 +22,7 @@ use crate::logs::LogStream;
 use crate::permission::Authorizer;
 use crate::s3::Store;
 use crate::status::{Status, now_ms};
+use crate::terminal::DETAIL;
 
 /// First and last waiting time between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -152,6 +153,7 @@ impl Delivery {
             .map_err(failed)?;
         self.status.archive_objects.increment();
         tracing::info!(
+            target: DETAIL,
             "{}: {} records to s3://{bucket}/{key}",
             self.config.logical_id,
             chunk.records

@@ -190,15 +190,25 @@ impl RuleEngine {
     }
 
     /// Takes a message: returns when the actions of every rule that it concerns have ended, or
-    /// their error actions have.
-    pub async fn accept(&self, publish: &Publish) {
+    /// their error actions have. False if no enabled rule takes the topic.
+    pub async fn accept(&self, publish: &Publish) -> bool {
+        let taken = self.hand_to_rules(publish).await;
+        if taken {
+            self.status.devices.insert(topic_for_rules(&publish.topic));
+        } else {
+            self.status.unmatched.increment();
+        }
+        taken
+    }
+
+    async fn hand_to_rules(&self, publish: &Publish) -> bool {
         if let Some(ingest) = BasicIngest::parse(&publish.topic) {
-            match self
-                .by_name
-                .get(ingest.rule)
-                .map(|index| &self.rules[*index])
-            {
-                Some(rule) if !rule.is_disabled() => self.run(rule, publish).await,
+            let rule = self.by_name.get(ingest.rule);
+            return match rule.map(|index| &self.rules[*index]) {
+                Some(rule) if !rule.is_disabled() => {
+                    self.run(rule, publish).await;
+                    true
+                }
                 _ => {
                     self.status.rules_not_found.increment();
                     tracing::warn!(
@@ -206,10 +216,11 @@ impl RuleEngine {
                         "RuleNotFound: no enabled rule is named {:?}",
                         ingest.rule
                     );
+                    false
                 }
-            }
-            return;
+            };
         }
+        let mut taken = false;
         for rule in &self.rules {
             if !rule.is_disabled()
                 && rule
@@ -217,9 +228,11 @@ impl RuleEngine {
                     .topic_filter()
                     .is_some_and(|filter| filter.matches(&publish.topic))
             {
+                taken = true;
                 self.run(rule, publish).await;
             }
         }
+        taken
     }
 
     async fn run(&self, rule: &Rule, publish: &Publish) {
@@ -346,6 +359,11 @@ impl RuleEngine {
             "message discarded: {why}"
         );
     }
+}
+
+/// The topic as rules see it: without the prefix of Basic Ingest.
+fn topic_for_rules(topic: &str) -> &str {
+    BasicIngest::parse(topic).map_or(topic, |ingest| ingest.topic)
 }
 
 fn message<'a>(

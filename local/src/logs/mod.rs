@@ -20,6 +20,7 @@ use serde::Serialize;
 use tracing::Level;
 
 use crate::status::now_ms;
+use crate::terminal::DETAIL;
 
 /// All log groups of a run; clones are the same.
 #[derive(Clone, Debug)]
@@ -131,6 +132,10 @@ impl LogStream {
         match level {
             Level::ERROR => tracing::error!(target: "logs", group, "{text}"),
             Level::WARN => tracing::warn!(target: "logs", group, "{text}"),
+            // Programs log a line of this level for each batch; what is not JSON may be anything.
+            Level::INFO if message.starts_with('{') => {
+                tracing::info!(target: DETAIL, group, "{text}");
+            }
             Level::INFO => tracing::info!(target: "logs", group, "{text}"),
             _ => tracing::debug!(target: "logs", group, "{text}"),
         }

@@ -136,8 +136,14 @@ impl Broker {
     }
 
     /// Takes a message: subscribers get it, and this returns when the rules have accepted it.
-    /// `publisher` is the number of the connection that it came from.
-    pub(super) async fn publish(&self, publish: Publish, qos: QoS, retain: bool, publisher: u64) {
+    /// `publisher` is the number of the connection that it came from. False if no rule takes the topic.
+    pub(super) async fn publish(
+        &self,
+        publish: Publish,
+        qos: QoS,
+        retain: bool,
+        publisher: u64,
+    ) -> bool {
         self.status.messages.increment();
         let message = Arc::new(publish);
         if BasicIngest::parse(&message.topic).is_none() {
@@ -146,7 +152,7 @@ impl Broker {
             }
             self.deliver(&message, qos, retain, publisher);
         }
-        self.rules.read().await.accept(&message).await;
+        self.rules.read().await.accept(&message).await
     }
 
     /// Takes a message that came by HTTP; `is_confirmed` is QoS 1.

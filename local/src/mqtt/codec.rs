@@ -77,6 +77,8 @@ pub(super) struct Connect {
     /// Unacknowledged publishes that the client takes.
     pub(super) receive_maximum: u16,
     pub(super) max_packet_bytes: usize,
+    /// Whether the client allows Reason Strings in acknowledgements (Request Problem Information, MQTT 5).
+    pub(super) takes_reasons: bool,
     pub(super) enhanced_authentication: bool,
     pub(super) will: Option<Publish>,
 }
@@ -120,6 +122,8 @@ pub(super) enum Outgoing {
     Refused(Refusal),
     PubAck {
         pkid: u16,
+        /// Sent to MQTT 5 clients.
+        reason: Option<&'static str>,
     },
     SubAck {
         pkid: u16,
@@ -236,6 +240,7 @@ fn decode_v4(mut frame: BytesMut) -> Result<Incoming, CodecError> {
                 keep_alive: connect.keep_alive,
                 receive_maximum: u16::MAX,
                 max_packet_bytes: usize::MAX,
+                takes_reasons: false,
                 enhanced_authentication: false,
                 will: connect.last_will.map(|will| Publish {
                     qos: QoS::from_v4(will.qos),
@@ -315,6 +320,9 @@ fn decode_v5(mut frame: BytesMut) -> Result<Incoming, CodecError> {
                     max_packet_bytes: properties
                         .and_then(|it| it.max_packet_size)
                         .map_or(usize::MAX, |size| size as usize),
+                    takes_reasons: properties
+                        .and_then(|it| it.request_problem_info)
+                        .is_none_or(|it| it == 1),
                     enhanced_authentication: properties
                         .is_some_and(|it| it.authentication_method.is_some()),
                     will: will.map(|will| Publish {
@@ -458,7 +466,7 @@ fn encode_v4(packet: Outgoing, buffer: &mut BytesMut) -> Result<usize, mqttbytes
             };
             v4::ConnAck::new(code, false).write(buffer)
         }
-        Outgoing::PubAck { pkid } => v4::PubAck::new(pkid).write(buffer),
+        Outgoing::PubAck { pkid, .. } => v4::PubAck::new(pkid).write(buffer),
         Outgoing::SubAck { pkid, results } => {
             let codes = results
                 .into_iter()
@@ -518,7 +526,13 @@ fn encode_v5(
             properties: None,
         }
         .write(buffer),
-        Outgoing::PubAck { pkid } => v5::PubAck::new(pkid, None).write(buffer),
+        Outgoing::PubAck { pkid, reason } => {
+            let properties = reason.map(|reason| v5::PubAckProperties {
+                reason_string: Some(reason.to_owned()),
+                user_properties: Vec::new(),
+            });
+            v5::PubAck::new(pkid, properties).write(buffer)
+        }
         Outgoing::SubAck { pkid, results } => v5::SubAck {
             pkid,
             return_codes: results

@@ -29,6 +29,8 @@ use crate::status::now_ms;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What was asked to be sent is given this long when a connection ends.
 const LINGER: Duration = Duration::from_secs(1);
+/// Smallest maximum packet size of a client that gets Reason Strings: ours are shorter than this.
+const SMALLEST_FOR_REASONS: usize = 128;
 /// Commands to the sending half that may wait; the receiving half waits when there are more.
 const COMMANDS: usize = 256;
 /// Free room in the read buffer before each read.
@@ -184,6 +186,7 @@ async fn talk<R, W>(
         commands,
         aliases: HashMap::new(),
         version,
+        takes_reasons: connect.takes_reasons && connect.max_packet_bytes >= SMALLEST_FOR_REASONS,
     };
     let end = match connection
         .send(Outgoing::ConnAck {
@@ -355,6 +358,8 @@ struct Connection {
     commands: mpsc::Sender<Command>,
     aliases: HashMap<u16, Bytes>,
     version: Version,
+    /// Whether a PUBACK may carry a Reason String.
+    takes_reasons: bool,
 }
 
 impl Connection {
@@ -459,12 +464,15 @@ impl Connection {
             source_ip: Arc::clone(&self.source_ip),
             properties: packet.properties,
         };
-        self.broker
+        let taken = self
+            .broker
             .publish(publish, packet.qos, packet.retain, self.seat.number)
             .await;
+        let pkid = packet.pkid;
+        let reason = (!taken && self.takes_reasons).then_some(contract::topic::NO_RULE);
         match packet.qos {
             QoS::AtMostOnce => Ok(()),
-            _ => self.send(Outgoing::PubAck { pkid: packet.pkid }).await,
+            _ => self.send(Outgoing::PubAck { pkid, reason }).await,
         }
     }
 

@@ -16,6 +16,8 @@
 //!   is none, and gets no messages for the time when it was away.
 //! - Retained messages are forgotten when the run ends.
 //! - No shared subscriptions, no device shadows, no jobs, no lifecycle events.
+//! - A message that no enabled rule takes is confirmed to MQTT 5 clients with a Reason String that says
+//!   so ([`contract::topic::NO_RULE`]), unless they want none (Request Problem Information 0).
 //! - A subscriber that reads too slowly loses messages after 1,024 waiting ones; they are counted.
 //! - Connections are not limited to 100 publishes a second, and client IDs to one CONNECT a second.
 //! - `#` does not match the parent level, as AWS documents it and MQTT does not.

@@ -10,6 +10,10 @@
 //! change nothing: [`diff`](mod@diff), [`status`], [`outputs`], [`doctor`], [`smoke`] with [`socket`], [`logs`],
 //! [`message`].
 
+#[macro_use]
+#[path = "../../src/output.rs"]
+mod output;
+
 mod arguments;
 mod artifact;
 mod aws;
@@ -25,6 +29,7 @@ mod smoke;
 mod socket;
 mod stack;
 mod status;
+mod topic_rules;
 
 use std::process::ExitCode;
 
@@ -95,7 +100,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(arguments) => doctor::run(arguments).await?,
         Command::Smoke(arguments) => smoke::run(arguments).await?,
         Command::Logs(arguments) => logs::run(arguments).await?,
-        Command::Publish(arguments) => message::publish(arguments).await?,
+        Command::Publish(arguments) => return message::publish(arguments).await,
         Command::Simulate(arguments) => message::simulate(arguments).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 //! <https://docs.aws.amazon.com/iot/latest/apireference/API_iotdata_Publish.html>
 
 use std::io::Read;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::arguments::{Publish, Simulate};
 use crate::aws::iot::Iot;
 use crate::aws::{CallFailed, Cloud, failed};
+use crate::stack::call;
+use crate::topic_rules;
 
 /// Bytes of a payload at most: "Maximum publish payload" of AWS IoT Core's quotas.
 const LONGEST: usize = 128 * 1024;
@@ -66,8 +69,11 @@ impl Publisher {
     }
 }
 
+/// Exit code of a message that no topic rule takes; `xtask/mqtt` has the same.
+const UNMATCHED: u8 = 3;
+
 /// Publishes one message.
-pub(crate) async fn publish(arguments: Publish) -> anyhow::Result<()> {
+pub(crate) async fn publish(arguments: Publish) -> anyhow::Result<ExitCode> {
     let Publish {
         stage,
         topic,
@@ -87,14 +93,29 @@ pub(crate) async fn publish(arguments: Publish) -> anyhow::Result<()> {
         bail!("the message has {bytes} bytes, and AWS IoT takes at most {LONGEST}");
     }
     let cloud = Cloud::connect(Duration::from_secs(1)).await?;
-    crate::outputs::deployed(&cloud, stage).await?;
+    let stack = crate::outputs::deployed(&cloud, stage).await?;
     Publisher::new(&cloud)
         .await?
         .publish(&topic, payload)
         .await?;
     let unit = if bytes == 1 { "byte" } else { "bytes" };
     println!("published {bytes} {unit} to {topic} of stage {stage}");
-    Ok(())
+    // IoT confirms every message; which ones a rule takes is known from the template alone.
+    let template = call::template(&cloud, &stack.id).await;
+    match template.and_then(|template| topic_rules::takes(&template, &topic)) {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => {
+            eprintln!(
+                "no topic rule takes `{topic}`: the message is neither counted nor archived; devices publish to `{}`",
+                contract::topic::of_device("NAME")
+            );
+            Ok(ExitCode::from(UNMATCHED))
+        }
+        Err(error) => {
+            eprintln!("warning: cannot check whether a topic rule takes `{topic}`: {error:#}");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 /// What became of a simulation's messages.

@@ -1,12 +1,17 @@
 //! One MQTT connection that publishes at QoS 1. The only module that knows the client library.
+//!
+//! It speaks MQTT 5, whose acknowledgements say when no topic rule takes a message.
 
 use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, QoS, StateError,
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason};
+use rumqttc::v5::{
+    AsyncClient, ClientError, ConnectionError, Event, EventLoop, MqttOptions, StateError,
 };
+use rumqttc::{NetworkOptions, Outgoing};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -16,16 +21,21 @@ use crate::address::Address;
 /// How long the broker may say nothing: on connect, and with messages unconfirmed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// AWS IoT Core refuses payloads above 128 KB; how ours is refused is for the broker to say.
-const MAX_PACKET_BYTES: usize = 8 * 1024 * 1024;
-
 /// Unconfirmed messages that AWS IoT Core allows on one connection.
 const IN_FLIGHT: u16 = 100;
+
+/// Messages that the broker has confirmed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Confirmed {
+    all: u64,
+    /// Those that no topic rule takes.
+    unmatched: u64,
+}
 
 /// A live connection. Its packets move in a task of their own.
 pub(crate) struct Connection {
     client: AsyncClient,
-    confirmed: watch::Receiver<u64>,
+    confirmed: watch::Receiver<Confirmed>,
     /// Ends with why the connection ended; `Ok` after [`Connection::close`].
     driver: JoinHandle<anyhow::Result<()>>,
 }
@@ -34,17 +44,18 @@ impl Connection {
     /// Connects and waits until the broker has agreed.
     pub(crate) async fn open(address: &Address) -> anyhow::Result<Connection> {
         let id = format!("xtask-{}", std::process::id());
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
         let mut options = MqttOptions::new(id, &address.host, address.port);
         options
-            .set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES)
-            .set_inflight(IN_FLIGHT);
+            .set_outgoing_inflight_upper_limit(IN_FLIGHT)
+            .set_network_options(network);
         let (client, mut event_loop) = AsyncClient::new(options, IN_FLIGHT.into());
-        event_loop.network_options.set_tcp_nodelay(true);
         timeout(PATIENCE, agree(&mut event_loop))
             .await
-            .unwrap_or(Err(ConnectionError::NetworkTimeout))
+            .unwrap_or_else(|elapsed| Err(elapsed.into()))
             .map_err(|error| unconnected(address, error))?;
-        let (count, confirmed) = watch::channel(0);
+        let (count, confirmed) = watch::channel(Confirmed::default());
         let driver = tokio::spawn(drive(event_loop, count, address.clone()));
         Ok(Connection {
             client,
@@ -58,7 +69,7 @@ impl Connection {
         let sent = self.client.publish(topic, QoS::AtLeastOnce, false, payload);
         match timeout(PATIENCE, sent).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(rumqttc::ClientError::TryRequest(_) | rumqttc::ClientError::Request(_)))
+            Ok(Err(ClientError::TryRequest(_) | ClientError::Request(_)))
                 if rumqttc::valid_topic(topic) =>
             {
                 Err(self.cause().await)
@@ -72,7 +83,12 @@ impl Connection {
 
     /// Messages that the broker has confirmed.
     pub(crate) fn confirmed(&self) -> u64 {
-        *self.confirmed.borrow()
+        self.confirmed.borrow().all
+    }
+
+    /// Confirmed messages of which the broker says that no topic rule takes them.
+    pub(crate) fn unmatched(&self) -> u64 {
+        self.confirmed.borrow().unmatched
     }
 
     /// Waits until `count` messages are confirmed.
@@ -115,14 +131,23 @@ async fn agree(event_loop: &mut EventLoop) -> Result<(), ConnectionError> {
 /// is reported, since nobody would learn otherwise why messages were refused.
 async fn drive(
     mut event_loop: EventLoop,
-    confirmed: watch::Sender<u64>,
+    confirmed: watch::Sender<Confirmed>,
     address: Address,
 ) -> anyhow::Result<()> {
     loop {
         match event_loop.poll().await {
-            Ok(Event::Incoming(Packet::PubAck(_))) => confirmed.send_modify(|count| *count += 1),
+            Ok(Event::Incoming(Packet::PubAck(ack))) => confirmed.send_modify(|confirmed| {
+                confirmed.all += 1;
+                confirmed.unmatched += u64::from(is_unmatched(&ack));
+            }),
             Ok(Event::Outgoing(Outgoing::Disconnect)) => return Ok(()),
             Ok(_) => {}
+            Err(ConnectionError::MqttState(StateError::OutgoingPacketTooLarge {
+                pkt_size,
+                max,
+            })) => bail!(
+                "message too large: its packet has {pkt_size} bytes, and {address} takes at most {max}"
+            ),
             Err(error) => bail!(
                 "{address} closed the connection before everything was confirmed ({error}): a broker \
                  does so with a message that it refuses; its log says why"
@@ -131,13 +156,20 @@ async fn drive(
     }
 }
 
+/// Whether the local run says that no rule takes the message; other brokers know subscribers only.
+fn is_unmatched(ack: &PubAck) -> bool {
+    let reason = ack.properties.as_ref();
+    let reason = reason.and_then(|it| it.reason_string.as_deref());
+    reason == Some(contract::topic::NO_RULE) || ack.reason == PubAckReason::NoMatchingSubscribers
+}
+
 fn unconnected(address: &Address, error: ConnectionError) -> anyhow::Error {
     match error {
         ConnectionError::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => anyhow!(
             "nobody listens on {address}: start the pipeline with `cargo xtask local`, or name its \
              address by --local"
         ),
-        ConnectionError::NetworkTimeout => anyhow!(
+        ConnectionError::Timeout(_) => anyhow!(
             "{address} does not answer as an MQTT broker within {} s: is the address that of \
              `cargo xtask local`?",
             PATIENCE.as_secs()

@@ -5,6 +5,10 @@
 //!
 //! Layout: `message` publishes one, `simulation` runs a fleet, `connection` is all that knows MQTT.
 
+#[macro_use]
+#[path = "../../src/output.rs"]
+mod output;
+
 mod address;
 mod connection;
 mod message;
@@ -14,6 +18,10 @@ use std::process::ExitCode;
 
 use address::Address;
 use clap::{Parser, Subcommand};
+use message::Published;
+
+/// Exit code of a message that no topic rule takes.
+const UNMATCHED: u8 = 3;
 
 /// Publish messages over MQTT.
 #[derive(Parser)]
@@ -39,10 +47,13 @@ async fn main() -> ExitCode {
     let Arguments { address, command } = Arguments::parse();
     let done = match command {
         Command::Message(arguments) => message::run(&address, arguments).await,
-        Command::Simulation(arguments) => simulation::run(&address, arguments).await,
+        Command::Simulation(arguments) => simulation::run(&address, arguments)
+            .await
+            .map(|()| Published::Taken),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Published::Taken) => ExitCode::SUCCESS,
+        Ok(Published::Unmatched) => ExitCode::from(UNMATCHED),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

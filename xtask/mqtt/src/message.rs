@@ -17,7 +17,16 @@ pub(crate) struct Arguments {
     message: String,
 }
 
-pub(crate) async fn run(address: &Address, arguments: Arguments) -> anyhow::Result<()> {
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// A topic rule takes its topic.
+    Taken,
+    /// The broker has confirmed it, and no topic rule takes its topic.
+    Unmatched,
+}
+
+pub(crate) async fn run(address: &Address, arguments: Arguments) -> anyhow::Result<Published> {
     let Arguments { topic, message } = arguments;
     let payload = if message == "-" {
         let mut payload = Vec::new();
@@ -32,8 +41,18 @@ pub(crate) async fn run(address: &Address, arguments: Arguments) -> anyhow::Resu
     let mut connection = Connection::open(address).await?;
     connection.publish(&topic, payload).await?;
     connection.wait_confirmed(1).await?;
+    let published = match connection.unmatched() {
+        0 => Published::Taken,
+        _ => Published::Unmatched,
+    };
     connection.close().await?;
     let unit = if bytes == 1 { "byte" } else { "bytes" };
     println!("published {bytes} {unit} to {topic}");
-    Ok(())
+    if published == Published::Unmatched {
+        eprintln!(
+            "no topic rule takes `{topic}`: the message is neither counted nor archived; devices publish to `{}`",
+            contract::topic::of_device("NAME")
+        );
+    }
+    Ok(published)
 }
