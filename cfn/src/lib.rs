@@ -8,7 +8,7 @@
 //!   and [`resources`], which is generated from the registry schemas in `schemas/` and `overlays/`;
 //! - checking: [`check`] with [`shape`] and [`problem`];
 //! - reading: [`document`], [`resolve`], [`arn`];
-//! - judging what was read: [`evaluate`], [`integration`], [`network`], [`access`], [`diff`](mod@diff);
+//! - judging what was read: [`evaluate`], [`actions`], [`integration`], [`network`], [`access`], [`diff`](mod@diff);
 //! - expecting: [`typical`].
 
 pub mod grant;
@@ -26,6 +26,7 @@ pub mod problem;
 pub mod shape;
 
 pub mod access;
+pub mod actions;
 pub mod arn;
 pub mod diff;
 pub mod document;

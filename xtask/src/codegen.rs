@@ -27,6 +27,9 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
                 .with_context(|| format!("--add {name}"))?;
             println!("{}", workspace::shown(&schema));
         }
+        // The new types' handlers may call services that no other type's do.
+        let actions = cfn_codegen::import::import_actions(&root, &data)?;
+        println!("{}", workspace::shown(&actions));
     }
     let report = cfn_codegen::run(&root, check)?;
     for written in &report.written {

@@ -82,7 +82,7 @@ impl Input {
         for path in json_files(schemas)? {
             if path
                 .file_name()
-                .is_some_and(|name| name == "relations.json")
+                .is_some_and(|name| name == "relations.json" || name == crate::import::ACTIONS)
             {
                 continue;
             }

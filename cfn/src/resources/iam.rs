@@ -13,13 +13,31 @@ use crate::resource::{Handle, Resource, Tag};
 use crate::value::{List, Map, Value};
 use serde::{Deserialize, Serialize};
 crate::reference::kinds! {
-    #[doc = " `AWS::IAM::InstanceProfile.Arn`"] InstanceProfileArn =
+    #[doc = " `AWS::IAM::Group.Name`"] GroupName = "AWS::IAM::Group.Name", #[doc =
+    " `AWS::IAM::InstanceProfile.Arn`"] InstanceProfileArn =
     "AWS::IAM::InstanceProfile.Arn", #[doc = " `AWS::IAM::InstanceProfile.Name`"]
     InstanceProfileName = "AWS::IAM::InstanceProfile.Name", #[doc =
+    " `AWS::IAM::ManagedPolicy.AttachmentCount`"] ManagedPolicyAttachmentCount =
+    "AWS::IAM::ManagedPolicy.AttachmentCount", #[doc =
+    " `AWS::IAM::ManagedPolicy.CreateDate`"] ManagedPolicyCreateDate =
+    "AWS::IAM::ManagedPolicy.CreateDate", #[doc =
+    " `AWS::IAM::ManagedPolicy.DefaultVersionId`"] ManagedPolicyDefaultVersionId =
+    "AWS::IAM::ManagedPolicy.DefaultVersionId", #[doc =
+    " `AWS::IAM::ManagedPolicy.IsAttachable`"] ManagedPolicyIsAttachable =
+    "AWS::IAM::ManagedPolicy.IsAttachable", #[doc =
+    " `AWS::IAM::ManagedPolicy.PermissionsBoundaryUsageCount`"]
+    ManagedPolicyPermissionsBoundaryUsageCount =
+    "AWS::IAM::ManagedPolicy.PermissionsBoundaryUsageCount", #[doc =
     " `AWS::IAM::ManagedPolicy.PolicyArn`"] ManagedPolicyPolicyArn =
-    "AWS::IAM::ManagedPolicy.PolicyArn", #[doc = " `AWS::IAM::Role.Arn`"] RoleArn =
-    "AWS::IAM::Role.Arn", #[doc = " `AWS::IAM::Role.Id`"] RoleId = "AWS::IAM::Role.Id",
-    #[doc = " `AWS::IAM::Role.Name`"] RoleName = "AWS::IAM::Role.Name"
+    "AWS::IAM::ManagedPolicy.PolicyArn", #[doc = " `AWS::IAM::ManagedPolicy.PolicyId`"]
+    ManagedPolicyPolicyId = "AWS::IAM::ManagedPolicy.PolicyId", #[doc =
+    " `AWS::IAM::ManagedPolicy.UpdateDate`"] ManagedPolicyUpdateDate =
+    "AWS::IAM::ManagedPolicy.UpdateDate", #[doc = " `AWS::IAM::OIDCProvider.Arn`"]
+    OidcProviderArn = "AWS::IAM::OIDCProvider.Arn", #[doc = " `AWS::IAM::Role.Arn`"]
+    RoleArn = "AWS::IAM::Role.Arn", #[doc = " `AWS::IAM::Role.Id`"] RoleId =
+    "AWS::IAM::Role.Id", #[doc = " `AWS::IAM::Role.Name`"] RoleName =
+    "AWS::IAM::Role.Name", #[doc = " `AWS::IAM::User.Name`"] UserName =
+    "AWS::IAM::User.Name"
 }
 /// `AWS::IAM::InstanceProfile`
 ///
@@ -154,6 +172,414 @@ pub mod instance_profile {
                     maximum: Some(1u64),
                     unique: true,
                 },
+            },
+        ],
+        required_xor: &[],
+        required_or: &[],
+        dependent_required: &[],
+        dependent_excluded: &[],
+    };
+}
+/// `AWS::IAM::ManagedPolicy`
+///
+/// Property types are in [`managed_policy`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManagedPolicy {
+    /// `Description`
+    ///
+    /// At most 1000 characters.
+    ///
+    /// Changing this replaces the resource.
+    #[serde(rename = "Description", default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Value<String>>,
+    /// `Groups`
+    ///
+    /// Each: Refers to `AWS::IAM::Group.Name`.
+    #[serde(rename = "Groups", default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<List<crate::resources::iam::GroupName>>,
+    /// `ManagedPolicyName`
+    ///
+    /// Changing this replaces the resource.
+    #[serde(
+        rename = "ManagedPolicyName",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub managed_policy_name: Option<Value<String>>,
+    /// `Path`
+    ///
+    /// 1 to 512 characters.
+    ///
+    /// Pattern: `^((/[A-Za-z0-9\.,\+@=_-]+)*)/$`.
+    ///
+    /// Default: `"/"`.
+    ///
+    /// Changing this replaces the resource.
+    #[serde(rename = "Path", default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Value<String>>,
+    /// `PolicyDocument`
+    ///
+    /// Required.
+    #[serde(rename = "PolicyDocument")]
+    pub policy_document: Value<crate::policy::Document>,
+    /// `Roles`
+    ///
+    /// Each: Refers to `AWS::IAM::Role.Name`.
+    #[serde(rename = "Roles", default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<List<crate::resources::iam::RoleName>>,
+    /// `Users`
+    ///
+    /// Each: Refers to `AWS::IAM::User.Name`.
+    #[serde(rename = "Users", default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<List<crate::resources::iam::UserName>>,
+}
+impl ManagedPolicy {
+    /// With what CloudFormation requires, and nothing else.
+    pub fn new(policy_document: impl Into<Value<crate::policy::Document>>) -> Self {
+        Self {
+            description: None,
+            groups: None,
+            managed_policy_name: None,
+            path: None,
+            policy_document: policy_document.into(),
+            roles: None,
+            users: None,
+        }
+    }
+}
+impl Resource for ManagedPolicy {
+    const TYPE: &'static str = "AWS::IAM::ManagedPolicy";
+}
+impl Handle<ManagedPolicy> {
+    /// `Ref`: `AWS::IAM::ManagedPolicy.PolicyArn`.
+    pub const fn reference(
+        self,
+    ) -> Attribute<crate::resources::iam::ManagedPolicyPolicyArn> {
+        Attribute::reference(self.logical_id)
+    }
+    /// `Fn::GetAtt` of `AttachmentCount`.
+    pub const fn attachment_count(
+        self,
+    ) -> Attribute<crate::resources::iam::ManagedPolicyAttachmentCount> {
+        Attribute::get_att(self.logical_id, "AttachmentCount")
+    }
+    /// `Fn::GetAtt` of `CreateDate`.
+    pub const fn create_date(
+        self,
+    ) -> Attribute<crate::resources::iam::ManagedPolicyCreateDate> {
+        Attribute::get_att(self.logical_id, "CreateDate")
+    }
+    /// `Fn::GetAtt` of `DefaultVersionId`.
+    pub const fn default_version_id(
+        self,
+    ) -> Attribute<crate::resources::iam::ManagedPolicyDefaultVersionId> {
+        Attribute::get_att(self.logical_id, "DefaultVersionId")
+    }
+    /// `Fn::GetAtt` of `IsAttachable`.
+    pub const fn is_attachable(
+        self,
+    ) -> Attribute<crate::resources::iam::ManagedPolicyIsAttachable> {
+        Attribute::get_att(self.logical_id, "IsAttachable")
+    }
+    /// `Fn::GetAtt` of `PermissionsBoundaryUsageCount`.
+    pub const fn permissions_boundary_usage_count(
+        self,
+    ) -> Attribute<crate::resources::iam::ManagedPolicyPermissionsBoundaryUsageCount> {
+        Attribute::get_att(self.logical_id, "PermissionsBoundaryUsageCount")
+    }
+    /// `Fn::GetAtt` of `PolicyArn`.
+    pub const fn policy_arn(
+        self,
+    ) -> Attribute<crate::resources::iam::ManagedPolicyPolicyArn> {
+        Attribute::get_att(self.logical_id, "PolicyArn")
+    }
+    /// `Fn::GetAtt` of `PolicyId`.
+    pub const fn policy_id(
+        self,
+    ) -> Attribute<crate::resources::iam::ManagedPolicyPolicyId> {
+        Attribute::get_att(self.logical_id, "PolicyId")
+    }
+    /// `Fn::GetAtt` of `UpdateDate`.
+    pub const fn update_date(
+        self,
+    ) -> Attribute<crate::resources::iam::ManagedPolicyUpdateDate> {
+        Attribute::get_att(self.logical_id, "UpdateDate")
+    }
+}
+/// Property types of [`ManagedPolicy`](super::ManagedPolicy).
+pub mod managed_policy {
+    use super::*;
+    crate::value::literals!();
+    crate::value::boxed_literals!();
+    /// What the registry schema says of the type.
+    pub static SHAPE: crate::shape::ResourceShape = crate::shape::ResourceShape {
+        type_name: "AWS::IAM::ManagedPolicy",
+        properties: &PROPERTIES,
+        attributes: &[
+            "AttachmentCount",
+            "CreateDate",
+            "DefaultVersionId",
+            "IsAttachable",
+            "PermissionsBoundaryUsageCount",
+            "PolicyArn",
+            "PolicyId",
+            "UpdateDate",
+        ],
+        create_only: &[
+            "/properties/Description",
+            "/properties/ManagedPolicyName",
+            "/properties/Path",
+        ],
+        conditional_create_only: &[],
+        write_only: &[],
+        primary_identifier: &["/properties/PolicyArn"],
+        permissions: &crate::shape::Permissions {
+            create: &[
+                "iam:AttachGroupPolicy",
+                "iam:AttachRolePolicy",
+                "iam:AttachUserPolicy",
+                "iam:CreatePolicy",
+            ],
+            read: &[
+                "iam:GetPolicy",
+                "iam:GetPolicyVersion",
+                "iam:ListEntitiesForPolicy",
+            ],
+            update: &[
+                "iam:AttachGroupPolicy",
+                "iam:AttachRolePolicy",
+                "iam:AttachUserPolicy",
+                "iam:CreatePolicyVersion",
+                "iam:DeletePolicyVersion",
+                "iam:DetachGroupPolicy",
+                "iam:DetachRolePolicy",
+                "iam:DetachUserPolicy",
+                "iam:GetPolicy",
+                "iam:ListPolicyVersions",
+            ],
+            delete: &[
+                "iam:DeletePolicy",
+                "iam:DeletePolicyVersion",
+                "iam:DetachGroupPolicy",
+                "iam:DetachRolePolicy",
+                "iam:DetachUserPolicy",
+                "iam:GetPolicy",
+                "iam:ListEntitiesForPolicy",
+                "iam:ListPolicyVersions",
+            ],
+        },
+    };
+    static PROPERTIES: crate::shape::Object = crate::shape::Object {
+        properties: &[
+            crate::shape::Property {
+                name: "Description",
+                required: false,
+                shape: crate::shape::Shape::Text(crate::shape::Text {
+                    minimum: None,
+                    maximum: Some(1000u64),
+                    pattern: None,
+                }),
+            },
+            crate::shape::Property {
+                name: "Groups",
+                required: false,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Text(crate::shape::Text {
+                        minimum: None,
+                        maximum: None,
+                        pattern: None,
+                    }),
+                    minimum: None,
+                    maximum: None,
+                    unique: true,
+                },
+            },
+            crate::shape::Property {
+                name: "ManagedPolicyName",
+                required: false,
+                shape: crate::shape::Shape::Text(crate::shape::Text {
+                    minimum: None,
+                    maximum: None,
+                    pattern: None,
+                }),
+            },
+            crate::shape::Property {
+                name: "Path",
+                required: false,
+                shape: crate::shape::Shape::Text(crate::shape::Text {
+                    minimum: Some(1u64),
+                    maximum: Some(512u64),
+                    pattern: Some("^((/[A-Za-z0-9\\.,\\+@=_-]+)*)/$"),
+                }),
+            },
+            crate::shape::Property {
+                name: "PolicyDocument",
+                required: true,
+                shape: crate::shape::Shape::Json,
+            },
+            crate::shape::Property {
+                name: "Roles",
+                required: false,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Text(crate::shape::Text {
+                        minimum: None,
+                        maximum: None,
+                        pattern: None,
+                    }),
+                    minimum: None,
+                    maximum: None,
+                    unique: true,
+                },
+            },
+            crate::shape::Property {
+                name: "Users",
+                required: false,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Text(crate::shape::Text {
+                        minimum: None,
+                        maximum: None,
+                        pattern: None,
+                    }),
+                    minimum: None,
+                    maximum: None,
+                    unique: true,
+                },
+            },
+        ],
+        required_xor: &[],
+        required_or: &[],
+        dependent_required: &[],
+        dependent_excluded: &[],
+    };
+}
+/// `AWS::IAM::OIDCProvider`
+///
+/// Property types are in [`oidc_provider`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct OidcProvider {
+    /// `ClientIdList`
+    ///
+    /// Each: 1 to 255 characters.
+    #[serde(rename = "ClientIdList", default, skip_serializing_if = "Option::is_none")]
+    pub client_id_list: Option<List<String>>,
+    /// `Tags`
+    ///
+    /// 0 to 50 items.
+    #[serde(rename = "Tags", default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<List<Tag>>,
+    /// `ThumbprintList`
+    ///
+    /// At most 5 items.
+    ///
+    /// Each: 40 to 40 characters.
+    ///
+    /// Each: Pattern: `[0-9A-Fa-f]{40}`.
+    #[serde(rename = "ThumbprintList", default, skip_serializing_if = "Option::is_none")]
+    pub thumbprint_list: Option<List<String>>,
+    /// `Url`
+    ///
+    /// 1 to 255 characters.
+    ///
+    /// Changing this replaces the resource.
+    #[serde(rename = "Url", default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Value<String>>,
+}
+impl Resource for OidcProvider {
+    const TYPE: &'static str = "AWS::IAM::OIDCProvider";
+}
+impl Handle<OidcProvider> {
+    /// `Ref`: `AWS::IAM::OIDCProvider.Arn`.
+    pub const fn reference(self) -> Attribute<crate::resources::iam::OidcProviderArn> {
+        Attribute::reference(self.logical_id)
+    }
+    /// `Fn::GetAtt` of `Arn`.
+    pub const fn arn(self) -> Attribute<crate::resources::iam::OidcProviderArn> {
+        Attribute::get_att(self.logical_id, "Arn")
+    }
+}
+/// Property types of [`OidcProvider`](super::OidcProvider).
+pub mod oidc_provider {
+    use super::*;
+    crate::value::literals!();
+    crate::value::boxed_literals!();
+    /// What the registry schema says of the type.
+    pub static SHAPE: crate::shape::ResourceShape = crate::shape::ResourceShape {
+        type_name: "AWS::IAM::OIDCProvider",
+        properties: &PROPERTIES,
+        attributes: &["Arn"],
+        create_only: &["/properties/Url"],
+        conditional_create_only: &[],
+        write_only: &[],
+        primary_identifier: &["/properties/Arn"],
+        permissions: &crate::shape::Permissions {
+            create: &[
+                "iam:CreateOpenIDConnectProvider",
+                "iam:GetOpenIDConnectProvider",
+                "iam:TagOpenIDConnectProvider",
+            ],
+            read: &["iam:GetOpenIDConnectProvider"],
+            update: &[
+                "iam:AddClientIDToOpenIDConnectProvider",
+                "iam:GetOpenIDConnectProvider",
+                "iam:ListOpenIDConnectProviderTags",
+                "iam:RemoveClientIDFromOpenIDConnectProvider",
+                "iam:TagOpenIDConnectProvider",
+                "iam:UntagOpenIDConnectProvider",
+                "iam:UpdateOpenIDConnectProviderThumbprint",
+            ],
+            delete: &["iam:DeleteOpenIDConnectProvider"],
+        },
+    };
+    static PROPERTIES: crate::shape::Object = crate::shape::Object {
+        properties: &[
+            crate::shape::Property {
+                name: "ClientIdList",
+                required: false,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Text(crate::shape::Text {
+                        minimum: Some(1u64),
+                        maximum: Some(255u64),
+                        pattern: None,
+                    }),
+                    minimum: None,
+                    maximum: None,
+                    unique: false,
+                },
+            },
+            crate::shape::Property {
+                name: "Tags",
+                required: false,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Object(&crate::resource::TAG_SHAPE),
+                    minimum: Some(0u64),
+                    maximum: Some(50u64),
+                    unique: false,
+                },
+            },
+            crate::shape::Property {
+                name: "ThumbprintList",
+                required: false,
+                shape: crate::shape::Shape::List {
+                    item: &crate::shape::Shape::Text(crate::shape::Text {
+                        minimum: Some(40u64),
+                        maximum: Some(40u64),
+                        pattern: Some("[0-9A-Fa-f]{40}"),
+                    }),
+                    minimum: None,
+                    maximum: Some(5u64),
+                    unique: false,
+                },
+            },
+            crate::shape::Property {
+                name: "Url",
+                required: false,
+                shape: crate::shape::Shape::Text(crate::shape::Text {
+                    minimum: Some(1u64),
+                    maximum: Some(255u64),
+                    pattern: None,
+                }),
             },
         ],
         required_xor: &[],

@@ -80,6 +80,8 @@ pub fn metadata(type_name: &str) -> Option<&'static crate::shape::ResourceShape>
             }
             "AWS::ElasticBeanstalk::Environment" => &elasticbeanstalk::environment::SHAPE,
             "AWS::IAM::InstanceProfile" => &iam::instance_profile::SHAPE,
+            "AWS::IAM::ManagedPolicy" => &iam::managed_policy::SHAPE,
+            "AWS::IAM::OIDCProvider" => &iam::oidc_provider::SHAPE,
             "AWS::IAM::Role" => &iam::role::SHAPE,
             "AWS::IoT::Policy" => &iot::policy::SHAPE,
             "AWS::IoT::TopicRule" => &iot::topic_rule::SHAPE,
@@ -128,6 +130,8 @@ pub const TYPES: &[&str] = &[
     "AWS::ElasticBeanstalk::ApplicationVersion",
     "AWS::ElasticBeanstalk::Environment",
     "AWS::IAM::InstanceProfile",
+    "AWS::IAM::ManagedPolicy",
+    "AWS::IAM::OIDCProvider",
     "AWS::IAM::Role",
     "AWS::IoT::Policy",
     "AWS::IoT::TopicRule",
