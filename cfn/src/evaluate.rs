@@ -8,8 +8,10 @@
 //! Policies are read strictly: an unknown element, operator or condition key is an error that names
 //! the logical ID and the statement, so that nothing is allowed because it was not understood.
 //!
-//! Not here: service control policies, permission boundaries (refused), session policies, ACLs,
-//! requests from other accounts.
+//! A role's permissions boundary limits what its own policies and those of resources allow it. AWS lets a
+//! resource's policy that names a role's *session* reach beyond the boundary; here it does not.
+//!
+//! Not here: service control policies, session policies, ACLs, requests from other accounts.
 //!
 //! Layout: `policy` reads documents, `condition` and `pattern` match, `collect` gathers all policies
 //! of a resolved template ([`Policies`]).
@@ -157,6 +159,12 @@ impl Decision {
                 let kind = match kind {
                     PolicyKind::Identity => "identity-based",
                     PolicyKind::Iot => "IoT",
+                    PolicyKind::Boundary => {
+                        return Some(format!(
+                            "User: {} is not authorized to perform: {} on resource: {} because no permissions boundary allows the {} action",
+                            request.principal, request.action, request.resource, request.action
+                        ));
+                    }
                     PolicyKind::Resource | PolicyKind::Trust => "resource-based",
                 };
                 format!(
@@ -236,6 +244,31 @@ pub fn evaluate(identity: &[Policy], resource: &[Policy], request: &Request) -> 
             Decision::ImplicitDeny(PolicyKind::Identity)
         }
         _ => Decision::ImplicitDeny(PolicyKind::Resource),
+    }
+}
+
+/// Evaluates a request of a role that has a permissions boundary: as [`evaluate`], and the boundary must allow
+/// it as well.
+pub fn evaluate_within(
+    boundary: &Policy,
+    identity: &[Policy],
+    resource: &[Policy],
+    request: &Request,
+) -> Decision {
+    let keys = principal_keys(request);
+    let matching = |effect: Effect| {
+        boundary.statements.iter().position(|statement| {
+            statement.effect == effect && statement.matches(request, &keys) != Match::No
+        })
+    };
+    if let Some(index) = matching(Effect::Deny) {
+        return Decision::ExplicitDeny(boundary.by(index));
+    }
+    match evaluate(identity, resource, request) {
+        Decision::Allowed(_) if matching(Effect::Allow).is_none() => {
+            Decision::ImplicitDeny(PolicyKind::Boundary)
+        }
+        decision => decision,
     }
 }
 

@@ -45,7 +45,17 @@ pub struct Statement {
     pub resource: List<String>,
     /// When: operator → condition key → values.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub condition: IndexMap<String, IndexMap<String, Value<String>>>,
+    pub condition: IndexMap<String, IndexMap<String, Values>>,
+}
+
+/// What a condition key is compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Values {
+    /// One value.
+    One(Value<String>),
+    /// Several, of which one must match.
+    Several(Vec<Value<String>>),
 }
 
 /// Allow or deny.
@@ -65,6 +75,8 @@ pub enum Principal {
     /// Accounts, roles and users, by ARN.
     #[serde(rename = "AWS")]
     Aws(Value<String>),
+    /// An identity provider, such as an OpenID Connect provider by its ARN.
+    Federated(Value<String>),
     /// Anybody at all, also the anonymous.
     #[serde(untagged)]
     Anybody(Anybody),
@@ -113,7 +125,7 @@ pub struct Condition {
     /// Such as `aws:SourceAccount`.
     pub key: &'static str,
     /// What the key is compared with.
-    pub value: Value<String>,
+    pub value: Values,
 }
 
 impl Condition {
@@ -122,7 +134,7 @@ impl Condition {
         Condition {
             operator: "StringEquals",
             key,
-            value: value.into(),
+            value: Values::One(value.into()),
         }
     }
 
@@ -131,7 +143,7 @@ impl Condition {
         Condition {
             operator: "ArnLike",
             key,
-            value: value.into(),
+            value: Values::One(value.into()),
         }
     }
 
@@ -140,7 +152,7 @@ impl Condition {
         Condition {
             operator: "ArnEquals",
             key,
-            value: value.into(),
+            value: Values::One(value.into()),
         }
     }
 
@@ -149,7 +161,20 @@ impl Condition {
         Condition {
             operator: "Bool",
             key,
-            value: if value { "true" } else { "false" }.into(),
+            value: Values::One(if value { "true" } else { "false" }.into()),
+        }
+    }
+
+    /// An operator with several values, of which one must match.
+    pub fn any_of(
+        operator: &'static str,
+        key: &'static str,
+        values: Vec<Value<String>>,
+    ) -> Condition {
+        Condition {
+            operator,
+            key,
+            value: Values::Several(values),
         }
     }
 

@@ -342,6 +342,14 @@ impl Template {
             .downcast_mut()
     }
 
+    /// The properties of every resource of a type, in the order of their definition: for what holds for all
+    /// of them.
+    pub fn all_mut<R: Resource>(&mut self) -> impl Iterator<Item = &mut R> {
+        self.resources
+            .values_mut()
+            .filter_map(|defined| defined.properties.as_any().downcast_mut())
+    }
+
     /// Keeps a problem for synth, which reports all at once.
     pub(crate) fn report(&mut self, problem: Problem) {
         self.problems.push(problem);

@@ -480,3 +480,55 @@ fn managed_policies_must_be_known() {
             .is_allowed()
     );
 }
+
+#[test]
+fn a_boundary_limits_what_a_role_may_do() {
+    let arn = "arn:aws:iam::123456789012:policy/boundary";
+    let resolved = pipeline::edited(|it| {
+        let web = &mut it["Resources"]["WebRole"]["Properties"];
+        web["PermissionsBoundary"] = json!(arn);
+        web["Policies"] = json!([{ "PolicyName": "All", "PolicyDocument": {
+            "Version": "2012-10-17",
+            "Statement": { "Effect": "Allow", "Action": "s3:*", "Resource": "*" },
+        } }]);
+    });
+    let problems = Policies::collect(&resolved, &ManagedPolicies::new()).unwrap_err();
+    assert_eq!(
+        problems[0].to_string(),
+        format!(
+            "WebRole.Properties.PermissionsBoundary: the document of the permissions boundary `{arn}` is not known"
+        )
+    );
+    let document = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "*" },
+        { "Effect": "Deny", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::locked/*" },
+    ] });
+    let managed = ManagedPolicies::from([(arn.to_owned(), document)]);
+    let policies = Policies::collect(&resolved, &managed).unwrap();
+    let ask = |action: &str, resource: &str| {
+        let (request, decision) =
+            policies.role_may("WebRole", "i-1", action, resource, Keys::new());
+        decision.denial(&request)
+    };
+    assert_eq!(ask("s3:GetObject", "arn:aws:s3:::b/k"), None);
+    assert_eq!(ask("s3:PutObject", "arn:aws:s3:::b/k"), None);
+    assert!(
+        ask("s3:DeleteObject", "arn:aws:s3:::b/k")
+            .unwrap()
+            .ends_with("because no permissions boundary allows the s3:DeleteObject action")
+    );
+    assert!(
+        ask("s3:PutObject", "arn:aws:s3:::locked/k")
+            .unwrap()
+            .ends_with("with an explicit deny in a permissions boundary")
+    );
+    // It grants nothing.
+    assert!(
+        ask(
+            "kinesis:GetRecords",
+            "arn:aws:kinesis:eu-central-1:123456789012:stream/s"
+        )
+        .unwrap()
+        .ends_with("because no identity-based policy allows the kinesis:GetRecords action")
+    );
+}

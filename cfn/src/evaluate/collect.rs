@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 
 use super::policy::{Policy, PolicyKind};
-use super::{Decision, Keys, Principal, Request, evaluate};
+use super::{Decision, Keys, Principal, Request, evaluate, evaluate_within};
 use crate::resolve::{Problem, Resolved, ResolvedResource};
 
 /// Where a topic's policy stands that the template does not have.
@@ -37,6 +37,8 @@ pub struct RolePolicies {
     pub trust: Policy,
     /// Inline and attached policies
     pub identity: Vec<Policy>,
+    /// `PermissionsBoundary`: what its policies can allow at most
+    pub boundary: Option<Policy>,
 }
 
 impl Policies {
@@ -110,7 +112,11 @@ impl Policies {
             context,
         };
         let identity = role.map_or(&[][..], |role| &role.identity);
-        let decision = evaluate(identity, self.of_resource(resource), &request);
+        let resource = self.of_resource(resource);
+        let decision = match role.and_then(|role| role.boundary.as_ref()) {
+            Some(boundary) => evaluate_within(boundary, identity, resource, &request),
+            None => evaluate(identity, resource, &request),
+        };
         (request, decision)
     }
 
@@ -192,13 +198,9 @@ impl Collector<'_> {
 
     fn role(&mut self, role: &ResolvedResource) {
         let id = &role.logical_id;
-        if role.property("/PermissionsBoundary").is_some() {
-            self.problems.push(Problem::at(
-                id,
-                "Properties.PermissionsBoundary",
-                "permission boundaries are not evaluated here: remove it",
-            ));
-        }
+        let boundary = role
+            .text("/PermissionsBoundary")
+            .and_then(|arn| self.boundary(id, &arn));
         let Some(document) = role.property("/AssumeRolePolicyDocument") else {
             self.problems
                 .push(Problem::of(id, "a role needs AssumeRolePolicyDocument"));
@@ -247,8 +249,29 @@ impl Collector<'_> {
                 arn: arn.to_owned(),
                 trust,
                 identity,
+                boundary,
             };
             self.policies.roles.insert(id.clone(), role);
+        }
+    }
+
+    /// The policy of the template or of [`ManagedPolicies`] that is a role's permissions boundary.
+    fn boundary(&mut self, role: &str, arn: &str) -> Option<Policy> {
+        let path = "Properties.PermissionsBoundary";
+        let own = self
+            .resolved
+            .find("AWS::IAM::ManagedPolicy", arn)
+            .and_then(|policy| policy.property("/PolicyDocument"));
+        match own.or_else(|| self.managed.get(arn)).cloned() {
+            Some(document) => self.parse(PolicyKind::Boundary, role, path, &document),
+            None => {
+                self.problems.push(Problem::at(
+                    role,
+                    path,
+                    format!("the document of the permissions boundary `{arn}` is not known"),
+                ));
+                None
+            }
         }
     }
 

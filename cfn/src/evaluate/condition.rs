@@ -312,8 +312,11 @@ fn is_opaque(key: &str) -> bool {
         "ecs:createaction",
         "iam:awsservicename",
         "iam:passedtoservice",
+        "iam:permissionsboundary",
+        "iam:policyarn",
         "kms:encryptioncontextkeys",
         "kms:grantisforawsresource",
+        "lambda:functionarn",
         "lambda:sourcefunctionarn",
         "s3:prefix",
         "s3:resourceaccount",
@@ -328,6 +331,8 @@ fn is_opaque(key: &str) -> bool {
             "aws:resourcetag/",
             "ec2:",
             "elasticbeanstalk:",
+            // Claims of GitHub's tokens
+            "token.actions.githubusercontent.com:",
         ]
         .iter()
         .any(|prefix| key.starts_with(prefix))

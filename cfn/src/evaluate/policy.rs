@@ -18,6 +18,8 @@ pub enum PolicyKind {
     Trust,
     /// To a device's certificate.
     Iot,
+    /// To a role as its permissions boundary: it limits and grants nothing.
+    Boundary,
 }
 
 impl PolicyKind {
@@ -27,6 +29,7 @@ impl PolicyKind {
             PolicyKind::Resource => "a resource-based policy",
             PolicyKind::Trust => "a role trust policy",
             PolicyKind::Iot => "an IoT policy",
+            PolicyKind::Boundary => "a permissions boundary",
         }
     }
 }
