@@ -117,18 +117,28 @@ impl Plan {
         let mut context = Context::new(ACCOUNT_ID, region, stack_name);
         context.parameters = parameters;
         context.missing_parameters = MissingParameters::Placeholder;
-        Plan::of(document, context)
+        Plan::of(document, context, &ManagedPolicies::new())
     }
 
-    /// Plans a template for a caller who knows all that it depends on.
+    /// Plans a template for a caller who knows all that it depends on, managed policies of the account included.
     ///
     /// # Errors
     /// Everything that is wrong with it or not understood, by logical ID.
-    pub fn of(document: Document, context: Context) -> Result<Plan, Unplannable> {
+    pub fn of(
+        document: Document,
+        context: Context,
+        account: &ManagedPolicies,
+    ) -> Result<Plan, Unplannable> {
         let resolved = resolve(&document, &context).map_err(Unplannable)?;
+        let mut managed = managed_policies(&resolved);
+        managed.extend(
+            account
+                .iter()
+                .map(|(arn, document)| (arn.clone(), document.clone())),
+        );
 
         let mut problems = Vec::new();
-        let policies = Policies::collect(&resolved, &managed_policies(&resolved))
+        let policies = Policies::collect(&resolved, &managed)
             .map_err(|found| problems.extend(found))
             .unwrap_or_default();
         let calls = integration::calls(&resolved);

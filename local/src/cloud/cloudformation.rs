@@ -206,6 +206,8 @@ impl CloudFormation {
         let token = form.get("ClientRequestToken");
         let retained: Vec<&str> = form.texts("RetainResources");
         let force = form.get("DeletionMode") == Some("FORCE_DELETE_STACK");
+        let associated = cell.read().role_arn.clone();
+        let role_arn = self.engine.role(form, associated)?;
         let begun = cell.change(|stack| -> Result<bool, Failure> {
             if stack.is_deleted() || stack.status == "DELETE_IN_PROGRESS" {
                 return Ok(false);
@@ -217,6 +219,7 @@ impl CloudFormation {
             let mut operation = Operation::new("DELETE_STACK", Phase::Delete, token);
             operation.left_alone = retained.iter().map(|it| (*it).to_owned()).collect();
             operation.force = force;
+            stack.role_arn.clone_from(&role_arn);
             stack.operation = Some(operation);
             remember(stack, token, "DeleteStack".to_owned());
             stack.set_status("DELETE_IN_PROGRESS", Some("User Initiated"));
@@ -248,6 +251,8 @@ impl CloudFormation {
         let cell = self.engine.named(region, form)?;
         let token = form.get("ClientRequestToken");
         let skipped = form.texts("ResourcesToSkip");
+        let associated = cell.read().role_arn.clone();
+        let role_arn = self.engine.role(form, associated)?;
         let begun = cell.change(|stack| {
             if is_repeated(stack, token, "ContinueUpdateRollback")? {
                 return Ok(false);
@@ -274,6 +279,7 @@ impl CloudFormation {
             "CONTINUE_ROLLBACK".clone_into(&mut operation.r#type);
             operation.token = token.map(str::to_owned);
             operation.left_alone = skipped.iter().map(|it| (*it).to_owned()).collect();
+            stack.role_arn.clone_from(&role_arn);
             remember(stack, token, "ContinueUpdateRollback".to_owned());
             stack.set_status("UPDATE_ROLLBACK_IN_PROGRESS", Some("User Initiated"));
             Ok(true)
@@ -288,6 +294,8 @@ impl CloudFormation {
     fn rollback_stack(&self, region: &str, form: &Form, xml: &mut Xml) -> Result<(), Failure> {
         let cell = self.engine.named(region, form)?;
         let token = form.get("ClientRequestToken");
+        let associated = cell.read().role_arn.clone();
+        let role_arn = self.engine.role(form, associated)?;
         let begun = cell.change(|stack| {
             if is_repeated(stack, token, "RollbackStack")? {
                 return Ok(false);
@@ -311,6 +319,7 @@ impl CloudFormation {
             operation.token = token.map(str::to_owned);
             operation.retain_except_on_create = form.is_true("RetainExceptOnCreate");
             operation.is_cancelled = false;
+            stack.role_arn.clone_from(&role_arn);
             remember(stack, token, "RollbackStack".to_owned());
             stack.set_status(status, Some("User Initiated"));
             Ok(true)

@@ -8,4 +8,5 @@ mod deletion;
 mod door;
 mod persistence;
 mod running;
+mod service_role;
 mod update;

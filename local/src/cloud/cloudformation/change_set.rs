@@ -45,6 +45,8 @@ pub(super) struct ChangeSet {
     /// Logical ID → physical ID of what is to be imported.
     pub(super) imported: BTreeMap<String, String>,
     pub(super) token: Option<String>,
+    #[serde(default)]
+    pub(super) role_arn: Option<String>,
 }
 
 impl Engine {
@@ -95,6 +97,7 @@ impl Engine {
         };
         version::check_capabilities(&document, &version.capabilities)?;
         let imported = imported(form);
+        let role_arn = self.role(form, None)?;
         let cell = match found {
             Some(cell) => cell,
             None => {
@@ -135,6 +138,7 @@ impl Engine {
                 },
                 imported,
                 token: token.map(str::to_owned),
+                role_arn,
             };
             let id = change_set.id.clone();
             stack.change_sets.push(change_set);
@@ -401,6 +405,13 @@ impl Engine {
         form: &Form,
     ) -> Result<(), Failure> {
         let (cell, id) = self.change_set(region, form)?;
+        let role_arn = {
+            let stack = cell.read();
+            let change_set = stack.change_sets.iter().find(|it| it.id == id);
+            let own = change_set.and_then(|it| it.role_arn.clone());
+            own.or_else(|| stack.role_arn.clone())
+        };
+        self.check_role(role_arn.as_deref())?;
         let token = form.get("ClientRequestToken");
         let begun = cell.change(|stack| -> Result<bool, Failure> {
             if is_repeated(stack, token, &format!("ExecuteChangeSet {id}"))? {
@@ -423,6 +434,9 @@ impl Engine {
                 ));
             }
             super::request::check_updatable(stack, &change_set.r#type)?;
+            if let Some(role_arn) = &change_set.role_arn {
+                stack.role_arn = Some(role_arn.clone());
+            }
             self.begin(stack, &change_set, form, token)?;
             remember(stack, token, format!("ExecuteChangeSet {id}"));
             // The others compare with what the stack is no longer.

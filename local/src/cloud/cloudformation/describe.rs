@@ -364,6 +364,7 @@ fn stack(xml: &mut Xml, stack: &Stack) {
         .maybe("StackStatusReason", stack.reason.as_deref())
         .text("DisableRollback", flag(stack.disable_rollback))
         .text("EnableTerminationProtection", flag(stack.is_protected))
+        .maybe("RoleARN", stack.role_arn.as_deref())
         .texts("Capabilities", &version.capabilities)
         .members("Outputs", &stack.outputs, |xml, output| {
             xml.text("OutputKey", &output.name)

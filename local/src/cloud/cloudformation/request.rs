@@ -96,6 +96,50 @@ impl Engine {
         self.stacks.find(region, name).ok_or_else(|| no_stack(name))
     }
 
+    /// The service role of a request, or else the one that the stack has.
+    ///
+    /// # Errors
+    /// `ValidationError`: CloudFormation cannot assume it.
+    pub(super) fn role(
+        &self,
+        form: &Form,
+        associated: Option<String>,
+    ) -> Result<Option<String>, Failure> {
+        let role = form.get("RoleARN").map(str::to_owned).or(associated);
+        self.check_role(role.as_deref())?;
+        Ok(role)
+    }
+
+    /// Whether a role is of a stack of this account that CloudFormation may assume.
+    ///
+    /// # Errors
+    /// `ValidationError`: it is not.
+    pub(super) fn check_role(&self, role: Option<&str>) -> Result<(), Failure> {
+        let Some(arn) = role else {
+            return Ok(());
+        };
+        let name = arn.rsplit('/').next().unwrap_or(arn);
+        let is_there = self.stacks.all().iter().any(|cell| {
+            let stack = cell.read();
+            let mut resources = stack.resources.values();
+            resources.any(|it| {
+                it.r#type == "AWS::IAM::Role"
+                    && it.physical_id == name
+                    && it.exists()
+                    && it.settled.as_ref().is_some_and(|settled| {
+                        let trust = settled.properties["AssumeRolePolicyDocument"].to_string();
+                        trust.contains("cloudformation.amazonaws.com")
+                    })
+            })
+        });
+        match is_there {
+            true => Ok(()),
+            false => Err(invalid(format!(
+                "Role {arn} is invalid or cannot be assumed"
+            ))),
+        }
+    }
+
     /// The template of a request: with the call, from S3, or the one of before.
     ///
     /// # Errors

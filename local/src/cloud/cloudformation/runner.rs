@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cfn::evaluate::ManagedPolicies;
 use serde_json::{Value as Json, json};
 use tokio::task::AbortHandle;
 
@@ -44,6 +45,26 @@ struct Start {
     occasion: String,
     gate: Arc<Turnstile>,
     task: AbortHandle,
+}
+
+impl Engine {
+    /// Documents of the managed policies that the account's stacks have made, by ARN: a stack's roles may have
+    /// one of another stack as their permissions boundary.
+    fn managed_policies(&self) -> ManagedPolicies {
+        let mut policies = ManagedPolicies::new();
+        for cell in self.stacks.all() {
+            let stack = cell.read();
+            for resource in stack.resources.values() {
+                if resource.r#type == "AWS::IAM::ManagedPolicy"
+                    && let Some(settled) = &resource.settled
+                {
+                    let document = settled.properties["PolicyDocument"].clone();
+                    policies.insert(resource.physical_id.clone(), document);
+                }
+            }
+        }
+        policies
+    }
 }
 
 /// What a pipeline that was stopped has left.
@@ -234,7 +255,8 @@ impl Runner {
             )
             .await;
         gate.introduce(parts, broken);
-        let plan = Plan::of(document, context).map_err(|error| unknown(error.to_string()))?;
+        let plan = Plan::of(document, context, &engine.managed_policies())
+            .map_err(|error| unknown(error.to_string()))?;
 
         let left = self.take_down(&snapshot).await;
         let settings = &self.account.settings;

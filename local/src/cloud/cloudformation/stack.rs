@@ -22,6 +22,9 @@ pub(super) struct Stack {
     pub(super) status: String,
     pub(super) reason: Option<String>,
     pub(super) is_protected: bool,
+    /// The service role that every operation uses; once given, it stays.
+    #[serde(default)]
+    pub(super) role_arn: Option<String>,
     pub(super) disable_rollback: bool,
     /// What it is made from, also while it is being made; `None` while it waits for a change set.
     pub(super) version: Option<Version>,
@@ -222,6 +225,7 @@ impl Stack {
             status: String::new(),
             reason: None,
             is_protected: false,
+            role_arn: None,
             disable_rollback: false,
             version: None,
             outputs: Vec::new(),
