@@ -505,6 +505,17 @@ fn resolved(stack: &Synthesized) -> Resolved {
     })
 }
 
+/// The bootstrap where a GitHub environment may deploy.
+fn bootstrapped(stack: &Synthesized) -> Resolved {
+    let document = Document::parse(&stack.template).expect("what is emitted can be read");
+    let mut context = access::context();
+    context.parameters.insert(
+        stack::bootstrap::GITHUB_SUBJECT.to_owned(),
+        "repo:OWNER@1/REPOSITORY@2:environment:NAME".to_owned(),
+    );
+    resolve(&document, &context).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
 fn emitted() -> Vec<Emitted> {
     let mut emitted = Vec::new();
     for stage in Stage::ALL {
@@ -521,6 +532,17 @@ fn emitted() -> Vec<Emitted> {
             add("reachability", access::reachability(&resolved));
             add("template", stack.template.clone());
         }
+    }
+    let bootstrap = stack::bootstrap::synth().unwrap_or_else(|problems| panic!("{problems}"));
+    for (kind, text) in [
+        ("permissions", access::permissions(&bootstrapped(&bootstrap))),
+        ("template", bootstrap.template.clone()),
+    ] {
+        emitted.push(Emitted {
+            folder: "bootstrap".to_owned(),
+            name: format!("{}.{kind}", bootstrap.name),
+            text,
+        });
     }
     let (prod, own_key) = (main(synth(Stage::Prod)), main(synth_with(&own_key())));
     for (name, text) in [

@@ -6,13 +6,15 @@
 //! Layout, in reading order: [`config`] holds what differs between the stages, [`parameters`] what the
 //! deployment fills in; then the constructs from the network inwards:
 //! [`encryption`], [`network`], [`cache`], [`archive`], [`processing`], [`dashboard`], [`ingest`], [`alarms`]; and
-//! [`artifacts`], the stack that comes first. [`state`] says what is lost with a resource, [`declared`] what is
+//! [`artifacts`], the stack that comes first, and [`bootstrap`], which says who may deploy. [`state`] says what is
+//! lost with a resource, [`declared`] what is
 //! called that no template says, [`choices`] what no stage takes.
 
 mod accepted;
 pub mod alarms;
 pub mod archive;
 pub mod artifacts;
+pub mod bootstrap;
 mod bucket;
 pub mod cache;
 pub mod choices;
@@ -73,6 +75,9 @@ pub fn synth_with(config: &Config) -> Result<Vec<Synthesized>, Problems> {
     stacks
         .into_iter()
         .map(|(name, template, declared)| {
+            if let Some(problem) = bootstrap::name_problem(&name) {
+                return Err(Problems(vec![problem]));
+            }
             let cfn::Synthesized { template, sources } = template.synth()?;
             let problems = permission_problems(&template, &declared);
             if !problems.is_empty() {
@@ -221,6 +226,7 @@ pub fn template(config: &Config) -> Template {
             parameters: &parameters,
         },
     );
+    bootstrap::bind_roles(&mut template, &parameters);
     accepted::annotate(&mut template, config.encryption);
     template
 }

@@ -1,7 +1,7 @@
 //! What the deployment fills in: nothing of it is text in the template, so that snapshots change
 //! only when infrastructure changes.
 
-use cfn::resources::{elasticbeanstalk, s3};
+use cfn::resources::{elasticbeanstalk, iam, s3};
 use cfn::{Condition, ConditionExpression, Parameter, ParameterProps, Template};
 
 use crate::cache;
@@ -22,6 +22,8 @@ pub const CACHE_ENGINE_VERSION: &str = "CacheEngineVersion";
 pub const ALARM_EMAIL: &str = "AlarmEmail";
 /// ARN of the balancer's certificate; empty for plain HTTP, where the stage allows that.
 pub const CERTIFICATE_ARN: &str = "CertificateArn";
+/// ARN of the bootstrap's permissions boundary for every role; empty where the account is not bootstrapped.
+pub const PERMISSIONS_BOUNDARY: &str = "PermissionsBoundary";
 
 /// Parameters that have no default in any stage: whoever deploys must give them. A stage that takes
 /// HTTPS alone has no default for [`CERTIFICATE_ARN`] either.
@@ -47,6 +49,10 @@ pub struct Parameters {
     pub certificate_arn: Parameter<String>,
     /// Whether a certificate is given.
     pub has_certificate: Condition,
+    /// [`PERMISSIONS_BOUNDARY`]
+    pub permissions_boundary: Parameter<iam::ManagedPolicyPolicyArn>,
+    /// Whether a boundary is given.
+    pub has_permissions_boundary: Condition,
 }
 
 /// Declares the parameters.
@@ -104,6 +110,21 @@ pub fn define(template: &mut Template, transport: Transport) -> Parameters {
     };
     let certificate_arn = template.parameter::<String>(CERTIFICATE_ARN, certificate);
     let has_certificate = template.condition("HasCertificate", given(certificate_arn));
+    let permissions_boundary = template.parameter::<iam::ManagedPolicyPolicyArn>(
+        PERMISSIONS_BOUNDARY,
+        optional(
+            "ARN of the permissions boundary of every role, empty for none",
+            "^$|^arn:[a-z-]+:iam::[0-9]{12}:policy/.+$",
+            "the ARN of a policy of this account, or empty",
+        ),
+    );
+    let has_permissions_boundary = template.condition(
+        "HasPermissionsBoundary",
+        ConditionExpression::negate(ConditionExpression::equals(
+            permissions_boundary.reference(),
+            "",
+        )),
+    );
     Parameters {
         artifacts_bucket,
         function_key,
@@ -114,6 +135,8 @@ pub fn define(template: &mut Template, transport: Transport) -> Parameters {
         has_alarm_email,
         certificate_arn,
         has_certificate,
+        permissions_boundary,
+        has_permissions_boundary,
     }
 }
 
