@@ -535,7 +535,10 @@ fn emitted() -> Vec<Emitted> {
     }
     let bootstrap = stack::bootstrap::synth().unwrap_or_else(|problems| panic!("{problems}"));
     for (kind, text) in [
-        ("permissions", access::permissions(&bootstrapped(&bootstrap))),
+        (
+            "permissions",
+            access::permissions(&bootstrapped(&bootstrap)),
+        ),
         ("template", bootstrap.template.clone()),
     ] {
         emitted.push(Emitted {

@@ -52,8 +52,7 @@ pub const ACTIONS: &str = "actions.json";
 /// A service is in use when a handler in `cfn/schemas` names it, or when it is in [`SERVICES`].
 pub fn import_actions(root: &Path, package_data: &Path) -> Result<PathBuf> {
     let source = package_data.join("../AdditionalSpecs/Policies.json");
-    let text =
-        fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))?;
+    let text = fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))?;
     let published: Json =
         serde_json::from_str(&text).with_context(|| format!("parse {}", source.display()))?;
     let schemas = root.join("cfn/schemas");
@@ -93,7 +92,11 @@ fn handler_services(schema: &Json) -> BTreeSet<String> {
 /// types or ARN formats are joined by commas. Names of actions are in lower case: IAM ignores the case.
 fn actions(published: &Json, services: &BTreeSet<String>) -> Json {
     let words = |list: &Json| -> String {
-        let items = list.as_array().into_iter().flatten().filter_map(Json::as_str);
+        let items = list
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str);
         items.collect::<Vec<_>>().join(", ")
     };
     let (mut actions, mut resources) = (BTreeMap::new(), BTreeMap::new());
