@@ -24,6 +24,8 @@ pub struct Programs {
     pub mqtt: PathBuf,
     /// `cargo xtask`.
     pub xtask: PathBuf,
+    /// File that names the programs for `cargo xtask`, which then builds none.
+    pub built: PathBuf,
     /// The unpacked Beanstalk bundle.
     pub bundle: PathBuf,
     /// The main template of stage `dev`.

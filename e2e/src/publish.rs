@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rumqttc::{AsyncClient, Event, MqttOptions, Outgoing, Packet, QoS};
+use rumqttc::{AsyncClient, Event, MqttOptions, Outgoing, Packet, QoS, v5};
 use tokio::time::timeout;
 
 use crate::PATIENCE;
@@ -65,4 +65,39 @@ pub async fn publish_one(
     payload: impl Into<Vec<u8>>,
 ) -> anyhow::Result<()> {
     publish(address, "one", vec![(topic.to_owned(), payload.into())]).await
+}
+
+/// Publishes one message by MQTT 5.
+///
+/// # Errors
+///
+/// The broker refuses or is silent.
+pub async fn publish_one_v5(
+    address: &str,
+    topic: &str,
+    payload: impl Into<Vec<u8>>,
+) -> anyhow::Result<()> {
+    let (host, port) = address.rsplit_once(':').context("expected HOST:PORT")?;
+    let options = v5::MqttOptions::new("one", host, port.parse()?);
+    let (client, mut event_loop) = v5::AsyncClient::new(options, 10);
+    client
+        .publish(
+            topic,
+            v5::mqttbytes::QoS::AtLeastOnce,
+            false,
+            payload.into(),
+        )
+        .await?;
+    let confirmed = async {
+        loop {
+            if let v5::Event::Incoming(v5::mqttbytes::v5::Packet::PubAck(_)) =
+                event_loop.poll().await?
+            {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    timeout(PATIENCE, confirmed)
+        .await
+        .context("the broker is silent")?
 }

@@ -1,7 +1,6 @@
 //! From MQTT to the dashboard and into the archive.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -9,7 +8,7 @@ use contract::message::Encoding;
 use contract::{http, topic};
 use e2e::dashboard::{View, payload, state};
 use e2e::programs::Programs;
-use e2e::publish::{publish, publish_one};
+use e2e::publish::{publish, publish_one, publish_one_v5};
 use e2e::run::{Run, Settings};
 use e2e::{PATIENCE, archive, dashboard};
 use serde_json::{Value as Json, json};
@@ -161,25 +160,14 @@ fn same(sent: &[u8], got: &[u8]) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn any_mqtt_client_will_do() -> anyhow::Result<()> {
+async fn clients_of_both_versions_of_mqtt_will_do() -> anyhow::Result<()> {
     let programs = Programs::load()?;
     let run = Run::start(Settings::new(&programs)).await?;
     let mut view = View::open(&run.dashboard).await?;
-    let (host, port) = run.mqtt.rsplit_once(':').context("HOST:PORT")?;
     // The bare topic and both versions of the protocol.
-    for (version, topic) in [("311", topic::BARE), ("5", "topic/sensors/kitchen")] {
-        let status = tokio::process::Command::new("mosquitto_pub")
-            .args([
-                "-V", version, "-h", host, "-p", port, "-q", "1", "-t", topic, "-m",
-            ])
-            .arg(r#"{"temperature": 21.5}"#)
-            .env("PATH", &programs.path)
-            .stdin(Stdio::null())
-            .status()
-            .await
-            .context("mosquitto_pub: `cargo xtask test` says how to get it")?;
-        ensure!(status.success(), "MQTT {version}: {status}");
-    }
+    let message = r#"{"temperature": 21.5}"#;
+    publish_one(&run.mqtt, topic::BARE, message).await?;
+    publish_one_v5(&run.mqtt, "topic/sensors/kitchen", message).await?;
     view.wait_for_count(2).await?;
     ensure!(
         view.devices.keys().eq(["kitchen", "topic/sensors"]),

@@ -37,6 +37,7 @@ impl Rehearsal {
             .arg(folder.path().join("rehearsal"))
             .args(flags)
             .env("PATH", &programs.path)
+            .env("XTASK_PROGRAMS", &programs.built)
             .env("AWS_PROFILE", "somebody-elses")
             .env("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
             .stdin(Stdio::null())

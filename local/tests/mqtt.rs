@@ -1,4 +1,4 @@
-//! The broker, asked by two clients that we did not write: rumqttc and mosquitto's.
+//! The broker, asked by a client that we did not write: rumqttc. `mosquitto.rs` asks it by another one.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::QoS as QoS5;
 use rumqttc::v5::mqttbytes::v5::{DisconnectReasonCode, Packet as Packet5};
 use rumqttc::{Event, LastWill, Packet, QoS};
-use support::{Broker, client, client_v5, connect, mosquitto, next, next_publish, options};
+use support::{Broker, client, client_v5, connect, next, next_publish, options, publish_as};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -60,33 +60,27 @@ async fn subscribers_of_either_version_get_what_publishers_of_either_version_sen
 #[tokio::test(flavor = "multi_thread")]
 async fn retained_message_is_kept_until_an_empty_one_removes_it() {
     let broker = Broker::start().await;
-    let mosquitto_pub =
-        |arguments: &'static [&'static str]| mosquitto(&broker, "mosquitto_pub", arguments);
-    assert!(
-        mosquitto_pub(&["-t", "kept/a", "-m", "old", "-r", "-q", "1"])
-            .await
-            .status
-            .success()
-    );
-    assert!(
-        mosquitto_pub(&["-t", "kept/a", "-m", "new", "-r", "-q", "1"])
-            .await
-            .status
-            .success()
-    );
-    for version in ["311", "5"] {
-        let arguments = [
-            "-V", version, "-t", "kept/+", "-C", "1", "-W", "10", "-F", "%r %t %p",
-        ];
-        let got = mosquitto(&broker, "mosquitto_sub", &arguments).await;
-        assert_eq!(String::from_utf8_lossy(&got.stdout), "1 kept/a new\n");
+    for payload in ["old", "new"] {
+        publish_as(&broker, "publisher", "kept/a", payload, true).await;
     }
-    assert!(
-        mosquitto_pub(&["-t", "kept/a", "-n", "-r", "-q", "1"])
-            .await
-            .status
-            .success()
+    let (late, mut events) = client(&broker, "late");
+    late.subscribe("kept/+", QoS::AtLeastOnce).await.unwrap();
+    let got = next_publish(&mut events).await;
+    assert_eq!(
+        (&*got.topic, &got.payload[..], got.retain),
+        ("kept/a", &b"new"[..], true)
     );
+    let (late, mut events) = client_v5(&broker, "late-v5");
+    late.subscribe("kept/+", QoS5::AtLeastOnce).await.unwrap();
+    let got = support::until_v5(&mut events, |it| matches!(it, Packet5::Publish(_))).await;
+    let Packet5::Publish(got) = got else {
+        unreachable!("only a PUBLISH ends the wait")
+    };
+    assert_eq!(
+        (&got.topic[..], &got.payload[..], got.retain),
+        (&b"kept/a"[..], &b"new"[..], true)
+    );
+    publish_as(&broker, "publisher", "kept/a", "", true).await;
     let (subscriber, mut events) = client(&broker, "subscriber");
     subscriber
         .subscribe("kept/+", QoS::AtLeastOnce)
@@ -96,12 +90,7 @@ async fn retained_message_is_kept_until_an_empty_one_removes_it() {
         matches!(it, Event::Incoming(Packet::SubAck(_)))
     })
     .await;
-    assert!(
-        mosquitto_pub(&["-t", "kept/b", "-m", "next", "-q", "1"])
-            .await
-            .status
-            .success()
-    );
+    publish_as(&broker, "publisher", "kept/b", "next", false).await;
     assert_eq!(next_publish(&mut events).await.topic, "kept/b");
     broker.stop().await;
 }

@@ -1,147 +1,139 @@
-//! Devices with certificates, as mosquitto's clients speak for them.
+//! Devices with certificates.
+//!
+//! The client speaks plain MQTT to a tunnel, and the tunnel TLS with the device's certificate.
+
+#[path = "support/devices.rs"]
+mod devices;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Output;
 use std::sync::Arc;
-use std::time::Duration;
 
-use cfn::document::Document;
-use local::iot::RuleEngine;
-use local::mqtt::device::Devices;
-use local::mqtt::{self, Broker};
-use local::plan::Plan;
-use local::status::Status;
-use local::tls::{Authority, Clients, DeviceFiles};
-use serde_json::json;
-use tempfile::TempDir;
-use tokio::net::TcpListener;
+use devices::{PATIENCE, Port};
+use local::tls::{Authority, DeviceFiles};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, PubAckReason, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_rustls::TlsConnector;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Port {
-    address: SocketAddr,
-    authority: Authority,
-    status: Arc<Status>,
-    folder: TempDir,
-    _stop: tokio_util::sync::DropGuard,
+/// Where a client reaches the port as a device: its TLS is the tunnel's. Takes one connection.
+async fn tunnel(port: &Port, files: &DeviceFiles) -> SocketAddr {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(port.authority.ca_file()).unwrap() {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let certificates = CertificateDer::pem_file_iter(&files.certificate)
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(certificates, key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = port.address;
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let stream = TcpStream::connect(server).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        // One that is not let in sees its connection end.
+        if let Ok(mut stream) = connector.connect(name, stream).await {
+            let _ = copy_bidirectional(&mut client, &mut stream).await;
+        }
+    });
+    address
 }
 
-/// The policies of the stack: connect as one's own thing, publish to one's own topic.
-fn plan() -> Plan {
-    let allow = |action: &str, resource: &str| {
-        let resource = format!("arn:aws:iot:eu-central-1:000000000000:{resource}");
-        json!({ "Effect": "Allow", "Action": action, "Resource": resource })
-    };
-    let thing = "${iot:Connection.Thing.ThingName}";
-    let mut connect = allow("iot:Connect", &format!("client/{thing}"));
-    connect["Condition"] = json!({ "Bool": { "iot:Connection.Thing.IsAttached": "true" } });
-    let statements = [
-        connect,
-        allow("iot:Publish", &format!("topic/topic/sensors/{thing}")),
-        allow("iot:Subscribe", "topicfilter/commands/*"),
-        allow("iot:Receive", &format!("topic/commands/{thing}")),
-    ];
-    let template = json!({ "Resources": { "DevicePolicy": {
-        "Type": "AWS::IoT::Policy",
-        "Properties": { "PolicyDocument": { "Version": "2012-10-17", "Statement": statements } },
-    } } });
-    let document: Document = serde_json::from_value(template).unwrap();
-    Plan::new(document, "eu-central-1", "test", Default::default()).unwrap()
+async fn client(
+    port: &Port,
+    files: &DeviceFiles,
+    id: &str,
+    will: Option<LastWill>,
+) -> (AsyncClient, EventLoop) {
+    let address = tunnel(port, files).await;
+    let mut options = MqttOptions::new(id, address.ip().to_string(), address.port());
+    if let Some(will) = will {
+        options.set_last_will(will);
+    }
+    AsyncClient::new(options, 10)
 }
 
-impl Port {
-    async fn open() -> Port {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::open(&folder.path().join("tls")).unwrap();
-        let status = Status::new();
-        let rules = RuleEngine::new(Vec::new(), "000000000000", Arc::clone(&status)).unwrap();
-        let devices = Devices {
-            folder: folder.path().join("devices"),
-            policies: plan().policies,
-            attached: vec!["DevicePolicy".to_owned()],
-            arn_prefix: "arn:aws:iot:eu-central-1:000000000000".to_owned(),
-        };
-        let settings = authority.server_config_for(&["localhost"], Clients::WithCertificate);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        tokio::spawn(mqtt::serve_tls(
-            listener,
-            TlsAcceptor::from(settings.unwrap()),
-            Arc::new(devices),
-            Broker::new(rules, Arc::clone(&status)),
-            stop.clone(),
-        ));
-        Port {
-            address,
-            authority,
-            status,
-            folder,
-            _stop: stop.drop_guard(),
+/// What a device publishes.
+struct Attempt<'a> {
+    client_id: &'a str,
+    topic: &'a str,
+    retain: bool,
+    will_topic: Option<&'a str>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(client_id: &'a str, topic: &'a str) -> Attempt<'a> {
+        Attempt {
+            client_id,
+            topic,
+            retain: false,
+            will_topic: None,
         }
     }
+}
 
-    fn devices(&self) -> PathBuf {
-        self.folder.path().join("devices")
-    }
+/// Publishes at QoS 1; whether the broker took it.
+async fn publish(port: &Port, files: &DeviceFiles, attempt: Attempt<'_>) -> bool {
+    let will = attempt
+        .will_topic
+        .map(|topic| LastWill::new(topic, "x", QoS::AtLeastOnce, false, None));
+    let (client, mut events) = client(port, files, attempt.client_id, will).await;
+    let before = port.status.messages.get();
+    client
+        .publish(attempt.topic, QoS::AtLeastOnce, attempt.retain, "{}")
+        .await
+        .unwrap();
+    let acknowledged = async {
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::PubAck(answer))) => {
+                    return matches!(
+                        answer.reason,
+                        PubAckReason::Success | PubAckReason::NoMatchingSubscribers
+                    );
+                }
+                Ok(_) => {}
+                // Refused or ended.
+                Err(_) => return false,
+            }
+        }
+    };
+    let acknowledged = timeout(PATIENCE, acknowledged).await.expect("an answer");
+    let taken = port.status.messages.get() - before;
+    assert_eq!(acknowledged, taken == 1);
+    acknowledged
+}
 
-    fn add(&self, name: &str) -> DeviceFiles {
-        self.authority.device(name, &self.devices()).unwrap()
-    }
-
-    fn command(
-        &self,
-        program: &str,
-        files: &DeviceFiles,
-        rest: &[&str],
-    ) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(program);
-        command
-            .args(["-h", "localhost", "-p", &self.address.port().to_string()])
-            .arg("--cafile")
-            .arg(self.authority.ca_file())
-            .arg("--cert")
-            .arg(&files.certificate)
-            .arg("--key")
-            .arg(&files.key)
-            .args(rest)
-            .kill_on_drop(true);
-        command
-    }
-
-    async fn run(&self, program: &str, files: &DeviceFiles, rest: &[&str]) -> Output {
-        let output = self.command(program, files, rest).output();
-        let output = timeout(PATIENCE, output).await.expect("it ends");
-        output.unwrap_or_else(|error| {
-            panic!(
-                "cannot run {program}: {error}; install it with `apt-get install mosquitto-clients`"
-            )
-        })
-    }
-
-    /// Publishes at QoS 1; whether the broker took it.
-    async fn publish(
-        &self,
-        files: &DeviceFiles,
-        client_id: &str,
-        topic: &str,
-        rest: &[&str],
-    ) -> bool {
-        let mut arguments = vec![
-            "-i", client_id, "-t", topic, "-q", "1", "-m", "{}", "-V", "mqttv5",
-        ];
-        arguments.extend(rest);
-        let before = self.status.messages.get();
-        let output = self.run("mosquitto_pub", files, &arguments).await;
-        let taken = self.status.messages.get() - before;
-        assert_eq!(output.status.success(), taken == 1, "{output:?}");
-        taken == 1
-    }
+/// The broker's answer to a subscription.
+async fn subscribe(
+    port: &Port,
+    files: &DeviceFiles,
+    id: &str,
+    filter: &str,
+) -> SubscribeReasonCode {
+    let (client, mut events) = client(port, files, id, None).await;
+    client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
+    let answered = async {
+        loop {
+            if let Event::Incoming(Packet::SubAck(answer)) = events.poll().await.unwrap() {
+                return answer.return_codes[0];
+            }
+        }
+    };
+    timeout(PATIENCE, answered).await.expect("an answer")
 }
 
 #[tokio::test]
@@ -149,48 +141,40 @@ async fn device_publishes_as_itself_to_its_own_topic_alone() {
     let port = Port::open().await;
     let kitchen = port.add("kitchen");
     port.add("cellar");
-    assert!(
-        port.publish(&kitchen, "kitchen", "topic/sensors/kitchen", &[])
-            .await
-    );
-    assert!(
-        !port
-            .publish(&kitchen, "kitchen", "topic/sensors/cellar", &[])
-            .await
-    );
-    assert!(
-        !port
-            .publish(&kitchen, "kitchen", "topic/sensors", &[])
-            .await
-    );
-    // Somebody else's name, and one that is no thing.
-    assert!(
-        !port
-            .publish(&kitchen, "cellar", "topic/sensors/cellar", &[])
-            .await
-    );
-    assert!(
-        !port
-            .publish(&kitchen, "nobody", "topic/sensors/nobody", &[])
-            .await
-    );
-    // Nothing allows to retain.
-    assert!(
-        !port
-            .publish(&kitchen, "kitchen", "topic/sensors/kitchen", &["-r"])
-            .await
-    );
-    let will = [
-        "--will-topic",
-        "topic/sensors/cellar",
-        "--will-payload",
-        "x",
-    ];
-    assert!(
-        !port
-            .publish(&kitchen, "kitchen", "topic/sensors/kitchen", &will)
-            .await
-    );
+    let own = "topic/sensors/kitchen";
+    assert!(publish(&port, &kitchen, Attempt::new("kitchen", own)).await);
+    for (what, attempt) in [
+        (
+            "another's topic",
+            Attempt::new("kitchen", "topic/sensors/cellar"),
+        ),
+        ("the bare topic", Attempt::new("kitchen", "topic/sensors")),
+        (
+            "another's name",
+            Attempt::new("cellar", "topic/sensors/cellar"),
+        ),
+        (
+            "the name of no thing",
+            Attempt::new("nobody", "topic/sensors/nobody"),
+        ),
+        // Nothing allows to retain.
+        (
+            "retained",
+            Attempt {
+                retain: true,
+                ..Attempt::new("kitchen", own)
+            },
+        ),
+        (
+            "a last will on another's topic",
+            Attempt {
+                will_topic: Some("topic/sensors/cellar"),
+                ..Attempt::new("kitchen", own)
+            },
+        ),
+    ] {
+        assert!(!publish(&port, &kitchen, attempt).await, "{what}");
+    }
 }
 
 #[tokio::test]
@@ -203,15 +187,9 @@ async fn only_registered_certificates_connect() {
     let stranger = stranger
         .device("kitchen", &other.path().join("devices"))
         .unwrap();
-    assert!(
-        !port
-            .publish(&stranger, "kitchen", "topic/sensors/kitchen", &[])
-            .await
-    );
-    assert!(
-        port.publish(&kitchen, "kitchen", "topic/sensors/kitchen", &[])
-            .await
-    );
+    let attempt = || Attempt::new("kitchen", "topic/sensors/kitchen");
+    assert!(!publish(&port, &stranger, attempt()).await);
+    assert!(publish(&port, &kitchen, attempt()).await);
     // Its access is taken away.
     let elsewhere = other.path().join("kitchen.pem");
     std::fs::rename(&kitchen.certificate, &elsewhere).unwrap();
@@ -219,31 +197,21 @@ async fn only_registered_certificates_connect() {
         certificate: elsewhere,
         ..kitchen
     };
-    assert!(
-        !port
-            .publish(&kitchen, "kitchen", "topic/sensors/kitchen", &[])
-            .await
-    );
+    assert!(!publish(&port, &kitchen, attempt()).await);
 }
 
 #[tokio::test]
 async fn subscriptions_are_what_the_policy_allows() {
     let port = Port::open().await;
     let kitchen = port.add("kitchen");
-    let listen = |topic: &str| {
-        let arguments = [
-            "-i", "kitchen", "-t", topic, "-C", "1", "-W", "3", "-V", "mqttv5",
-        ];
-        let mut command = port.command("mosquitto_sub", &kitchen, &arguments);
-        async move { command.output().await.unwrap() }
-    };
-    let refused = timeout(PATIENCE, listen("topic/sensors/#")).await.unwrap();
-    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let refused = subscribe(&port, &kitchen, "kitchen", "topic/sensors/#").await;
     assert!(
-        refused.contains("subscription requests were denied"),
-        "{refused}"
+        !matches!(refused, SubscribeReasonCode::Success(_)),
+        "{refused:?}"
     );
-    // It may subscribe, and nobody sends anything: mosquitto_sub ends with its timeout (27).
-    let allowed = timeout(PATIENCE, listen("commands/kitchen")).await.unwrap();
-    assert_eq!(allowed.status.code(), Some(27), "{allowed:?}");
+    let allowed = subscribe(&port, &kitchen, "kitchen", "commands/kitchen").await;
+    assert!(
+        matches!(allowed, SubscribeReasonCode::Success(_)),
+        "{allowed:?}"
+    );
 }

@@ -17,9 +17,10 @@ use local::permission::{Authorizer, Permission};
 use local::s3::Store;
 use local::sqs::{self, Queue};
 use local::status::Status;
+use rumqttc::v5::mqttbytes::QoS as QoS5;
 use rumqttc::v5::mqttbytes::v5::Packet as Packet5;
 use rumqttc::{Event, Packet, QoS, v5};
-use support::{Broker, client, mosquitto, until};
+use support::{Broker, client, client_v5, publish, publish_as, until};
 
 /// Takes everything, or refuses everything.
 struct Records {
@@ -204,22 +205,26 @@ async fn acknowledged_messages_are_in_the_stream_in_order_and_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mosquittos_client_is_acknowledged_in_both_versions() {
+async fn clients_of_both_versions_reach_a_rule_that_selects() {
     let stream = stream(1);
     let all = "SELECT *, topic(2) AS device FROM 't/+' WHERE temperature > 50";
     let rules = vec![rule("Hot", all, vec![to_stream(&stream, allowed())], None)];
     let broker = Broker::with_rules(rules).await;
-    for version in ["311", "5"] {
-        for qos in ["0", "1"] {
-            for temperature in ["50", "51"] {
-                let message = format!("{{\"temperature\":{temperature}}}");
-                let arguments = ["-V", version, "-q", qos, "-t", "t/x", "-m", &message];
-                let output = mosquitto(&broker, "mosquitto_pub", &arguments).await;
-                assert!(output.status.success(), "{output:?}");
-            }
+    let (four, mut events) = client(&broker, "four");
+    let (five, mut events_v5) = client_v5(&broker, "five");
+    tokio::spawn(async move { while events.poll().await.is_ok() {} });
+    tokio::spawn(async move { while events_v5.poll().await.is_ok() {} });
+    for temperature in ["50", "51"] {
+        let message = format!("{{\"temperature\":{temperature}}}");
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+            let message = message.clone();
+            four.publish("t/x", qos, false, message).await.unwrap();
+        }
+        for qos in [QoS5::AtMostOnce, QoS5::AtLeastOnce] {
+            let message = message.clone();
+            five.publish("t/x", qos, false, message).await.unwrap();
         }
     }
-    // A publisher at QoS 0 may be gone before its message has been read.
     let arrived = async {
         while broker.status.messages.get() < 8 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -259,9 +264,7 @@ async fn templates_of_actions_and_error_actions_know_what_set_found() {
         Some(by_variable(&second, allowed())),
     )];
     let broker = Broker::with_rules(rules).await;
-    let arguments = ["-q", "1", "-t", "t", "-m", r#"{"room":"hall"}"#];
-    let output = mosquitto(&broker, "mosquitto_pub", &arguments).await;
-    assert!(output.status.success());
+    publish(&broker, "t", r#"{"room":"hall"}"#).await;
     let [record] = &records(&stream)[..] else {
         panic!("expected one record")
     };
@@ -298,9 +301,7 @@ async fn messages_choose_among_streams_by_a_template_and_what_is_not_there_is_to
     let broker = Broker::with_rules(rules).await;
     for kind in ["hot", "cold", "mild"] {
         let payload = format!(r#"{{"kind":"{kind}"}}"#);
-        let arguments = ["-q", "1", "-t", "t", "-m", &payload];
-        let output = mosquitto(&broker, "mosquitto_pub", &arguments).await;
-        assert!(output.status.success());
+        publish(&broker, "t", payload).await;
     }
     assert_eq!(records(&hot).len(), 1);
     assert_eq!(records(&cold), []);
@@ -366,9 +367,7 @@ async fn buckets_and_queues_take_what_a_rule_selects_and_what_its_actions_failed
     let broker = Broker::with_rules(rules).await;
     for topic in ["t/kitchen", "t/hall"] {
         let payload = r#"{"value":1,"at":7}"#;
-        let arguments = ["-q", "1", "-t", topic, "-m", payload];
-        let output = mosquitto(&broker, "mosquitto_pub", &arguments).await;
-        assert!(output.status.success());
+        publish(&broker, topic, payload).await;
     }
     let object = std::fs::read(store.path("b", "kitchen/7.json")).unwrap();
     assert_eq!(object, br#"{"value":1}"#);
@@ -415,13 +414,7 @@ async fn failed_actions_reach_the_error_action_in_the_shape_of_aws() {
         Some(to_logs(&errors)),
     )];
     let broker = Broker::with_rules(rules).await;
-    let arguments = ["-q", "1", "-t", "t/x", "-m", "hello", "-i", "me"];
-    assert!(
-        mosquitto(&broker, "mosquitto_pub", &arguments)
-            .await
-            .status
-            .success()
-    );
+    publish_as(&broker, "me", "t/x", "hello", false).await;
     assert_eq!(records(&stream), []);
     assert_eq!(archive.taken(), [Bytes::from_static(b"hello\n")]);
     let [error] = &errors.taken()[..] else {
@@ -466,13 +459,7 @@ async fn failure_without_a_working_error_action_is_counted_and_still_acknowledge
     ];
     let broker = Broker::with_rules(rules).await;
     for topic in ["a", "b"] {
-        let arguments = ["-q", "1", "-t", topic, "-m", "hello"];
-        assert!(
-            mosquitto(&broker, "mosquitto_pub", &arguments)
-                .await
-                .status
-                .success()
-        );
+        publish(&broker, topic, "hello").await;
     }
     assert_eq!(broker.status.failures_lost.get(), 2);
     broker.stop().await;
@@ -510,13 +497,7 @@ async fn basic_ingest_reaches_one_enabled_rule_and_no_subscriber() {
         "$aws/rules/Unknown/x",
         "x",
     ] {
-        let arguments = ["-q", "1", "-t", topic, "-m", "{}"];
-        assert!(
-            mosquitto(&broker, "mosquitto_pub", &arguments)
-                .await
-                .status
-                .success()
-        );
+        publish(&broker, topic, "{}").await;
     }
     let got = records(&stream);
     assert_eq!(got.len(), 1);

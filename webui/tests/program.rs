@@ -1,12 +1,16 @@
 //! The very program: its environment, its signals, and its TLS.
 
+#[path = "../../functions/tests/cache/tls.rs"]
+mod tls;
+
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tls::TlsEndpoint;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -96,71 +100,42 @@ fn both_signals_end_the_program_well_and_the_log_tells_no_secret() {
 #[test]
 fn cache_behind_tls_is_followed_only_with_its_authority() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    make_certificates(folder.path());
-    let port = free_port().to_string();
-    let at = |name: &str| folder.path().join(name).display().to_string();
+    let socket = folder.path().join("redis.sock");
     let _cache = Process(
         Command::new("redis-server")
-            .args([
-                "--port",
-                "0",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--tls-auth-clients",
-                "no",
-            ])
-            .args(["--tls-port", &port, "--bind", "127.0.0.1"])
-            .args([
-                "--tls-cert-file",
-                &at("cache.pem"),
-                "--tls-key-file",
-                &at("cache.key"),
-            ])
-            .args(["--tls-ca-cert-file", &at("authority.pem")])
+            .args(["--port", "0", "--save", "", "--appendonly", "no"])
+            .arg("--unixsocket")
+            .arg(&socket)
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server must be installed: apt-get install redis-server"),
+            .expect("redis-server runs: `cargo xtask test` brings it"),
     );
-    let url = format!("rediss://localhost:{port}");
+    wait_until_there(&socket);
+    let endpoint = TlsEndpoint::start(folder.path(), socket);
+    let url = format!("rediss://localhost:{}", endpoint.address.port());
     let common = [
         ("PORT", "0"),
         ("INTERFACE", "127.0.0.1"),
         ("REDIS_URL", url.as_str()),
     ];
-    let authority = at("authority.pem");
+    let authority = endpoint.authority.display().to_string();
     let (_trusting, log) = webui(&[&common[..], &[("SSL_CERT_FILE", &authority)]].concat());
     wait_for(&log, "following the cache");
 
-    let other = folder.path().join("other");
-    std::fs::create_dir(&other).expect("a folder");
-    make_certificates(&other);
-    let authority = at("other/authority.pem");
+    let other = tempfile::tempdir().expect("a temporary folder");
+    let stranger = TlsEndpoint::start(other.path(), other.path().join("nobody"));
+    let authority = stranger.authority.display().to_string();
     let (_distrusting, log) = webui(&[&common[..], &[("SSL_CERT_FILE", &authority)]].concat());
     let error = wait_for(&log, "the cache is unreachable").to_string();
     assert!(error.contains("certificate"), "{error}");
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
-}
-
-/// `authority.pem`, and of it `cache.pem` with `cache.key` for localhost.
-fn make_certificates(folder: &Path) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().expect("a key");
-    let authority = params.self_signed(&key).expect("a certificate");
-    let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate().expect("a key");
-    let cache = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
-    let cache = cache.signed_by(&key, &issuer).expect("a certificate");
-    let write = |name, text: String| std::fs::write(folder.join(name), text).expect("a file");
-    write("authority.pem", authority.pem());
-    write("cache.pem", cache.pem());
-    write("cache.key", key.serialize_pem());
+fn wait_until_there(socket: &Path) {
+    let end = Instant::now() + LIMIT;
+    while UnixStream::connect(socket).is_err() {
+        assert!(Instant::now() < end, "redis-server does not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -83,9 +83,10 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     if redis.is_none() {
         tools::redis()?;
     }
-    let function = program::build(program::FUNCTION)?;
-    let webui = program::build(program::WEBUI)?;
-    let local = program::build(program::LOCAL)?;
+    let [function, webui, local] = program::build_together(
+        "the programs",
+        [program::FUNCTION, program::WEBUI, program::LOCAL],
+    )?;
     let data = match data {
         Some(data) => data,
         None => workspace::target()?.join("local"),

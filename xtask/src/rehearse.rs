@@ -61,11 +61,15 @@ enum Pace {
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     tools::redis()?;
+    let [function, webui, local] = program::build_together(
+        "the programs",
+        [program::FUNCTION, program::WEBUI, program::LOCAL],
+    )?;
     let programs = Programs {
-        local: program::build(program::LOCAL)?,
+        local,
         aws: program::build(program::AWS)?,
-        function: program::build(program::FUNCTION)?,
-        webui: program::build(program::WEBUI)?,
+        function,
+        webui,
     };
     let data = match &arguments.data {
         Some(data) => data.clone(),

@@ -2,7 +2,7 @@
 //!
 //! The proof is the end-to-end test of the same name, for longer.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -27,8 +27,22 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         bail!("--minutes: got 0, expected at least 1");
     }
     tools::redis()?;
-    // No browser takes part.
-    let programs = pipeline::programs(Path::new(""), Path::new(""))?;
+    let [function, webui, local, mqtt] = program::build_together(
+        "the programs",
+        [
+            program::FUNCTION,
+            program::WEBUI,
+            program::LOCAL,
+            program::MQTT,
+        ],
+    )?;
+    let programs = pipeline::write(&pipeline::Paths {
+        // Neither a deployment nor a browser takes part.
+        programs: [function, webui, local, mqtt, PathBuf::new()],
+        xtask: PathBuf::new(),
+        node: PathBuf::new(),
+        browser: PathBuf::new(),
+    })?;
     let status = program::cargo()
         .args(["test", "--package", "e2e", "--locked", "--test", "soak"])
         .args(["--", "--nocapture"])

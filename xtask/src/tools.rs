@@ -1,9 +1,15 @@
-//! Programs of others: found on the PATH, else brought into `target/tools/`, which is said aloud, else
-//! installed by apt where that is ours to do, else asked for by the one line that installs them.
+//! Programs that we did not write: which there are, where each comes from, and bringing them.
 //!
-//! Layout: here finding and asking; `brought` knows what PyPI and npm have.
+//! Each is looked for on the PATH and in `target/tools`, and brought if it is in neither. Whatever needs
+//! several gets them by one call of [`provide`], before it does anything else.
+//!
+//! Layout: [`tool`] lists the tools and their sources, [`provide`] finds and brings them, [`debian`]
+//! and [`brought`] know Debian's packages and those of PyPI and npm; here folders and the PATH.
 
 mod brought;
+mod debian;
+mod provide;
+mod tool;
 
 use std::env;
 use std::ffi::OsString;
@@ -14,51 +20,33 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-pub(crate) use brought::{
-    browser, cargo_deny, cargo_lambda, cfn_lint, checkov, moto, node, node_modules, parliament,
-    path_for_aws,
+pub(crate) use brought::path_for_aws;
+pub(crate) use provide::{Need, Provided, System, provide};
+pub(crate) use tool::{
+    ALL, CARGO_DENY, CARGO_LAMBDA, CFN_LINT, CHECKOV, CHROMIUM, CROSS_TARGETS, GIT, MOSQUITTO,
+    MOTO, NGINX, NODE, NODE_MODULES, PARLIAMENT, PROCPS, PYTHON, REDIS, Tool,
 };
 
 use crate::workspace;
 
-/// A program that comes with the operating system's packages.
-pub(crate) struct Package {
-    /// What a person calls it.
-    pub(crate) what: &'static str,
-    /// Any of these will do.
-    pub(crate) programs: &'static [&'static str],
-    pub(crate) apt: &'static str,
-    pub(crate) dnf: &'static str,
-    pub(crate) brew: &'static str,
+/// Names another folder for the tools that are brought.
+pub(crate) const FOLDER: &str = "XTASK_TOOLS";
+
+/// Set where the machine's own tools are hidden: nothing outside of the PATH is looked at, and nothing
+/// is installed into the system.
+pub(crate) const BARE: &str = "XTASK_BARE";
+
+/// Folder of the tools that are brought.
+pub(crate) fn folder() -> anyhow::Result<PathBuf> {
+    Ok(match env::var_os(FOLDER) {
+        Some(folder) => folder.into(),
+        None => workspace::target()?.join("tools"),
+    })
 }
 
-pub(crate) const REDIS: Package = Package {
-    what: "a cache server",
-    programs: &["redis-server", "valkey-server"],
-    apt: "redis-server",
-    dnf: "valkey",
-    brew: "redis",
-};
-
-pub(crate) const MOSQUITTO: Package = Package {
-    what: "mosquitto's clients",
-    programs: &["mosquitto_pub"],
-    apt: "mosquitto-clients",
-    dnf: "mosquitto",
-    brew: "mosquitto",
-};
-
-pub(crate) const NGINX: Package = Package {
-    what: "nginx",
-    programs: &["nginx"],
-    apt: "nginx-light",
-    dnf: "nginx",
-    brew: "nginx",
-};
-
-/// Where brought tools go.
-pub(crate) fn folder() -> anyhow::Result<PathBuf> {
-    Ok(workspace::target()?.join("tools"))
+/// Whether the machine's own tools are hidden.
+pub(crate) fn is_bare() -> bool {
+    env::var_os(BARE).is_some()
 }
 
 /// The PATH with our own tools in front, and the folder where Debian keeps servers at the end: it is
@@ -66,9 +54,10 @@ pub(crate) fn folder() -> anyhow::Result<PathBuf> {
 pub(crate) fn path() -> anyhow::Result<OsString> {
     let own = folder()?.join("bin");
     let path = env::var_os("PATH").unwrap_or_default();
+    let servers = (!is_bare()).then(|| PathBuf::from("/usr/sbin"));
     let folders = std::iter::once(own)
         .chain(env::split_paths(&path))
-        .chain(["/usr/sbin".into()]);
+        .chain(servers);
     env::join_paths(folders).context("put target/tools/bin on the PATH")
 }
 
@@ -86,84 +75,57 @@ fn is_executable(file: &Path) -> bool {
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// A Redis or Valkey server: found, or PyPI's brought into `target/tools/bin`.
+/// A Redis or Valkey server for a local run: found, or brought without touching the system.
+///
+/// # Errors
+/// It cannot be brought: the line that installs it.
 pub(crate) fn redis() -> anyhow::Result<PathBuf> {
-    if let Some(server) = find(REDIS.programs)? {
-        return Ok(server);
-    }
-    match brought::redis() {
-        Ok(server) => Ok(server),
-        Err(error) => {
-            eprintln!("PyPI's redis-server cannot be had: {error:#}");
-            bail!("no redis-server or valkey-server: {}", REDIS.advice())
-        }
-    }
+    one(&REDIS)
 }
 
-/// A package's program: found, or installed by apt where we are root on Debian or Ubuntu.
-pub(crate) fn package(package: &Package) -> anyhow::Result<PathBuf> {
-    if let Some(program) = find(package.programs)? {
-        return Ok(program);
-    }
-    let missing = || format!("{} is not on the PATH: {}", package.what, package.advice());
-    apt(package.apt).with_context(missing)?;
-    find(package.programs)?.with_context(missing)
+/// cfn-lint, whose package holds the registry schemas.
+///
+/// # Errors
+/// It cannot be brought: the line that installs what is missing.
+pub(crate) fn cfn_lint() -> anyhow::Result<PathBuf> {
+    one(&CFN_LINT)
 }
 
-/// Installs a package where we are root on Debian or Ubuntu.
-fn apt(name: &str) -> anyhow::Result<()> {
-    if !is_root() || find(&["apt-get"])?.is_none() {
-        bail!("not root on Debian or Ubuntu, where {name} would be installed now");
-    }
-    eprintln!("installing {name} by apt");
-    let install = || {
-        run(Command::new("apt-get")
-            .args(["install", "--yes", "--no-install-recommends", name])
-            .env("DEBIAN_FRONTEND", "noninteractive"))
-    };
-    // Package lists may be missing or old; only then is an update worth its time.
-    install().or_else(|_| {
-        run(Command::new("apt-get").arg("update"))?;
-        install()
-    })
+/// cargo-lambda, and the Rust targets that it builds for.
+///
+/// # Errors
+/// They cannot be brought: the line that installs what is missing.
+pub(crate) fn cargo_lambda() -> anyhow::Result<()> {
+    let needs = [&CARGO_LAMBDA, &CROSS_TARGETS].map(|tool| Need::new(tool, "building for AWS"));
+    provide(&needs, System::Untouched).map(drop)
 }
 
+fn one(tool: &'static Tool) -> anyhow::Result<PathBuf> {
+    let provided = provide(&[Need::new(tool, "")], System::Untouched)?;
+    provided.path(tool)
+}
+
+/// Whether we are root.
 fn is_root() -> bool {
-    // Whoever owns our own process's entry; without /proc (macOS) apt is not there either.
+    // The owner of our own process's entry; without /proc (macOS) apt is not there either.
     std::os::unix::fs::MetadataExt::uid(&match fs::metadata("/proc/self") {
         Ok(metadata) => metadata,
         Err(_) => return false,
     }) == 0
 }
 
-impl Package {
-    /// The line that installs it here, or the lines where that is unknown.
-    pub(crate) fn advice(&self) -> String {
-        let lines = [
-            ("apt-get", format!("apt-get install {}", self.apt)),
-            ("dnf", format!("dnf install {}", self.dnf)),
-            ("brew", format!("brew install {}", self.brew)),
-        ];
-        let here = lines
-            .iter()
-            .find(|(tool, _)| find(&[tool]).is_ok_and(|found| found.is_some()));
-        match here {
-            Some((_, line)) => format!("install it by `{line}`"),
-            None => {
-                let lines: Vec<_> = lines.iter().map(|(_, line)| format!("`{line}`")).collect();
-                format!("install it by {}", lines.join(", "))
-            }
-        }
-    }
-}
-
 /// Runs a command for its effect; its output is shown only when it fails.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    output(command).map(drop)
+}
+
+/// Runs a command and returns its standard output.
+fn output(command: &mut Command) -> anyhow::Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
         .output()
-        .with_context(|| format!("run {name}"))?;
+        .with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {
         let said = [&output.stdout[..], &output.stderr[..]].concat();
         bail!(
@@ -172,5 +134,29 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
             String::from_utf8_lossy(&said).trim()
         );
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Puts a program into `target/tools/bin`.
+fn link(program: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let bin = folder()?.join("bin");
+    fs::create_dir_all(&bin).with_context(|| format!("cannot create {}", bin.display()))?;
+    let link = bin.join(name);
+    if link.symlink_metadata().is_ok() {
+        fs::remove_file(&link).with_context(|| format!("cannot replace {}", link.display()))?;
+    }
+    std::os::unix::fs::symlink(program, &link)
+        .with_context(|| format!("cannot link {}", link.display()))?;
+    Ok(link)
+}
+
+fn script(path: &Path, lines: &str) -> anyhow::Result<()> {
+    fs::write(path, format!("#!/bin/sh\n{lines}\n"))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    make_executable(path)
+}
+
+fn make_executable(program: &Path) -> anyhow::Result<()> {
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make {} executable", program.display()))
 }

@@ -30,7 +30,8 @@ pub(crate) fn build(folder: &Path) -> anyhow::Result<Programs> {
     let template = folder.join("sensors-dev.template.json");
     Ok(Programs {
         // No rehearsal takes part.
-        xtask: Default::default(),
+        xtask: PathBuf::new(),
+        built: PathBuf::new(),
         local,
         function,
         webui,

@@ -3,19 +3,18 @@
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use contract::{environment, metrics, redis as names};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use redis::Commands as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::events::{Record, event, record};
-use crate::server::launch;
+use crate::server::{launch, socket};
+use crate::tls::TlsEndpoint;
 
 const PASSWORD: &str = "do-not-log-me";
 const REQUEST_ID: &str = "8f1f2a0e-0000-4000-8000-00000000000f";
@@ -28,10 +27,7 @@ fn binary_counts_over_tls_and_logs_without_secrets() {
     let program = start(&[
         ("AWS_LAMBDA_RUNTIME_API", &api.address),
         (environment::REDIS_URL, &cache.url("localhost")),
-        (
-            "SSL_CERT_FILE",
-            cache.folder.path().join("ca.pem").to_str().unwrap(),
-        ),
+        ("SSL_CERT_FILE", cache.endpoint.authority.to_str().unwrap()),
     ]);
     let sample = include_str!("../events/kinesis.json");
     assert_eq!(
@@ -124,7 +120,7 @@ fn binary_trusts_no_certificate_of_an_unknown_authority() {
         (environment::REDIS_URL, &cache.url("localhost")),
         (
             "SSL_CERT_FILE",
-            stranger.folder.path().join("ca.pem").to_str().unwrap(),
+            stranger.endpoint.authority.to_str().unwrap(),
         ),
     ]);
     api.grant(Duration::from_secs(3));
@@ -159,10 +155,7 @@ fn binary_takes_ten_thousand_records_of_six_megabytes() {
     let program = start(&[
         ("AWS_LAMBDA_RUNTIME_API", &api.address),
         (environment::REDIS_URL, &cache.url("localhost")),
-        (
-            "SSL_CERT_FILE",
-            cache.folder.path().join("ca.pem").to_str().unwrap(),
-        ),
+        ("SSL_CERT_FILE", cache.endpoint.authority.to_str().unwrap()),
     ]);
     let batch = |base: u64, size: usize| {
         let records: Vec<Record> = (0..10_000)
@@ -199,57 +192,41 @@ fn binary_takes_ten_thousand_records_of_six_megabytes() {
     drop(program.end());
 }
 
-/// A Redis server on a TLS port, with an authority of its own.
+/// A Redis server behind TLS.
 struct TlsCache {
+    endpoint: TlsEndpoint,
     folder: TempDir,
     child: Child,
-    port: u16,
 }
 
 impl TlsCache {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        certify(folder.path());
-        // The port is free when it is looked for, and may be taken when the server wants it.
-        for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port();
-            let path = |name: &str| folder.path().join(name).into_os_string();
-            let arguments: Vec<OsString> = [
-                ("--port", "0".into()),
-                ("--tls-port", port.to_string().into()),
-                ("--tls-cert-file", path("server.pem")),
-                ("--tls-key-file", path("server.key")),
-                ("--tls-ca-cert-file", path("ca.pem")),
-                ("--tls-auth-clients", "no".into()),
-                ("--requirepass", PASSWORD.into()),
-                ("--unixsocket", path("redis.sock")),
-            ]
-            .into_iter()
-            .flat_map(|(name, value)| [name.into(), value])
-            .collect();
-            if let Some(child) = launch(folder.path(), arguments) {
-                return Self {
-                    folder,
-                    child,
-                    port,
-                };
-            }
+        let socket = socket(&folder);
+        let arguments: [OsString; 6] = [
+            "--port".into(),
+            "0".into(),
+            "--unixsocket".into(),
+            socket.clone().into(),
+            "--requirepass".into(),
+            PASSWORD.into(),
+        ];
+        Self {
+            child: launch(folder.path(), arguments).expect("redis-server starts"),
+            endpoint: TlsEndpoint::start(folder.path(), socket),
+            folder,
         }
-        panic!(
-            "redis-server does not start with TLS; install one that can: apt-get install redis-server"
-        );
     }
 
     fn url(&self, host: &str) -> String {
-        format!("rediss://:{PASSWORD}@{host}:{}", self.port)
+        format!(
+            "rediss://:{PASSWORD}@{host}:{}",
+            self.endpoint.address.port()
+        )
     }
 
     fn admin(&self) -> redis::Connection {
-        let socket = self.folder.path().join("redis.sock");
+        let socket = socket(&self.folder);
         redis::Client::open(format!("redis+unix://{}?pass={PASSWORD}", socket.display()))
             .unwrap()
             .get_connection()
@@ -261,22 +238,6 @@ impl Drop for TlsCache {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-fn certify(folder: &Path) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let server = server.signed_by(&key, &authority).unwrap();
-    for (name, text) in [
-        ("ca.pem", authority.pem()),
-        ("server.pem", server.pem()),
-        ("server.key", key.serialize_pem()),
-    ] {
-        std::fs::write(folder.join(name), text).unwrap();
     }
 }
 

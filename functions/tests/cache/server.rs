@@ -88,7 +88,7 @@ impl Drop for Server {
     }
 }
 
-fn socket(folder: &TempDir) -> std::path::PathBuf {
+pub(crate) fn socket(folder: &TempDir) -> std::path::PathBuf {
     folder.path().join("redis.sock")
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn launch(
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| {
-            panic!("start redis-server: {error}; install it: apt-get install redis-server")
+            panic!("start redis-server: {error}; `cargo xtask test` brings it")
         });
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let ready = lines.any(|line| {

@@ -3,14 +3,13 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::net::SocketAddr;
-use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
 use local::iot::{RuleConfig, RuleEngine};
 use local::mqtt;
 use local::status::Status;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, v5};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, Publish, QoS, v5};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -155,20 +154,28 @@ pub(crate) async fn next_publish(events: &mut EventLoop) -> Publish {
     }
 }
 
-/// Runs `mosquitto_pub` or `mosquitto_sub` against a broker.
-pub(crate) async fn mosquitto(broker: &Broker, program: &str, arguments: &[&str]) -> Output {
-    let port = broker.address.port().to_string();
-    let run = tokio::process::Command::new(program)
-        .args(["-h", "127.0.0.1", "-p", &port])
-        .args(arguments)
-        .kill_on_drop(true)
-        .output();
-    timeout(PATIENCE, run)
+/// Publishes a message at QoS 1 over a connection of its own, and waits until it is acknowledged.
+pub(crate) async fn publish(broker: &Broker, topic: &str, payload: impl Into<Vec<u8>>) {
+    publish_as(broker, "publisher", topic, payload, false).await;
+}
+
+/// The same under a client ID, and retained or not.
+pub(crate) async fn publish_as(
+    broker: &Broker,
+    id: &str,
+    topic: &str,
+    payload: impl Into<Vec<u8>>,
+    retain: bool,
+) {
+    let (client, mut events) = connect(broker, id).await;
+    client
+        .publish(topic, QoS::AtLeastOnce, retain, payload)
         .await
-        .expect("it ends")
-        .unwrap_or_else(|error| {
-            panic!(
-                "cannot run {program}: {error}; install it with `apt-get install mosquitto-clients`"
-            )
-        })
+        .unwrap();
+    until(&mut events, |it| {
+        matches!(it, Event::Incoming(Packet::PubAck(_)))
+    })
+    .await;
+    client.disconnect().await.unwrap();
+    while events.poll().await.is_ok() {}
 }

@@ -15,7 +15,7 @@ use crate::{program, synth, tools, workspace};
 
 /// cfn-lint with AWS's registry schemas: no error and no warning.
 pub(super) fn cfn_lint(setting: &Setting) -> anyhow::Result<()> {
-    let lint = tools::cfn_lint()?;
+    let lint = setting.tools.path(&tools::CFN_LINT)?;
     succeed(
         Command::new(lint)
             .args(["--non-zero-exit-code", "warning", "--"])
@@ -27,29 +27,24 @@ pub(super) fn cfn_lint(setting: &Setting) -> anyhow::Result<()> {
 /// AWS's own validator. It wants a newer Rust than ours, though it compiles with ours, so it is a
 /// package outside the workspace, with its own lock file.
 pub(super) fn cloudformation_validate(setting: &Setting) -> anyhow::Result<()> {
+    const NAME: &str = "judge-cloudformation-validate";
     let package = setting.root.join("e2e/judges/cloudformation-validate");
-    let target = workspace::target()?.join("judges");
-    succeed(
-        program::cargo()
-            .args([
-                "run",
-                "--quiet",
-                "--locked",
-                "--ignore-rust-version",
-                "--manifest-path",
-            ])
-            .arg(package.join("Cargo.toml"))
-            .arg("--target-dir")
-            .arg(target)
-            .arg("--")
-            .args(templates()?),
-        setting,
-    )
+    let mut cargo = program::cargo();
+    cargo
+        .args(["build", "--quiet", "--locked", "--ignore-rust-version"])
+        .arg("--manifest-path")
+        .arg(package.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(workspace::target()?.join("judges"));
+    let artifacts = setting.cargo("the validator", &mut cargo, &[])?;
+    let validator = artifacts.program(NAME);
+    let validator = validator.with_context(|| format!("cargo has built no program `{NAME}`"))?;
+    succeed(Command::new(validator).args(templates()?), setting)
 }
 
 /// checkov: no finding but those that are accepted, with their reasons, in the templates' metadata.
 pub(super) fn checkov(setting: &Setting) -> anyhow::Result<()> {
-    let mut command = Command::new(tools::checkov()?);
+    let mut command = Command::new(setting.tools.path(&tools::CHECKOV)?);
     // Without `--skip-download` it asks a server for texts about its checks.
     command.args([
         "--framework",
@@ -75,10 +70,10 @@ struct Accepted {
 
 /// parliament: no finding in a role's policies but those that are accepted, with their reasons, in the
 /// templates' metadata.
-pub(super) fn parliament(_: &Setting) -> anyhow::Result<()> {
+pub(super) fn parliament(setting: &Setting) -> anyhow::Result<()> {
     let folder = workspace::target()?.join("judges/parliament");
     let (count, mut accepted) = write_policies(&folder)?;
-    let parliament = tools::parliament()?;
+    let parliament = setting.tools.path(&tools::PARLIAMENT)?;
     let output = Command::new(parliament)
         .arg("--directory")
         .arg(&folder)
@@ -135,14 +130,14 @@ pub(super) fn parliament(_: &Setting) -> anyhow::Result<()> {
 /// cargo-deny: licences, sources, withdrawn and unwanted packages of the lock file, by `deny.toml`; and
 /// advisories when their database is at hand, so that this needs no network once the packages are here.
 pub(super) fn deny(setting: &Setting) -> anyhow::Result<()> {
-    let deny = tools::cargo_deny()?;
+    let deny = setting.tools.path(&tools::CARGO_DENY)?;
     // It looks at packages for other systems too, which no build here has brought. What is here already
     // needs no network.
     succeed(
         program::cargo().args(["fetch", "--locked", "--quiet"]),
         setting,
     )?;
-    let mut command = Command::new(deny);
+    let mut command = Command::new(&deny);
     command.args([
         "--offline",
         "check",
@@ -153,7 +148,7 @@ pub(super) fn deny(setting: &Setting) -> anyhow::Result<()> {
     ]);
     if !has_advisories() && in_ci() {
         // CI has a network as a rule; where it has none, the rest is checked all the same.
-        let fetched = Command::new(tools::cargo_deny()?)
+        let fetched = Command::new(&deny)
             .args(["fetch", "db"])
             .stdin(Stdio::null())
             .output()
@@ -176,7 +171,7 @@ pub(super) fn deny(setting: &Setting) -> anyhow::Result<()> {
 }
 
 /// Whether this runs for CI, as all of its services say.
-fn in_ci() -> bool {
+pub(super) fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 

