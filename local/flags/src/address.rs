@@ -1,13 +1,15 @@
-//! Where the broker listens.
+//! Address of an MQTT broker.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Host and port; the host may be a name.
+/// Host and port; the host may be a DNS name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) host: String,
-    pub(crate) port: u16,
+pub struct Address {
+    /// IP address or DNS name, without brackets.
+    pub host: String,
+    /// Port, 1 to 65535.
+    pub port: u16,
 }
 
 impl fmt::Display for Address {
@@ -24,7 +26,7 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Address, String> {
-        let expected = || format!("got `{text}`, expected HOST:PORT such as 127.0.0.1:1883");
+        let expected = || "expected HOST:PORT, for example 127.0.0.1:1883".to_owned();
         let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
         let port = port.parse().map_err(|_| expected())?;
         let bare = match host.strip_prefix('[') {
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused_by_what_it_is() {
+    fn anything_else_is_refused_with_an_example() {
         for text in [
             "",
             "localhost",
