@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+pub use local_flags::path::{ForResource, path_for};
+use local_flags::path::{for_resource, parameter};
 
 use crate::cloud;
 use crate::cloud::pace::Pace;
@@ -26,8 +28,8 @@ pub struct Arguments {
         conflicts_with_all = ["template", "function", "bundle", "parameter", "stack_name"]
     )]
     pub cloud: Option<SocketAddr>,
-    /// What shall go wrong: in a run, such as `function:crash@5%`, `cache:restart@30s`, `cache:wipe@30s`,
-    /// `stream:throttle@10s..20s` or `record:duplicate@1%`; in the cloud, such as
+    /// Inject a fault: into a run, e.g. `function:crash@5%`, `cache:restart@30s`, `cache:wipe@30s`,
+    /// `stream:throttle@10s..20s` or `record:duplicate@1%`; into the cloud, e.g.
     /// `cfn:Cache=CREATE_FAILED:no capacity@once`, `cfn:throttle@20%`, `cfn:token-expired@10s` or
     /// `s3:slow@500ms`; may be repeated
     #[arg(long, value_name = "WHERE:WHAT")]
@@ -89,25 +91,6 @@ pub struct Arguments {
     pub json: bool,
 }
 
-/// A path that is meant for one resource, or for all of its type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForResource {
-    /// Logical ID; none: for every resource of the type.
-    pub logical_id: Option<String>,
-    /// The path.
-    pub path: PathBuf,
-}
-
-/// The path for a resource: the one with its logical ID, else the one for all.
-pub fn path_for<'a>(paths: &'a [ForResource], logical_id: &str) -> Option<&'a PathBuf> {
-    let named = paths
-        .iter()
-        .find(|it| it.logical_id.as_deref() == Some(logical_id));
-    named
-        .or_else(|| paths.iter().find(|it| it.logical_id.is_none()))
-        .map(|it| &it.path)
-}
-
 impl Arguments {
     /// The faults of a run.
     ///
@@ -139,47 +122,9 @@ impl Arguments {
     }
 }
 
-fn for_resource(text: &str) -> Result<ForResource, String> {
-    let is_logical_id =
-        |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    Ok(match text.split_once('=') {
-        Some((id, path)) if is_logical_id(id) => ForResource {
-            logical_id: Some(id.to_owned()),
-            path: path.into(),
-        },
-        _ => ForResource {
-            logical_id: None,
-            path: text.into(),
-        },
-    })
-}
-
-fn parameter(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_may_name_their_resource() {
-        let paths = ["a", "Sensors=b", "/with=sign/c"].map(|it| for_resource(it).unwrap());
-        assert_eq!(path_for(&paths, "Sensors"), Some(&PathBuf::from("b")));
-        assert_eq!(path_for(&paths, "Other"), Some(&PathBuf::from("a")));
-        assert_eq!(paths[2].path, PathBuf::from("/with=sign/c"));
-        assert_eq!(path_for(&[], "Other"), None);
-    }
-
-    #[test]
-    fn parameters_keep_what_follows_the_first_equals_sign() {
-        assert_eq!(parameter("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
-        assert!(parameter("A").is_err());
-        assert!(parameter("=b").is_err());
-    }
 
     #[test]
     fn cloud_stands_alone() {

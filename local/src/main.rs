@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
+use aws_environment::{Environment, Region};
 use cfn::document::Document;
 use clap::Parser;
 use local::cli::{Arguments, path_for};
@@ -21,13 +22,18 @@ use local::plan::Plan;
 use local::terminal;
 use local::tls::Authority;
 use local::watch::{Change, Watch};
+use outcome::{Exit, Failure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What the shell expects of a program that a signal has ended.
 const KILLED: i32 = 130;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let is_json = outcome::is_json();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return outcome::not_parsed(&error, is_json).into(),
+    };
     terminal::log(arguments.verbose);
     if rustls::crypto::ring::default_provider()
         .install_default()
@@ -43,8 +49,11 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(format_args!("error: {error:#}"));
-            ExitCode::FAILURE
+            let error = format!("{error:#}");
+            let exit = Exit::Failed;
+            say(format_args!("error: {error}"));
+            Failure { error, exit }.print(is_json);
+            exit.into()
         }
     }
 }
@@ -355,15 +364,17 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
         .with_context(|| format!("cannot read the template {path}"))?;
     let document = Document::parse(&text)
         .map_err(|error| anyhow!("{path} is no CloudFormation template in JSON: {error}"))?;
-    let region = std::env::var("AWS_REGION").ok().filter(|it| !it.is_empty());
-    let region = region.as_deref().unwrap_or("eu-central-1");
+    let region = Environment::of_process().region?.unwrap_or(Region {
+        name: "eu-central-1".to_owned(),
+        origin: "the default".to_owned(),
+    });
     Plan::new(
         document,
-        region,
+        &region.name,
         &arguments.stack_name,
         arguments.parameters(),
     )
-    .with_context(|| path.to_string())
+    .with_context(|| format!("{path}, region {region}"))
 }
 
 /// What asks us to end.

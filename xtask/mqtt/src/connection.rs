@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::address::Address;
+use local_flags::address::Address;
 
 /// How long the broker may say nothing: on connect, and with messages unconfirmed.
 const PATIENCE: Duration = Duration::from_secs(10);

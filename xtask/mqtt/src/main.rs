@@ -9,23 +9,20 @@
 #[path = "../../src/output.rs"]
 mod output;
 
-mod address;
 mod connection;
 mod message;
 mod simulation;
 
 use std::process::ExitCode;
 
-use address::Address;
 use clap::{Parser, Subcommand};
+use local_flags::address::Address;
 use message::Published;
-
-/// Exit code of a message that no topic rule takes.
-const UNMATCHED: u8 = 3;
+use outcome::{Exit, Failure};
 
 /// Publish messages over MQTT.
 #[derive(Parser)]
-#[command(name = "xtask-mqtt", disable_help_subcommand = true)]
+#[command(name = "xtask-mqtt", max_term_width = 100)]
 struct Arguments {
     /// Address of the broker as HOST:PORT
     #[arg(long, value_name = "ADDR")]
@@ -44,7 +41,11 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { address, command } = Arguments::parse();
+    let is_json = outcome::is_json();
+    let Arguments { address, command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return outcome::not_parsed(&error, is_json).into(),
+    };
     let done = match command {
         Command::Message(arguments) => message::run(&address, arguments).await,
         Command::Simulation(arguments) => simulation::run(&address, arguments)
@@ -53,10 +54,13 @@ async fn main() -> ExitCode {
     };
     match done {
         Ok(Published::Taken) => ExitCode::SUCCESS,
-        Ok(Published::Unmatched) => ExitCode::from(UNMATCHED),
+        Ok(Published::Unmatched) => Exit::Attention.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            let error = format!("{error:#}");
+            let exit = Exit::Failed;
+            eprintln!("error: {error}");
+            Failure { error, exit }.print(is_json);
+            exit.into()
         }
     }
 }

@@ -5,8 +5,8 @@ use std::io::{Read, stdin};
 use anyhow::Context;
 use clap::Args;
 
-use crate::address::Address;
 use crate::connection::Connection;
+use local_flags::address::Address;
 
 #[derive(Args)]
 pub(crate) struct Arguments {

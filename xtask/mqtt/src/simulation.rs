@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::signal;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::address::Address;
 use crate::connection::Connection;
+use local_flags::address::Address;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
