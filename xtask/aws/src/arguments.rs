@@ -1,7 +1,7 @@
-//! The flags of every subcommand that talks to AWS.
+//! Flags of every subcommand that calls AWS.
 //!
-//! `xtask` includes this very file, so that `--help` and a wrong flag are answered without the SDK
-//! being compiled, and both programs read the same words.
+//! `xtask` includes this file, so that `--help` and a wrong flag are answered before the SDK is compiled,
+//! and both programs parse the same arguments.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use stack::Stage;
 
-/// What this program does.
+/// Subcommands that call AWS.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build and deploy a stage
     Deploy(Deploy),
-    /// Take a stage down
+    /// Delete a stage
     Destroy(Destroy),
     /// Show what a deployment would change
     Diff(Diff),
-    /// Show how a stage's stacks are
+    /// Show the status of a stage's stacks
     Status(Ask),
     /// Show the outputs of a stage
     Outputs(Ask),
@@ -26,17 +26,17 @@ pub(crate) enum Command {
     Open(Open),
     /// Check what a deployment needs
     Doctor(Ask),
-    /// Send a message through a deployed stage and time its way to the dashboard
+    /// Send a message through a deployed stage and time each hop to the dashboard
     Smoke(Smoke),
-    /// Show what a stage's programs and rules have logged
+    /// Show the logs of a stage's programs and rules
     Logs(Logs),
     /// Send one message to a deployed stage
     Publish(Publish),
-    /// Send what a fleet of simulated sensors says to a deployed stage
+    /// Simulate a fleet of sensors for a deployed stage
     Simulate(Simulate),
 }
 
-/// Deploying.
+/// Flags of `deploy`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Deploy {
     /// Stage to deploy: dev or prod
@@ -45,8 +45,8 @@ pub(crate) struct Deploy {
     /// Deploy without asking
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Stop before anything that runs is changed, and keep the change set: only the artifacts and their
-    /// stack are brought up. With its name: execute it
+    /// Upload the artifacts and keep the change set without executing it; with NAME, execute that change
+    /// set
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     pub(crate) plan: Option<String>,
     /// Print events and the result as JSON lines
@@ -55,10 +55,10 @@ pub(crate) struct Deploy {
     /// Take the newest Beanstalk platform instead of the one in the lock file
     #[arg(long)]
     pub(crate) update_platform: bool,
-    /// Address that alarms are mailed to; empty for none [default: as it is]
+    /// Mail address for alarms; empty for none [default: keep]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) alarm_email: Option<String>,
-    /// Certificate for HTTPS, which prod needs the first time; empty for plain HTTP [default: as it is]
+    /// Certificate for HTTPS, which prod needs the first time; empty for plain HTTP [default: keep]
     #[arg(long, value_name = "ARN")]
     pub(crate) certificate: Option<String>,
     /// Use this program as the function's bootstrap instead of building it
@@ -67,42 +67,42 @@ pub(crate) struct Deploy {
     /// Use this program as the web UI instead of building it
     #[arg(long, value_name = "FILE", requires = "function")]
     pub(crate) webui: Option<PathBuf>,
-    /// In a rehearsal: take the given programs though they are of another architecture than the stage's
+    /// In a rehearsal: accept programs of another architecture than the stage's
     #[arg(long, requires = "function", hide_short_help = true)]
     pub(crate) any_architecture: bool,
     /// In a rehearsal: change a property of the main stack; may be repeated
     #[arg(long, value_name = "LOGICAL_ID.PROPERTY=VALUE", hide_short_help = true)]
     pub(crate) set: Vec<String>,
-    /// Leave a resource out when a stuck rollback is continued; may be repeated
+    /// Skip a resource when a stuck rollback is continued; may be repeated
     #[arg(long, value_name = "LOGICAL_ID")]
     pub(crate) skip: Vec<String>,
     /// Print the least IAM policies that deploying and destroying need, and do nothing
     #[arg(long)]
     pub(crate) role_policy: bool,
-    /// File that remembers the Beanstalk platform [default: platforms/STAGE.json]
+    /// File with the Beanstalk platform of each region [default: platforms/STAGE.json]
     #[arg(long, value_name = "FILE")]
     pub(crate) lock: Option<PathBuf>,
-    /// End without sending a message through what was deployed
+    /// Skip the message that is sent through the deployed stage at the end
     #[arg(long)]
     pub(crate) no_smoke: bool,
-    /// Milliseconds between two questions while waiting
+    /// Milliseconds between two polls while waiting
     #[arg(long, value_name = "MS", default_value_t = 2000)]
     pub(crate) poll: u64,
 }
 
-/// Taking down.
+/// Flags of `destroy`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Destroy {
-    /// Stage to take down: dev or prod
+    /// Stage to delete: dev or prod
     #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
     pub(crate) stage: Stage,
-    /// Take it down without asking
+    /// Delete without asking
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Delete the archive and the records that failed, too
+    /// Delete the archive and the failed records as well
     #[arg(long)]
     pub(crate) delete_data: bool,
-    /// Leave a resource behind that cannot be deleted; may be repeated
+    /// Keep a resource that cannot be deleted; may be repeated
     #[arg(long, value_name = "LOGICAL_ID")]
     pub(crate) retain: Vec<String>,
     /// Lift the termination protection of the stacks
@@ -111,18 +111,18 @@ pub(crate) struct Destroy {
     /// Print events and the result as JSON lines
     #[arg(long)]
     pub(crate) json: bool,
-    /// Milliseconds between two questions while waiting
+    /// Milliseconds between two polls while waiting
     #[arg(long, value_name = "MS", default_value_t = 2000)]
     pub(crate) poll: u64,
 }
 
-/// Comparing.
+/// Flags of `diff`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Diff {
     /// Stage to compare: dev or prod
     #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
     pub(crate) stage: Stage,
-    /// Ask CloudFormation, too, by a change set that is deleted again
+    /// Ask CloudFormation as well, by a change set that is deleted again
     #[arg(long)]
     pub(crate) online: bool,
     /// Exit with 4 when something would change
@@ -133,10 +133,10 @@ pub(crate) struct Diff {
     pub(crate) json: bool,
 }
 
-/// Asking something about a stage.
+/// Flags of commands that show something of a stage.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Ask {
-    /// Stage to look at: dev or prod
+    /// Stage to show: dev or prod
     #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
     pub(crate) stage: Stage,
     /// Print the answer as JSON
@@ -144,7 +144,7 @@ pub(crate) struct Ask {
     pub(crate) json: bool,
 }
 
-/// Opening the dashboard.
+/// Flags of `open`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Open {
     /// Stage whose dashboard opens: dev or prod
@@ -156,41 +156,41 @@ pub(crate) struct Open {
 }
 
 impl Deploy {
-    /// Whether programs are built: neither given, nor part of a plan that was made before, nor beside
-    /// the point.
+    /// Whether programs are built: they are not given, and the command neither executes an earlier plan nor
+    /// prints a policy.
     pub(crate) fn builds(&self) -> bool {
         let is_resumed = self.plan.as_ref().is_some_and(|name| !name.is_empty());
         self.function.is_none() && !is_resumed && !self.role_policy
     }
 }
 
-/// Trying what is deployed.
+/// Flags of `smoke`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Smoke {
-    /// Stage to try: dev or prod
+    /// Stage to test: dev or prod
     #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
     pub(crate) stage: Stage,
-    /// Wait until the archive holds the message, too: about two minutes
+    /// Wait until the archive holds the message as well: about two minutes
     #[arg(long)]
     pub(crate) archive: bool,
-    /// Seconds that each part of the way may take; the archive may take 120 more
+    /// Seconds that each hop may take; the archive may take 120 more
     #[arg(long, value_name = "S", default_value_t = 120)]
     pub(crate) patience: u64,
-    /// Print each part of the way and the result as JSON lines
+    /// Print each hop and the result as JSON lines
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Reading logs.
+/// Flags of `logs`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Logs {
     /// Stage whose logs are shown: dev or prod
     #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
     pub(crate) stage: Stage,
-    /// How far back: a number with s, m, h or d
+    /// Age of the oldest line: a number with s, m, h or d
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = span)]
     pub(crate) since: Duration,
-    /// Go on with what is logged from now on, until Ctrl-C
+    /// Show new lines until Ctrl-C
     #[arg(long)]
     pub(crate) follow: bool,
     /// Print each line as JSON
@@ -198,7 +198,7 @@ pub(crate) struct Logs {
     pub(crate) json: bool,
 }
 
-/// Sending one message.
+/// Flags of `publish`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Publish {
     /// Stage to send to: dev or prod
@@ -212,7 +212,7 @@ pub(crate) struct Publish {
     pub(crate) message: String,
 }
 
-/// Sending what a fleet says.
+/// Flags of `simulate`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Simulate {
     /// Stage to send to: dev or prod
@@ -224,10 +224,10 @@ pub(crate) struct Simulate {
     /// Messages a second, of all devices together
     #[arg(long, value_name = "R")]
     pub(crate) rate: f64,
-    /// Seconds until it ends; without, until Ctrl-C
+    /// Seconds until the simulation ends [default: until Ctrl-C]
     #[arg(long, value_name = "S")]
     pub(crate) seconds: Option<f64>,
-    /// What goes wrong now and then: silence, spikes, garbage, duplicates (separated by commas)
+    /// Faults to inject: silence, spikes, garbage, duplicates (separated by commas)
     #[arg(long, value_name = "FAULTS")]
     pub(crate) faults: Option<String>,
     /// Seed of the values: the same seed gives the same messages
@@ -238,9 +238,9 @@ pub(crate) struct Simulate {
     pub(crate) json: bool,
 }
 
-/// Reads a time such as `90s`, `10m`, `2h` or `1d`.
+/// Parses a time such as `90s`, `10m`, `2h` or `1d`.
 fn span(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("got `{text}`, expected a number with s, m, h or d, such as 10m");
+    let wrong = || "expected a number with s, m, h or d, for example 10m".to_owned();
     let unit = text.chars().last().ok_or_else(wrong)?;
     let number: u64 = text[..text.len() - unit.len_utf8()]
         .parse()

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use outcome::Exit;
 use serde_json::json;
 use stack::{Stage, artifacts as artifacts_stack};
 
@@ -20,9 +21,6 @@ use crate::screen::progress::Output;
 use crate::stack::call::{self, Proposal, Source, Stack};
 use crate::stack::change::is_same_json;
 use crate::stack::state::State;
-
-/// The exit code that `--exit-code` gives for a difference.
-const DIFFERS: u8 = 4;
 
 pub(crate) async fn run(arguments: Diff) -> anyhow::Result<ExitCode> {
     let stage = arguments.stage;
@@ -81,7 +79,7 @@ pub(crate) async fn run(arguments: Diff) -> anyhow::Result<ExitCode> {
         output.tell(&json!({ "stack": name, "changes": plan::as_json(&changes) }));
     }
     Ok(if differs && arguments.exit_code {
-        ExitCode::from(DIFFERS)
+        Exit::Changed.into()
     } else {
         ExitCode::SUCCESS
     })

@@ -1,4 +1,4 @@
-//! `logs`: what the function, the web UI, the rules and the archive have logged, merged by time.
+//! `logs`: log lines of the function, the web UI, the rules and the archive, merged by time.
 //!
 //! The groups are those of the stage's stacks, and those that Beanstalk makes for the environment.
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
@@ -18,14 +18,13 @@ use crate::message::now_ms;
 use crate::outputs;
 use crate::stack::call;
 
-/// How late a line may come into CloudWatch after others of its time and still be shown while
-/// following.
+/// Maximum delay of a line in CloudWatch for which `--follow` still shows it.
 const LATE_MS: i64 = 60_000;
 
 /// Colours of the sources in turn, as ANSI has them: green, blue, magenta, cyan, yellow.
 const COLOURS: [u8; 5] = [32, 34, 35, 36, 33];
 
-/// A log group, and what a person calls it.
+/// A log group and its short name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Group {
     source: String,
@@ -38,7 +37,7 @@ struct Line {
     /// Milliseconds since the Unix epoch.
     at: i64,
     id: String,
-    /// Place of its group among the groups.
+    /// Index of its group.
     group: usize,
     text: String,
 }
@@ -98,7 +97,7 @@ async fn groups(cloud: &Cloud, stack: &str) -> anyhow::Result<Vec<Group>> {
     Ok(groups)
 }
 
-/// What a person calls a log group of the stack.
+/// Short name of a log group of the stack.
 fn source(logical_id: &str) -> String {
     match logical_id {
         "FunctionLogs" => "function",
@@ -139,7 +138,7 @@ async fn environment_groups(cloud: &Cloud, environment: &str) -> Result<Vec<Grou
     }
 }
 
-/// The file of an instance that a group holds, shortly.
+/// Short name of the instance's file that a group holds.
 fn environment_source(name: &str) -> String {
     let file = name.rsplit('/').next().unwrap_or(name);
     match file.strip_suffix(".log").unwrap_or(file) {
@@ -197,7 +196,7 @@ async fn read_group(
     }
 }
 
-/// How lines are shown.
+/// Format of the lines.
 struct Writer<'a> {
     groups: &'a [Group],
     json: bool,

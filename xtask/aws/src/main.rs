@@ -31,61 +31,81 @@ mod stack;
 mod status;
 mod topic_rules;
 
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use arguments::Command;
 use clap::Parser;
-use serde_json::json;
+use outcome::{Exit, Failure};
 
-/// What talks to AWS; `cargo xtask` runs it.
+/// Commands that call AWS; `cargo xtask` runs this program.
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
     version,
-    disable_help_subcommand = true
+    max_term_width = 100
 )]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
-/// What a shell expects of a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
+fn main() -> ExitCode {
+    let is_json = outcome::is_json();
+    let command = match Arguments::try_parse() {
+        Ok(arguments) => arguments.command,
+        Err(error) => return outcome::not_parsed(&error, is_json).into(),
+    };
+    let ended = without_empty_variables().and_then(|()| {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("start the runtime")?
+            .block_on(until_interrupted(command))
+    });
+    ended.unwrap_or_else(|error| {
+        let error = format!("{error:#}");
+        let exit = Exit::Failed;
+        eprintln!("error: {error}");
+        Failure { error, exit }.print(is_json);
+        exit.into()
+    })
+}
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let command = Arguments::parse().command;
+/// Starts this program again without its empty `AWS_` variables: the SDK takes some of them for values.
+///
+/// `cargo xtask` has removed them already; this is for who runs the program by itself.
+fn without_empty_variables() -> anyhow::Result<()> {
+    let empty = aws_environment::empty_variables();
+    if empty.is_empty() {
+        return Ok(());
+    }
+    let program = std::env::current_exe().context("find this program")?;
+    let mut command = std::process::Command::new(program);
+    command.args(std::env::args_os().skip(1));
+    for name in empty {
+        command.env_remove(name);
+    }
+    Err(command.exec()).context("start this program again")
+}
+
+async fn until_interrupted(command: Command) -> anyhow::Result<ExitCode> {
     // Somebody else's call of rustls may not have chosen yet; twice the same choice is fine.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let works_on_stacks = matches!(command, Command::Deploy(_) | Command::Destroy(_));
-    let speaks_json = match &command {
-        Command::Deploy(arguments) => arguments.json,
-        Command::Destroy(arguments) => arguments.json,
-        _ => false,
-    };
-    let done = tokio::select! {
+    tokio::select! {
         // Ctrl-C is listened for before anything is begun.
         biased;
         // The others begin nothing that goes on; they end as every program does.
         _ = tokio::signal::ctrl_c(), if works_on_stacks => {
             eprintln!(
-                "\ninterrupted: what CloudFormation has begun goes on; the same command, run again, follows it"
+                "\ninterrupted: what CloudFormation has begun goes on; run the same command again to follow it"
             );
-            return ExitCode::from(INTERRUPTED);
+            Ok(Exit::Interrupted.into())
         }
         done = run(command) => done,
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            if speaks_json {
-                let error = format!("{error:#}");
-                println!("{}", json!({ "result": "failed", "error": error }));
-            }
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use aws_sdk_iotdataplane::primitives::Blob;
 use fleet::{Fault, Faults, Fleet, Publication, Settings};
+use outcome::Exit;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -42,9 +43,7 @@ impl Publisher {
     /// AWS_ENDPOINT_URL_IOT_DATA_PLANE lead elsewhere.
     pub(crate) async fn new(cloud: &Cloud) -> anyhow::Result<Publisher> {
         let mut config = aws_sdk_iotdataplane::config::Builder::from(&cloud.config);
-        let is_elsewhere = cloud.config.endpoint_url().is_some()
-            || std::env::var_os("AWS_ENDPOINT_URL_IOT_DATA_PLANE").is_some();
-        if !is_elsewhere {
+        if cloud.endpoints.of("iot_data_plane").is_none() {
             // Who may publish may not always ask; the region's address leads to the account, too.
             if let Ok(address) = Iot::new(cloud)?.endpoint().await {
                 config = config.endpoint_url(format!("https://{address}"));
@@ -68,9 +67,6 @@ impl Publisher {
             .map_err(|error| failed("publish the message", error))
     }
 }
-
-/// Exit code of a message that no topic rule takes; `xtask/mqtt` has the same.
-const UNMATCHED: u8 = 3;
 
 /// Publishes one message.
 pub(crate) async fn publish(arguments: Publish) -> anyhow::Result<ExitCode> {
@@ -109,7 +105,7 @@ pub(crate) async fn publish(arguments: Publish) -> anyhow::Result<ExitCode> {
                 "no topic rule takes `{topic}`: the message is neither counted nor archived; devices publish to `{}`",
                 contract::topic::of_device("NAME")
             );
-            Ok(ExitCode::from(UNMATCHED))
+            Ok(Exit::Attention.into())
         }
         Err(error) => {
             eprintln!("warning: cannot check whether a topic rule takes `{topic}`: {error:#}");

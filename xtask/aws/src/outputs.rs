@@ -82,17 +82,17 @@ pub(crate) fn say(output: Output, stack: &Stack) {
     let width = stack
         .outputs
         .iter()
-        .map(|output| output.name.len())
+        .map(|it| it.name.len())
         .max()
         .unwrap_or(0);
-    for output in &stack.outputs {
-        let description = match &output.description {
+    for stack_output in &stack.outputs {
+        let description = match &stack_output.description {
             Some(description) => format!("  ({description})"),
             None => String::new(),
         };
         output.say(format!(
             "  {:width$}  {}{description}",
-            output.name, output.value
+            stack_output.name, stack_output.value
         ));
     }
 }

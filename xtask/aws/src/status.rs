@@ -1,4 +1,4 @@
-//! `status`: both stacks of a stage, what runs in them, and how it is.
+//! `status`: state, artifacts and health of a stage's two stacks.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::screen::progress::Output;
 use crate::stack::call::{self, Stack};
 use crate::stack::state;
 
-/// Parameters that say what runs.
+/// Parameters that name the deployed versions.
 const RUNNING: [(&str, &str); 3] = [
     (parameters::FUNCTION_KEY, "function"),
     (parameters::BUNDLE_KEY, "web UI"),
@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: Ask) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What Beanstalk says of the stack's environment; `None` when it has none.
+/// Health of the stack's Beanstalk environment; `None` if it has none.
 async fn health(cloud: &Cloud, stack: &Stack) -> anyhow::Result<Option<String>> {
     match call::environment(cloud, &stack.id).await? {
         Some(environment) => beanstalk::health(cloud, &environment).await,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use cloudformation::*;
 use tokio::process::Command;
 
@@ -20,8 +21,8 @@ macro_rules! assert_said {
             filters => [
                 // What is in the stack is somebody else's snapshot.
                 (r"(  \+ +\d+ × \S+\n)+", "  + RESOURCES\n"),
-                (r"\d+ resources, \d+ permissions, \d+ ways", "N resources, N permissions, N ways"),
-                (r"usually done in .*", "usually done in TIME; the end is decided by CHAIN"),
+                (r"\d+ resources, \d+ permissions, \d+ network", "N resources, N permissions, N network"),
+                (r"usually done in .*", "usually done in TIME; critical path: CHAIN"),
                 (r"deploy-[0-9a-f]+-[0-9a-f]+", "deploy-NAME"),
                 (r"in \d+\.\d s", "in N s"),
                 (r"127\.0\.0\.1:\d+", "ADDRESS"),
@@ -725,7 +726,7 @@ async fn missing_region_is_explained() -> Result<(), Anything> {
     let mut command = account.command(&account.deploy(&[]));
     assert_said!("no_region", say(command.env_remove("AWS_REGION")).await?);
     let empty = say(command.env("AWS_REGION", "")).await?;
-    assert!(empty.contains("no region is chosen"), "{empty}");
+    assert!(empty.contains("no region is set"), "{empty}");
     Ok(())
 }
 
@@ -1118,6 +1119,56 @@ async fn check_without_permission_is_a_warning() -> Result<(), Anything> {
     let denied = error("AccessDeniedException", "not yours");
     account.script.on("", "GetServiceQuota", [denied]);
     assert_said!("unknown_room", account.run(&account.deploy(&[])).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn answer_that_is_not_understood_is_a_warning_with_its_first_line() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    creates(&account.script, "CREATE_COMPLETE", &CREATED);
+    let page = "\n<html>no such service</html>\n<p>more</p>".to_owned();
+    let answer = Answer::Error(StatusCode::NOT_FOUND, "", page);
+    account.script.on("", "GetServiceQuota", [answer]);
+    assert_said!("not_understood", account.run(&account.deploy(&[])).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn empty_variables_and_endpoints_are_absent_ones() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let ready = described(MAIN, "UPDATE_COMPLETE");
+    account.script.on(MAIN, "DescribeStacks", [ready]);
+    std::fs::create_dir(account.path(".aws"))?;
+    let config =
+        "[default]\nendpoint_url =\nservices = here\n[services here]\nsts =\n  endpoint_url =\n";
+    std::fs::write(account.path(".aws/config"), config)?;
+    let mut command = account.command(&account.deploy(&[]));
+    for name in ["AWS_ENDPOINT_URL_STS", "AWS_PROFILE", "AWS_DEFAULT_REGION"] {
+        command.env(name, "");
+    }
+    let said = say(&mut command).await?;
+    assert!(said.contains("`sensors-dev`: no change"), "{said}");
+    // Without the endpoint there is only the empty one: nothing is called, and nothing panics.
+    let mut command = account.command(&account.deploy(&[]));
+    command.env("AWS_ENDPOINT_URL", "").env_remove("AWS_REGION");
+    let said = say(&mut command).await?;
+    assert!(said.starts_with("error: no region is set"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn failure_is_json_in_the_shape_of_every_command() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let mut command = account.command(&["status".to_owned(), "--json".to_owned()]);
+    let said = say(command.env_remove("AWS_REGION")).await?;
+    let failure = r#"{"error":"no region is set; fix: `export AWS_REGION=eu-central-1`, or `aws configure set region eu-central-1`","exitCode":1,"result":"failed"}"#;
+    assert!(said.starts_with(failure), "{said}");
+    let wrong = ["status", "--json", "--stage", "x"].map(str::to_owned);
+    let said = account.run(&wrong).await?;
+    assert!(
+        said.contains(r#""exitCode":2,"result":"failed"}"#),
+        "{said}"
+    );
     Ok(())
 }
 

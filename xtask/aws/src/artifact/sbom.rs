@@ -1,5 +1,5 @@
-//! What ships in an artifact: a CycloneDX list of exactly the packages that are compiled into a program,
-//! with versions, licences and the registry's checksums.
+//! CycloneDX lists of the packages that are compiled into a program, with versions, licences and the
+//! registry's checksums.
 //!
 //! <https://cyclonedx.org/docs/1.6/json/>. It holds no time and no serial number: the same source gives
 //! the same list. Build scripts and macros run on the building machine and do not ship.
@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use crate::artifact::{Artifact, BUILT, target};
 
-/// One line of `cargo tree` for each package; the separator is in no licence and in no path of ours.
+/// Format of a line of `cargo tree`; the separator occurs in no licence and in no path of ours.
 const FORMAT: &str = "{p}\t{l}";
 
 /// The lists of the function and of the web UI, in the order of the artifacts; each is also written
@@ -33,7 +33,7 @@ pub(crate) async fn of_both(root: &Path, arch: Arch) -> anyhow::Result<Vec<Strin
     Ok(vec![function, webui])
 }
 
-/// The list as an artifact beside the one that it tells about.
+/// The list as an artifact, stored beside the one that it describes.
 pub(crate) fn beside(of: &Artifact, list: String) -> Artifact {
     let key = of.key.strip_suffix(".zip").unwrap_or(&of.key);
     Artifact {
@@ -66,7 +66,7 @@ async fn of(
             output.status
         );
     }
-    let tree = String::from_utf8(output.stdout).context("read what cargo tree says")?;
+    let tree = String::from_utf8(output.stdout).context("read the output of cargo tree")?;
     let mut text =
         serde_json::to_string_pretty(&list(&tree, checksums)?).context("write the list")?;
     text.push('\n');
@@ -85,7 +85,7 @@ struct Package {
     licence: String,
 }
 
-/// Reads `name v1.2.3 (source)`, a tab and the licence; a package that was listed before is marked.
+/// Parses `name v1.2.3 (source)`, a tab and the licence; a package that was listed before is marked.
 fn package(line: &str) -> Option<Package> {
     let (package, licence) = line.split_once('\t')?;
     let mut words = package.split(' ');
@@ -134,7 +134,7 @@ fn component(
     if !licence.is_empty() {
         component["licenses"] = json!([{ "expression": licence.replace('/', " OR ") }]);
     }
-    // Only what comes from the registry has a checksum there, and a name that others understand.
+    // Only packages of the registry have a checksum and a package URL.
     if let Some(checksum) = checksums.get(&(name.clone(), version.clone())) {
         component["purl"] = json!(format!("pkg:cargo/{name}@{version}"));
         component["hashes"] = json!([{ "alg": "SHA-256", "content": checksum }]);
@@ -142,7 +142,7 @@ fn component(
     component
 }
 
-/// Name and version → checksum, from the lock file, whose lines are cargo's own and always the same.
+/// Name and version → checksum, from the lock file.
 fn checksums(lock: &str) -> BTreeMap<(String, String), String> {
     let packages = lock.split("[[package]]").skip(1);
     packages

@@ -1,8 +1,8 @@
-//! Artifacts that no kept version refers to: removed once a deployment has succeeded.
+//! Removes artifacts that no kept version refers to, after a successful deployment.
 //!
-//! What runs stays, and what ran before it: Beanstalk fetches the bundle whenever it launches an
-//! instance, and a rollback needs the version before. The bucket is versioned, so that what is
-//! removed can still be had back until its lifecycle ends it.
+//! The current and the previous version are kept: Beanstalk fetches the bundle whenever it launches an
+//! instance, and a rollback needs the previous version. The bucket is versioned, so a removed artifact can
+//! be restored until the bucket's lifecycle rule deletes it.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -14,14 +14,14 @@ use crate::aws::s3::size;
 use crate::aws::{Cloud, failed};
 use crate::screen::progress::Output;
 
-/// Folders that hold artifacts and nothing else.
+/// Folders that hold only artifacts.
 const FOLDERS: [&str; 3] = ["function/", "template/", "webui/"];
 
-/// Keys of one call at most, by DeleteObjects.
+/// Maximum keys of one DeleteObjects call.
 const AT_ONCE: usize = 1_000;
 
-/// Removes every artifact that is not kept and was there before this deployment began: a younger one
-/// is somebody else's, who may be about to deploy it.
+/// Removes every artifact that is not kept and is older than this deployment: a younger one belongs to
+/// another deployment that may be about to use it.
 pub(crate) async fn remove(
     cloud: &Cloud,
     output: Output,
@@ -111,7 +111,7 @@ async fn delete(cloud: &Cloud, bucket: &str, keys: &[String]) -> anyhow::Result<
     }
 }
 
-/// Folder and hash: what belongs to an artifact and lies beside it has the same.
+/// Folder and hash of a key; files that belong to an artifact have the same.
 fn stem(key: &str) -> &str {
     key.split('.').next().unwrap_or(key)
 }

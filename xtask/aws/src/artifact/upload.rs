@@ -1,4 +1,4 @@
-//! Artifacts into the bucket: each once, in parts, with a checksum that S3 verifies.
+//! Uploads artifacts: each once, in parts, with a checksum that S3 verifies.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,16 +16,15 @@ use crate::aws::s3::size;
 use crate::aws::{Cloud, failed};
 use crate::screen::progress::Output;
 
-/// Larger objects are uploaded in parts of this size, the smallest that S3 takes: a broken connection
-/// costs one part, and the bar moves.
+/// Size of a part, the smallest that S3 accepts: a broken connection costs one part, and the bar moves.
 const PART: usize = 5 << 20;
 
-/// Parts of one object under way at once.
+/// Concurrent parts of one object.
 const AT_ONCE: usize = 4;
 
-/// Uploads what is not there; returns for each artifact whether it was uploaded.
+/// Uploads missing artifacts; returns for each whether it was uploaded.
 ///
-/// A key holds its contents' hash, so what is there is what would be uploaded.
+/// A key contains its contents' hash, so an object that exists is the one that would be uploaded.
 pub(crate) async fn all(
     cloud: &Cloud,
     output: Output,
@@ -108,7 +107,7 @@ async fn in_parts(
         .send()
         .await
         .map_err(|error| failed("begin the upload", error))?;
-    let id = begun.upload_id.context("S3 gave the upload no ID")?;
+    let id = begun.upload_id.context("S3 returned no upload ID")?;
     let parts = (1_i32..)
         .zip(contents.chunks(PART))
         .map(|(number, contents)| {
@@ -154,7 +153,7 @@ async fn part(
         .body(ByteStream::from(contents.to_vec()))
         .send()
         .await
-        // The parts that are there are removed by the bucket's lifecycle rule.
+        // The bucket's lifecycle rule removes the uploaded parts.
         .map_err(|error| failed("upload a part of the artifact", error))?;
     Ok(CompletedPart::builder()
         .part_number(number)
@@ -163,7 +162,7 @@ async fn part(
         .build())
 }
 
-/// How far all uploads together are: a bar on a terminal, plain lines elsewhere.
+/// Progress of all uploads together: a bar on a terminal, plain lines elsewhere.
 struct Gauge {
     output: Output,
     bar: Option<ProgressBar>,
@@ -177,7 +176,7 @@ impl Gauge {
         let style = "  uploading {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
         let bar = is_shown.then(|| {
             let bar = ProgressBar::new(total);
-            // The words are ours; should they not be understood, the usual bar is as good.
+            // The template is a constant; the default bar would do as well.
             if let Ok(style) = ProgressStyle::with_template(style) {
                 bar.set_style(style);
             }
@@ -199,7 +198,7 @@ impl Gauge {
         }
     }
 
-    /// Says how far it is where there is no bar.
+    /// Prints the progress where there is no bar.
     fn say(&self, key: &str, bytes: usize) {
         if self.bar.is_none() {
             let done = self.done.load(Ordering::Relaxed);

@@ -1,8 +1,8 @@
-//! Zips that were made before: compressing two programs takes longer than all the rest that a deployment
-//! without changes does.
+//! Cache of zips: compressing two programs takes longer than everything else in a deployment without
+//! changes.
 //!
-//! A zip is found again by what it was made of, and is taken only when its bytes are still what they
-//! were. The folder is a convenience: whoever removes it, or has none, waits for the compression.
+//! A zip is keyed by its inputs and used only if its bytes still have the recorded hash. The folder may be
+//! deleted at any time; the next deployment then compresses again.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,16 +10,16 @@ use std::time::SystemTime;
 
 use crate::artifact::hash;
 
-/// Zips of each kind that are kept: enough for a few stages, and for going back to the last change.
+/// Zips of each kind that are kept: enough for a few stages and the previous version of each.
 const KEPT: usize = 4;
 
-/// The folder of the zips that were made before.
+/// The cache's folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Zips {
     folder: Option<PathBuf>,
 }
 
-/// The name of a zip's file says what it was made of and what it came to.
+/// File name of a zip: hash of its inputs and hash of its bytes.
 struct Name {
     kind: &'static str,
     inputs: String,
@@ -32,19 +32,19 @@ impl Name {
 }
 
 impl Zips {
-    /// Zips in `folder`; without one, every zip is made anew.
+    /// A cache in `folder`; without one, every zip is compressed again.
     pub(crate) fn new(folder: Option<PathBuf>) -> Zips {
         Zips { folder }
     }
 
-    /// The zip that `make` makes of `program`, made now or earlier; with its hash.
+    /// The zip that `make` makes of `program`, from the cache or new; with its hash.
     pub(crate) fn zip(
         &self,
         kind: &'static str,
         program: &[u8],
         make: impl Fn(&[u8]) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<(Vec<u8>, String)> {
-        // The zip of an empty program stands for all but the program: other files, modes, settings.
+        // The zip of an empty program represents the other inputs: files, modes, settings.
         let rest = make(&[])?;
         let name = Name {
             kind,
@@ -55,7 +55,7 @@ impl Zips {
         }
         let zip = make(program)?;
         let hash = hash(&zip);
-        // One that cannot be kept is made again next time.
+        // A zip that cannot be stored is compressed again next time.
         let _ = self.keep(&name, &hash, &zip);
         Ok((zip, hash))
     }
@@ -77,7 +77,7 @@ impl Zips {
             return Ok(());
         };
         fs::create_dir_all(folder)?;
-        // Two deployments at once write the same bytes: each into a file of its own, then renamed.
+        // Concurrent deployments write the same bytes: each to its own file, which is then renamed.
         let unfinished = folder.join(format!("{}{}.part", name.prefix(), std::process::id()));
         fs::write(&unfinished, zip)?;
         fs::rename(
@@ -109,7 +109,7 @@ mod tests {
 
     type Anything = Box<dyn std::error::Error>;
 
-    /// Zips by counting how often a real program is compressed.
+    /// Counts how often a real program is compressed.
     fn made<'a>(
         count: &'a Cell<usize>,
         mark: &'a str,

@@ -1,4 +1,4 @@
-//! EC2: the few questions about a network that deploying and destroying have.
+//! EC2: the calls about networks that `deploy` and `destroy` make.
 //!
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>
 
@@ -9,14 +9,14 @@ use crate::aws::{CallFailed, Cloud};
 
 const VERSION: &str = "2016-11-15";
 
-/// Answers of a page at most. EC2 takes up to 1,000.
+/// Maximum results of a page. EC2 accepts up to 1,000.
 const PAGE: &str = "1000";
 
 /// A client of EC2.
 #[derive(Clone, Debug)]
 pub(crate) struct Ec2(Client);
 
-/// A filter: EC2 names those that match any of the values, where `*` and `?` are wildcards.
+/// A filter: matches any of the values, where `*` and `?` are wildcards.
 pub(crate) type Filter<'a> = (&'a str, &'a [&'a str]);
 
 /// A network interface.
@@ -24,7 +24,7 @@ pub(crate) type Filter<'a> = (&'a str, &'a [&'a str]);
 pub(crate) struct Interface {
     pub(crate) id: String,
     pub(crate) description: String,
-    /// `available` when nothing uses it; `in-use`, or on the way between the two.
+    /// `available` if nothing uses it, otherwise `in-use`, `attaching` or `detaching`.
     pub(crate) status: String,
 }
 
@@ -44,20 +44,20 @@ impl Ec2 {
         Ok(vpcs.await?.into_iter().flatten().collect())
     }
 
-    /// Elastic IP addresses that match, as they are said: `203.0.113.1`.
+    /// Elastic IP addresses that match, for example `203.0.113.1`.
     pub(crate) async fn addresses(
         &self,
         filters: &[Filter<'_>],
     ) -> Result<Vec<String>, CallFailed> {
         let what = "list the Elastic IP addresses";
-        // The one list of EC2 that has no pages.
+        // The only one of these lists without pages.
         let body = query("DescribeAddresses", filters, None);
         let answer = self.0.call(what, post(body)).await?;
         let found = signed::records(&answer, &["addressesSet"], Some("item"), &["publicIp"]);
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// IDs of the NAT gateways that match, in whatever state.
+    /// IDs of the NAT gateways that match, in any state.
     pub(crate) async fn nat_gateways(
         &self,
         filters: &[Filter<'_>],
@@ -88,7 +88,7 @@ impl Ec2 {
             .collect())
     }
 
-    /// Deletes a network interface; one that is gone already is fine.
+    /// Deletes a network interface; one that does not exist is not an error.
     pub(crate) async fn delete_interface(&self, id: &str) -> Result<(), CallFailed> {
         let mut body = String::new();
         let mut writer = QueryWriter::new(&mut body, "DeleteNetworkInterface", VERSION);
@@ -103,7 +103,7 @@ impl Ec2 {
         }
     }
 
-    /// Asks for all pages of a list.
+    /// Reads all pages of a list.
     async fn describe(
         &self,
         what: &'static str,
@@ -126,7 +126,7 @@ impl Ec2 {
     }
 }
 
-/// The body of a question; `page` is `None` for a list without pages.
+/// The body of a request; `page` is `None` for a list without pages.
 fn query(action: &str, filters: &[Filter<'_>], page: Option<Option<&str>>) -> String {
     let mut parameters = Vec::new();
     for (number, (name, values)) in (1..).zip(filters) {

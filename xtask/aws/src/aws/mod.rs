@@ -1,7 +1,7 @@
-//! The AWS clients, and what a failed call means to a person.
+//! The AWS clients, and explanations of failed calls.
 //!
-//! Retries are the SDK's own: throttling and passing faults are ridden out with growing, randomised
-//! pauses. What is left is explained here.
+//! Retries are the SDK's own: throttling and transient faults are retried with growing, randomised pauses.
+//! What is left is explained here.
 
 pub(crate) mod beanstalk;
 pub(crate) mod ec2;
@@ -14,18 +14,23 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_environment::Environment;
+use aws_environment::endpoint::Endpoints;
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 /// Attempts of a call, the first included. With pauses up to [`LONGEST_PAUSE`] that is about two
 /// minutes, longer than CloudFormation throttles a caller that has slowed down.
 const ATTEMPTS: u32 = 10;
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
-/// The first call tells whether there is anybody at all: it does not try for long.
+/// Attempts of the first call, which tells whether AWS can be reached at all.
 const FIRST_ATTEMPTS: u32 = 2;
 
 /// The clients that deploying needs.
@@ -41,8 +46,8 @@ pub(crate) struct Cloud {
     pub(crate) config: SdkConfig,
     sts: aws_sdk_sts::Client,
     pub(crate) region: String,
-    /// Where S3 is, when that is not Amazon's own address.
-    s3_endpoint: Option<String>,
+    /// Endpoints that are not Amazon's own.
+    pub(crate) endpoints: Endpoints,
     /// Pause between two questions while something is waited for.
     pub(crate) poll: Duration,
 }
@@ -55,7 +60,10 @@ pub(crate) struct Identity {
 }
 
 impl Cloud {
-    /// Reads region, endpoints and credentials as every AWS program does.
+    /// Reads region, endpoints and credentials from the environment, and makes the clients.
+    ///
+    /// # Errors
+    /// The environment names no region or no credentials, or has a malformed value.
     pub(crate) async fn connect(poll: Duration) -> anyhow::Result<Cloud> {
         let retries = RetryConfig::standard()
             .with_max_attempts(ATTEMPTS)
@@ -64,22 +72,32 @@ impl Cloud {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
             .build();
+        let environment = Environment::of_process();
+        let problems = environment.problems();
+        if !problems.is_empty() {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            bail!("{}", problems.join("\n"));
+        }
+        let profiles = environment.profiles?;
+        let files = EnvConfigFiles::builder()
+            .with_contents(EnvConfigFileKind::Config, profiles.config())
+            .with_contents(EnvConfigFileKind::Credentials, profiles.credentials())
+            .build();
+        let region = environment.region?.map(|it| Region::new(it.name));
         let config = aws_config::defaults(BehaviorVersion::latest())
+            .profile_files(files)
+            .region(RegionProviderChain::first_try(region).or_default_provider())
             .retry_config(retries)
             .timeout_config(timeouts)
             .load()
             .await;
+        // Without one in the environment, the instance metadata service names it.
         let region = config.region().map(ToString::to_string);
-        let region = region.filter(|it| !it.trim().is_empty()).context(
-            "no region is chosen: set AWS_REGION, or `region` of the profile that AWS_PROFILE names",
-        )?;
-        let s3_endpoint = std::env::var("AWS_ENDPOINT_URL_S3")
-            .ok()
-            .or_else(|| config.endpoint_url().map(str::to_owned))
-            .map(|endpoint| endpoint.trim_end_matches('/').to_owned());
+        let region = region.context("no region is set; fix: `export AWS_REGION=eu-central-1`")?;
+        let endpoints = environment.endpoints?;
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             // An endpoint of one's own has no name for each bucket.
-            .force_path_style(s3_endpoint.is_some())
+            .force_path_style(endpoints.of("s3").is_some())
             .build();
         Ok(Cloud {
             cfn: aws_sdk_cloudformation::Client::new(&config),
@@ -91,17 +109,16 @@ impl Cloud {
             sts: first_client(&config),
             config,
             region,
-            s3_endpoint,
+            endpoints,
             poll,
         })
     }
 
-    /// Whose credentials these are. The first call of every command, so that it explains what is
-    /// wrong with them.
+    /// The account and principal of the credentials. The first call of every command, so that it explains
+    /// what is wrong with them.
     pub(crate) async fn identity(&self) -> anyhow::Result<Identity> {
         let identity = self.sts.get_caller_identity().send().await;
-        let identity =
-            identity.map_err(|error| failed("find out whose credentials these are", error))?;
+        let identity = identity.map_err(|error| failed("get the caller identity", error))?;
         Ok(Identity {
             account: identity.account.unwrap_or_default(),
             arn: identity.arn.unwrap_or_default(),
@@ -110,7 +127,7 @@ impl Cloud {
 
     /// The address by which CloudFormation reads an object as a template.
     pub(crate) fn object_url(&self, bucket: &str, key: &str) -> String {
-        match &self.s3_endpoint {
+        match self.endpoints.of("s3") {
             Some(endpoint) => format!("{endpoint}/{bucket}/{key}"),
             None => {
                 let suffix = if self.region.starts_with("cn-") {
@@ -135,11 +152,11 @@ fn first_client(config: &SdkConfig) -> aws_sdk_sts::Client {
 /// A call that failed for good.
 #[derive(Debug)]
 pub(crate) struct CallFailed {
-    /// What was to be done, such as "list the stack's events".
+    /// The intended action, for example "list the stack's events".
     what: &'static str,
-    /// AWS's code, when AWS answered.
+    /// AWS's error code; `None`: AWS did not answer, or not as documented.
     pub(crate) code: Option<String>,
-    /// AWS's words, or the transport's.
+    /// AWS's error message, or the transport's.
     pub(crate) message: String,
 }
 
@@ -149,7 +166,7 @@ impl CallFailed {
         self.code.as_deref() == Some("ValidationError") && self.message.contains("does not exist")
     }
 
-    /// Whether the credentials have run out, so that renewed ones would do.
+    /// Whether the credentials have expired.
     pub(crate) fn is_expired(&self) -> bool {
         matches!(
             self.code.as_deref(),
@@ -157,23 +174,23 @@ impl CallFailed {
         )
     }
 
-    /// What to do about it, as far as the code tells.
+    /// Explanation and fix for the error codes that are known.
     fn advice(&self) -> Option<&'static str> {
         Some(match self.code.as_deref()? {
             _ if self.is_expired() => {
-                "the credentials have expired: renew them (`aws sso login`, or whatever gave them) and run the same command again; what CloudFormation has begun goes on meanwhile"
+                "the credentials have expired; fix: renew them (`aws sso login`, or the command that gave them) and run the same command again; what CloudFormation has begun goes on"
             }
             "InvalidClientTokenId" | "UnrecognizedClientException" | "InvalidAccessKeyId" => {
-                "AWS does not know these credentials: look at AWS_ACCESS_KEY_ID or at the profile that AWS_PROFILE names"
+                "AWS does not know these credentials; fix: check AWS_ACCESS_KEY_ID, or the profile that AWS_PROFILE names"
             }
             "SignatureDoesNotMatch" => {
-                "the secret key does not belong to the access key, or this machine's clock is wrong"
+                "the secret key does not belong to the access key, or this machine's clock is wrong; fix: check both"
             }
             "Throttling" | "ThrottlingException" | "RequestLimitExceeded" | "SlowDown" => {
-                "AWS still throttles after two minutes: something else in the account asks too often; run the same command again later"
+                "AWS still throttles after two minutes, because something else in the account calls too often; fix: run the same command again later"
             }
             "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
-                "the credentials lack a permission: `cargo xtask deploy --role-policy` prints all that are needed"
+                "the credentials lack a permission; fix: grant it (`cargo xtask deploy --role-policy` prints all that are needed)"
             }
             _ => return None,
         })
@@ -199,30 +216,31 @@ impl fmt::Display for CallFailed {
 
 impl Error for CallFailed {}
 
-/// Says what a failed call means.
-pub(crate) fn failed<E, R>(what: &'static str, error: SdkError<E, R>) -> CallFailed
+/// Explains a failed call.
+pub(crate) fn failed<E>(what: &'static str, error: SdkError<E, HttpResponse>) -> CallFailed
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-    R: fmt::Debug + Send + Sync + 'static,
 {
     let code = error.code().map(str::to_owned);
     let message = match (&error, error.message()) {
         (SdkError::ServiceError(_), Some(message)) => message.to_owned(),
-        // Not an answer of the service as it is documented: a proxy's, or an emulator's.
-        (SdkError::ServiceError(failure), None) => format!("answered by {:?}", failure.raw()),
+        // Not the service's documented answer: a proxy's, or an emulator's.
+        (SdkError::ServiceError(failure), None) => answered::<E>(failure.raw()),
+        (SdkError::ResponseError(failure), _) => answered::<E>(failure.raw()),
         (SdkError::DispatchFailure(failure), _) if failure.is_timeout() || failure.is_io() => {
             format!(
-                "AWS cannot be reached: look at the network and at AWS_ENDPOINT_URL ({})",
+                "AWS cannot be reached; fix: check the network and AWS_ENDPOINT_URL ({})",
                 innermost(&error)
             )
         }
         _ => {
             let text = DisplayErrorContext(&error).to_string();
-            if text.contains("CredentialsNotLoaded") || text.contains("credential provider") {
-                format!(
-                    "no AWS credentials were found: set AWS_PROFILE, log in by `aws sso login`, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({})",
-                    innermost(&error)
-                )
+            if text.contains("no credentials found in chain") {
+                // The chain's own text lists every provider, and why each has none.
+                "no AWS credentials were found; fix: `aws configure sso` and `export AWS_PROFILE=NAME`, or export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned()
+            } else if text.contains("CredentialsNotLoaded") || text.contains("credential provider")
+            {
+                format!("cannot get AWS credentials: {}", innermost(&error))
             } else {
                 innermost(&error)
             }
@@ -232,6 +250,39 @@ where
         what,
         code,
         message,
+    }
+}
+
+/// An answer that is not understood: service, action, status, and the first line of its text.
+fn answered<E>(response: &HttpResponse) -> String {
+    let text = response.body().bytes().unwrap_or_default();
+    let text = String::from_utf8_lossy(text);
+    let line = text.lines().find(|line| !line.trim().is_empty());
+    let line: String = line
+        .unwrap_or("(no text)")
+        .trim()
+        .chars()
+        .take(200)
+        .collect();
+    format!(
+        "{} answered {}: {}",
+        action::<E>(),
+        response.status(),
+        line.escape_debug()
+    )
+}
+
+/// Service and action of an SDK error, for example `servicequotas GetServiceQuota`.
+///
+/// The SDK's errors do not hold them; their types are named after them.
+fn action<E>() -> String {
+    let name = std::any::type_name::<E>();
+    let service = name.split("::").find_map(|it| it.strip_prefix("aws_sdk_"));
+    let action = name.rsplit("::").next();
+    let action = action.and_then(|it| it.strip_suffix("Error"));
+    match (service, action) {
+        (Some(service), Some(action)) => format!("{service} {action}"),
+        _ => "the service".to_owned(),
     }
 }
 

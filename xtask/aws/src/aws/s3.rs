@@ -1,7 +1,7 @@
-//! S3: buckets found by their stage, counted, emptied to the last version, and deleted.
+//! S3: finds a stage's buckets, counts and removes their contents, and deletes them.
 //!
-//! Listing goes page by page, deleting up to [`AT_ONCE`] pages at a time, so millions of objects go
-//! without being held in memory.
+//! Objects are listed page by page and deleted up to [`AT_ONCE`] pages at a time, so millions of objects need
+//! little memory.
 
 use anyhow::{Context, bail};
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
@@ -11,30 +11,30 @@ use crate::aws::{CallFailed, Cloud, failed};
 use crate::screen::progress::Output;
 use crate::stack::call::STAGE_TAG;
 
-/// Calls that delete objects at the same time; each takes 1,000 keys. S3 admits 3,500 a second for
-/// each prefix and slows down who asks for more.
+/// Concurrent DeleteObjects calls of 1,000 keys each. S3 allows 3,500 a second for each prefix and throttles
+/// more.
 const AT_ONCE: usize = 4;
 
-/// How often a bucket is emptied that is filled again meanwhile.
+/// Maximum rounds for a bucket that is filled again while it is emptied.
 const ROUNDS: usize = 5;
 
-/// How often keys are tried again that S3 could not delete just then.
+/// Maximum retries of keys that S3 temporarily could not delete.
 const TRIES: usize = 4;
 
-/// Keys named in an error.
+/// Maximum keys named in an error.
 const MOST_KEYS: usize = 5;
 
-/// What is in a bucket.
+/// Contents of a bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     /// Versions and delete markers.
     pub(crate) objects: u64,
     pub(crate) bytes: u64,
-    /// Uploads that nobody has ended: their parts cost money, too.
+    /// Unfinished multipart uploads, whose parts cost money as well.
     pub(crate) uploads: u64,
 }
 
-/// Counts what is in a bucket; `None` when there is no such bucket.
+/// Counts a bucket's contents; `None` if there is no such bucket.
 pub(crate) async fn contents(cloud: &Cloud, bucket: &str) -> anyhow::Result<Option<Contents>> {
     let mut contents = Contents::default();
     let mut versions = Versions::of(bucket);
@@ -52,8 +52,8 @@ pub(crate) async fn contents(cloud: &Cloud, bucket: &str) -> anyhow::Result<Opti
     Ok(Some(contents))
 }
 
-/// Removes every version, delete marker and unfinished upload, then the bucket. One that is gone
-/// already is fine; one that is filled again meanwhile is emptied again, a few times.
+/// Removes every version, delete marker and unfinished upload, then the bucket. A missing bucket is not an
+/// error; one that is filled again is emptied again, a few times.
 pub(crate) async fn remove(cloud: &Cloud, output: Output, bucket: &str) -> anyhow::Result<()> {
     for round in 1..=ROUNDS {
         if !empty(cloud, output, bucket).await? {
@@ -75,12 +75,12 @@ pub(crate) async fn remove(cloud: &Cloud, output: Output, bucket: &str) -> anyho
     Ok(())
 }
 
-/// Removes what is in a bucket; returns whether there is such a bucket.
+/// Removes a bucket's contents; returns whether there is such a bucket.
 pub(crate) async fn empty(cloud: &Cloud, output: Output, bucket: &str) -> anyhow::Result<bool> {
     let mut deleting: JoinSet<Result<Undeleted, CallFailed>> = JoinSet::new();
     let mut undeleted = Undeleted::default();
     let mut removed = 0;
-    // What is deleted shifts no page: markers are by key and version.
+    // Deletions do not shift pages: markers are by key and version.
     let mut versions = Versions::of(bucket);
     while let Some(page) = versions.next(cloud).await? {
         if page.objects.is_empty() {
@@ -126,7 +126,7 @@ async fn join(
 #[derive(Debug, Default)]
 struct Undeleted {
     count: usize,
-    /// The first of them, with S3's words.
+    /// The first of them, with S3's message.
     examples: Vec<String>,
 }
 
@@ -148,7 +148,7 @@ impl Undeleted {
     }
 }
 
-/// Deletes one page of objects. Those that S3 could not delete just then are tried again.
+/// Deletes one page of objects, and retries those that S3 temporarily could not delete.
 async fn delete(
     cloud: &Cloud,
     bucket: &str,
@@ -210,7 +210,7 @@ async fn abort_uploads(cloud: &Cloud, bucket: &str) -> anyhow::Result<()> {
             let call = cloud.s3.abort_multipart_upload().bucket(bucket);
             let answer = call.key(key).upload_id(id).send().await;
             match answer.map_err(|error| failed("abort an unfinished upload", error)) {
-                // Ended by itself meanwhile.
+                // Completed or aborted meanwhile.
                 Err(error) if error.code.as_deref() == Some("NoSuchUpload") => {}
                 answer => {
                     answer.with_context(|| format!("bucket `{bucket}`"))?;
@@ -323,9 +323,9 @@ impl<'a> Versions<'a> {
     }
 }
 
-/// Buckets that a stage's stacks made and that outlived them, by their tags.
+/// Buckets of a stage that outlived its stacks, by their tags.
 ///
-/// Names alone are never enough to delete something: the tag must say the stage, too.
+/// A name alone never decides a deletion: the tag must name the stage as well.
 pub(crate) async fn of_stage(cloud: &Cloud, stage: &str) -> anyhow::Result<Vec<String>> {
     let prefix = format!("{}-", stack_prefix(stage));
     let mut found = Vec::new();
@@ -363,7 +363,7 @@ async fn is_of_stage(cloud: &Cloud, bucket: &str, stage: &str) -> anyhow::Result
             .tag_set()
             .iter()
             .any(|tag| tag.key() == STAGE_TAG && tag.value() == stage)),
-        // No tags, or gone meanwhile, or in another region, where it is none of ours.
+        // No tags, deleted meanwhile, or in another region, where it is not ours.
         Err(error)
             if matches!(
                 error.code.as_deref(),
@@ -376,7 +376,7 @@ async fn is_of_stage(cloud: &Cloud, bucket: &str, stage: &str) -> anyhow::Result
     }
 }
 
-/// Bytes as a person says them.
+/// A number of bytes with a unit.
 pub(crate) fn size(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
     let exact = bytes as f64;

@@ -1,7 +1,7 @@
-//! Signed calls of services whose SDK would cost minutes to compile for a handful of calls.
+//! Signed calls of services whose SDK would take minutes to compile for a few calls.
 //!
-//! Everything but the shapes is the SDK's own: the signer, the retries with their pauses, the HTTP
-//! client, credentials and endpoints. So such a call fails, waits and is explained like any other.
+//! Signer, retries, HTTP client, credentials and endpoints are the SDK's, so such a call fails, waits and is
+//! explained like any other. Only the shapes are ours.
 
 use std::error::Error;
 use std::fmt;
@@ -34,20 +34,20 @@ use serde_json::Value as Json;
 
 use crate::aws::{CallFailed, failed};
 
-/// A service, by its three names.
+/// Names of a service.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Service {
-    /// The ID of its model: `AWS_ENDPOINT_URL_<ID>`, in capitals, gives it an address of its own.
+    /// ID of its model: `AWS_ENDPOINT_URL_<ID>`, in capitals, sets its endpoint.
     pub(crate) id: &'static str,
     /// First label of its host name, and the service in the signature's scope.
     pub(crate) name: &'static str,
 }
 
-/// A request, but for what every request has.
+/// The parts of a request that differ between calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: &'static str,
-    /// From the first slash on, already encoded.
+    /// Path and query, encoded.
     pub(crate) path: String,
     pub(crate) content_type: &'static str,
     pub(crate) body: String,
@@ -59,7 +59,7 @@ pub(crate) struct Client {
     operation: Operation<Request, String, Refusal>,
 }
 
-/// What the service answers instead of doing it.
+/// Error response of a service.
 #[derive(Debug)]
 pub(crate) struct Refusal(ErrorMetadata);
 
@@ -81,9 +81,9 @@ impl Client {
     /// A client with the region, credentials, endpoints and retries of `config`.
     ///
     /// # Errors
-    /// `config` has no region or nowhere to take credentials from.
+    /// `config` has no region or no credentials provider.
     pub(crate) fn new(config: &SdkConfig, service: Service) -> anyhow::Result<Client> {
-        let region = config.region().context("no region is chosen")?;
+        let region = config.region().context("no region is set")?;
         let mut layer = Layer::new("signed");
         layer.store_put(SigningRegion::from(region.clone()));
         layer.store_put(SigningName::from_static(service.name));
@@ -131,7 +131,7 @@ impl Client {
         Ok(Client { operation })
     }
 
-    /// Calls, and returns the answer's text. `what` is what was to be done, for the message.
+    /// Calls the service and returns the response's text. `what` names the intended action in an error.
     pub(crate) async fn call(
         &self,
         what: &'static str,
@@ -154,7 +154,7 @@ impl Request {
     }
 }
 
-/// Where a service is: its own endpoint, the one for all, or Amazon's.
+/// Endpoint of a service: its own, the one for all services, or Amazon's.
 ///
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
 fn endpoint(config: &SdkConfig, service: Service, region: &str) -> String {
@@ -202,7 +202,7 @@ fn refusal(header: Option<&str>, body: &str) -> ErrorMetadata {
     if let Ok(json) = serde_json::from_str::<Json>(body) {
         let code = header.or_else(|| json["__type"].as_str());
         if let Some(code) = code {
-            // With a namespace before it, or an address behind it, in some services.
+            // Some services add a namespace before it, or a URL after it.
             let code = code.split(':').next().unwrap_or(code);
             metadata = metadata.code(code.rsplit('#').next().unwrap_or(code));
         }
@@ -212,7 +212,7 @@ fn refusal(header: Option<&str>, body: &str) -> ErrorMetadata {
         }
         return metadata.build();
     }
-    // EC2 wraps its errors once more than others.
+    // EC2 nests its errors one level deeper.
     for path in [&["Error"][..], &["Errors", "Error"]] {
         for error in records(body, path, None, &["Code", "Message"]) {
             let [code, message] = error.as_slice() else {
@@ -224,13 +224,13 @@ fn refusal(header: Option<&str>, body: &str) -> ErrorMetadata {
     metadata.build()
 }
 
-/// Texts of some of an element's children.
+/// Texts of an element's children.
 pub(crate) type Record = Vec<String>;
 
 /// Reads the elements that `path` leads to, from within the root on: of each its children named
 /// `item`, or itself for `None`, and of those the texts of `fields`, empty where there is none.
 ///
-/// What cannot be read is not there.
+/// Elements that cannot be parsed are left out.
 pub(crate) fn records(
     xml: &str,
     path: &[&str],

@@ -104,7 +104,7 @@ pub(crate) fn lines(changes: &Changes, announced: &[Announced]) -> Vec<String> {
         ));
     }
     section(&mut lines, "permissions", &changes.permissions);
-    section(&mut lines, "ways through the network", &changes.network);
+    section(&mut lines, "network paths", &changes.network);
     lines
 }
 
@@ -119,14 +119,14 @@ pub(crate) fn lines_of_new(after: &Version, changes: &Changes) -> Vec<String> {
         .map(|(r#type, count)| format!("  + {count:>3} × {type}"))
         .collect();
     lines.push(format!(
-        "  {} resources, {} permissions, {} ways through the network; all of them are new",
+        "  {} resources, {} permissions, {} network paths; all of them are new",
         changes.resources.len(),
         changes.permissions.widened.len(),
         changes.network.widened.len()
     ));
     let (chain, seconds) = crate::screen::typical::longest_chain(&after.document);
     lines.push(format!(
-        "  usually done in {}; the end is decided by {}",
+        "  usually done in {}; critical path: {}",
         crate::screen::typical::in_words(seconds),
         chain.join(" → ")
     ));

@@ -1,11 +1,11 @@
-//! The live block on a terminal: what is under way, for how long, what is usual, and what decides the end.
+//! The live block on a terminal: resources under way, their elapsed and usual times, and the critical path.
 //!
-//! Pure: what happens in, lines out, none wider or more than the screen, because a line that wraps
-//! could not be drawn over.
+//! Pure: state in, lines out. No line is wider than the screen, because a line that wraps cannot be drawn
+//! over.
 
 use crate::screen::typical;
 
-/// Columns of a logical ID at most, so that the times stay in sight.
+/// Maximum columns of a logical ID, so that the times stay visible.
 const WIDEST_ID: usize = 28;
 
 /// A resource that is under way.
@@ -15,28 +15,28 @@ pub(crate) struct Row<'a> {
     pub(crate) what: &'static str,
     /// Seconds
     pub(crate) elapsed: u32,
-    /// Seconds that it takes at other times.
+    /// Seconds that it usually takes.
     pub(crate) usually: Option<u32>,
 }
 
-/// Everything that is shown while CloudFormation works.
+/// State of an operation, as the block shows it.
 #[derive(Debug)]
 pub(crate) struct Block<'a> {
     /// Seconds since the operation began.
     pub(crate) elapsed: u32,
     pub(crate) done: usize,
-    /// How many resources change in all, where that is known.
+    /// Number of resources that change, if known.
     pub(crate) of: Option<usize>,
-    /// Seconds until the end, where that is known.
+    /// Seconds until the end, if known.
     pub(crate) left: Option<u32>,
-    /// Whether something failed and CloudFormation takes everything back.
+    /// Whether a resource failed and CloudFormation rolls back.
     pub(crate) goes_back: bool,
     pub(crate) rows: Vec<Row<'a>>,
-    /// The chain that decides the end.
+    /// The critical path.
     pub(crate) chain: &'a [String],
 }
 
-/// A line, and whether it is about what decides the end.
+/// A line, and whether it shows the first resource of the critical path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) text: String,
@@ -44,7 +44,7 @@ pub(crate) struct Line {
 }
 
 impl Block<'_> {
-    /// The lines for a screen of so many columns and rows.
+    /// The lines for a screen of this size.
     pub(crate) fn lines(&self, columns: usize, rows: usize) -> Vec<Line> {
         let mut lines = vec![plain(self.head())];
         let ids = self.rows.iter().map(|row| row.id.chars().count());
@@ -65,7 +65,7 @@ impl Block<'_> {
             });
             if decides {
                 let bar = if is_last { ' ' } else { '│' };
-                let mut text = format!("  {bar}  decides the end");
+                let mut text = format!("  {bar}  critical path");
                 if self.chain.len() > 1 {
                     text.push_str(&format!(", then {}", self.chain[1..].join(" → ")));
                 }
@@ -92,7 +92,7 @@ impl Block<'_> {
         }
         head.push_str(&format!(" done, {} under way", self.rows.len()));
         if self.goes_back {
-            head.push_str("; something failed, so CloudFormation takes back what it did");
+            head.push_str("; a resource failed, so CloudFormation rolls back");
         } else if let Some(left) = self.left.filter(|left| *left > 0) {
             head.push_str(&format!("; usually {} more", typical::in_words(left)));
         }
@@ -179,14 +179,14 @@ mod tests {
         insta::assert_snapshot!(shown(&block, 80, 24), @r"
          2:05  12 of 75 done, 3 under way; usually 18 min more
         ├─ Cache         is being created   1:05 of about 12 min
-        │  decides the end, then WebInstanceRole → WebInstanceProfile → DashboardEnv…
+        │  critical path, then WebInstanceRole → WebInstanceProfile → DashboardEnv…
         ├─ FunctionRole  is being created   0:12 of about 18 s
         └─ Vpc           is being created   0:03
         ");
         insta::assert_snapshot!(shown(&block, 40, 6), @r"
          2:05  12 of 75 done, 3 under way; u…
         ├─ Cache         is being created   …
-        │  decides the end, then WebInstance…
+        │  critical path, then WebInstance…
         ├─ FunctionRole  is being created   …
         └─ and 1 more
         ");

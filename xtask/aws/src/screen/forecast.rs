@@ -1,4 +1,4 @@
-//! What of an operation is still to come, and which chain of resources decides its end.
+//! Remaining steps of an operation, and its critical path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use cfn::document::Document;
 
 use crate::screen::typical;
 
-/// Seconds that a change in place counts at most: nobody has measured those, and most are short.
+/// Maximum seconds of a change in place: those are not measured, and most are short.
 const IN_PLACE: u32 = 60;
 
 /// The steps of one operation, by the change set that it executes.
@@ -21,21 +21,21 @@ pub(crate) struct Forecast {
 #[derive(Clone, Copy, Debug)]
 struct Step {
     seconds: u32,
-    /// Whether the seconds are those of a creation, which somebody has measured.
+    /// Whether the seconds are those of a creation, which are measured.
     is_measured: bool,
 }
 
-/// What is still to come.
+/// Remaining steps.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rest {
-    /// The chain that decides the end: each waits for the one before, the first is under way or next.
+    /// The critical path: each waits for the one before; the first is under way or next.
     pub(crate) chain: Vec<String>,
     pub(crate) seconds: u32,
 }
 
 impl Forecast {
-    /// The steps that `changes` announces for `template`; none for a template that nobody can read:
-    /// then there is no forecast to show, and nothing else depends on it.
+    /// The steps that `changes` announces for `template`; none for a template that cannot be parsed, which
+    /// only leaves out the forecast.
     pub(crate) fn new(template: &str, changes: &[Change]) -> Forecast {
         let document = Document::parse(template).unwrap_or_default();
         let steps = changes
@@ -46,7 +46,7 @@ impl Forecast {
                 let is_made = match change.action()? {
                     ChangeAction::Add => true,
                     ChangeAction::Modify => change.replacement() == Some(&Replacement::True),
-                    // What goes goes at the very end, and the stack's success does not wait for it.
+                    // Deletions come last, and the stack's success does not wait for them.
                     _ => return None,
                 };
                 let step = Step {
@@ -59,29 +59,29 @@ impl Forecast {
         Forecast { document, steps }
     }
 
-    /// How many resources change.
+    /// Number of resources that change.
     pub(crate) fn len(&self) -> usize {
         self.steps.len()
     }
 
-    /// How many of `done` belong to it.
+    /// Number of resources in `done` that belong to the operation.
     pub(crate) fn done(&self, done: &BTreeSet<String>) -> usize {
         let done = done.iter();
         done.filter(|id| self.steps.contains_key(*id)).count()
     }
 
-    /// Seconds that a resource usually takes, where somebody has measured it.
+    /// Seconds that a resource usually takes, if measured.
     pub(crate) fn usually(&self, id: &str) -> Option<u32> {
         let step = self.steps.get(id)?;
         step.is_measured.then_some(step.seconds)
     }
 
-    /// What is left when `done` is done and `open` has been under way for so many seconds.
+    /// Remaining steps when `done` is done and `open` has been under way for these seconds.
     pub(crate) fn rest(&self, done: &BTreeSet<String>, open: &BTreeMap<&str, u32>) -> Rest {
         let left = |id: &str, _: &str| {
             let step = self.steps.get(id).filter(|_| !done.contains(id))?;
             let elapsed = open.get(id).copied().unwrap_or_default();
-            // What takes longer than usual is not done before it says so.
+            // A resource that takes longer than usual is not done until its event says so.
             Some(step.seconds.saturating_sub(elapsed).max(1))
         };
         let (chain, seconds) = typical::longest_chain_by(&self.document, &left);
@@ -134,7 +134,7 @@ mod tests {
             rest(&forecast, &["Net", "Topic"], &[("Cache", 700)]),
             ("Cache Site".into(), 12 + 252)
         );
-        // Longer than usual: one second more, again and again.
+        // Longer than usual: always one second more.
         assert_eq!(
             rest(&forecast, &["Net", "Topic"], &[("Cache", 7000)]),
             ("Cache Site".into(), 1 + 252)

@@ -1,4 +1,4 @@
-//! What a person sees while CloudFormation works: plain lines, a live block on a terminal, or JSON.
+//! Output of a running operation: plain lines, a live block on a terminal, or JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
@@ -13,29 +13,29 @@ use crate::screen::block::{self, Block};
 use crate::screen::forecast::{Forecast, Rest};
 use crate::stack::event::Event;
 
-/// A screen that does not tell its size: rows and columns.
+/// Rows and columns of a screen whose size is unknown.
 const USUAL_SCREEN: (u16, u16) = (24, 80);
 
-/// Rows of the live block at most, however tall the screen is.
+/// Maximum rows of the live block.
 const MOST_ROWS: usize = 20;
 
-/// Lines of the block that is on the screen. There is one screen, and whoever says something else
-/// meanwhile has to take the block away first.
+/// Lines of the block on the screen. There is one screen: the block is removed before other output is
+/// written.
 static DRAWN: Mutex<usize> = Mutex::new(0);
 
-/// How things are said.
+/// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// A line for each event.
+    /// One line for each event.
     Plain,
-    /// Finished resources as lines, the others in a block that is drawn again and again.
+    /// Finished resources as lines, the others in a block that is redrawn.
     Live,
-    /// Everything as one JSON object a line, for machines.
+    /// One JSON object a line.
     Json,
 }
 
 impl Output {
-    /// As the flag and standard output want it.
+    /// The form for the flag and for standard output.
     pub(crate) fn new(json: bool) -> Output {
         let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
         match json {
@@ -45,19 +45,19 @@ impl Output {
         }
     }
 
-    /// Says a line to a person.
+    /// Prints a line, unless the output is JSON.
     pub(crate) fn say(self, line: impl AsRef<str>) {
         if self != Output::Json {
             redraw(&format!("{}\n", line.as_ref()), 0);
         }
     }
 
-    /// Says a line that nobody should overlook: in red where there are colours.
+    /// Prints a warning, in red where there are colours.
     pub(crate) fn warn(self, line: impl AsRef<str>) {
         self.say(self.painted("31", line.as_ref()));
     }
 
-    /// The text in a colour, on a terminal whose user wants colours (<https://no-color.org>).
+    /// The text in a colour, on a terminal without `NO_COLOR` (<https://no-color.org>).
     fn painted(self, code: &str, text: &str) -> String {
         let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         match self == Output::Live && is_wanted {
@@ -66,7 +66,7 @@ impl Output {
         }
     }
 
-    /// Tells a machine something.
+    /// Prints a JSON object, if the output is JSON.
     pub(crate) fn tell(self, value: &serde_json::Value) {
         if self == Output::Json {
             println!("{value}");
@@ -74,24 +74,23 @@ impl Output {
     }
 }
 
-/// Takes the block away that is on the screen and writes `text` there, of which the last `lines` are
-/// the next block.
+/// Replaces the block on the screen by `text`, whose last `lines` lines are the next block.
 fn redraw(text: &str, lines: usize) {
     let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut out = String::new();
     if *drawn > 0 {
-        // Up so many lines, then clear to the end of the screen.
+        // Move up, then clear to the end of the screen.
         out.push_str(&format!("\x1b[{drawn}A\x1b[J"));
     }
     out.push_str(text);
     *drawn = lines;
     let mut stdout = std::io::stdout().lock();
-    // Nothing is to be done about a screen that cannot be written.
+    // An output that cannot be written has no other place to report that.
     let _ = stdout.write_all(out.as_bytes());
     let _ = stdout.flush();
 }
 
-/// A resource that is being worked on.
+/// A resource under way.
 #[derive(Debug)]
 struct Row {
     what: &'static str,
@@ -99,13 +98,13 @@ struct Row {
     seen: Instant,
 }
 
-/// Follows one operation of one stack.
+/// Progress of one operation of one stack.
 #[derive(Debug)]
 pub(crate) struct Progress {
     output: Output,
     stack: String,
     forecast: Option<Forecast>,
-    /// When the operation's first event happened, in seconds since 1970.
+    /// Time of the operation's first event, in seconds since the Unix epoch.
     began: Option<f64>,
     started: Instant,
     open: IndexMap<String, Row>,
@@ -127,7 +126,7 @@ impl Progress {
         }
     }
 
-    /// Takes what has happened.
+    /// Adds new events.
     pub(crate) fn events(&mut self, events: &[Event]) {
         for event in events {
             self.event(event);
@@ -135,12 +134,12 @@ impl Progress {
         self.draw();
     }
 
-    /// Draws the block again: time has gone by.
+    /// Redraws the block with the current times.
     pub(crate) fn tick(&mut self) {
         self.draw();
     }
 
-    /// Leaves the screen to others.
+    /// Removes the block from the screen.
     pub(crate) fn end(&mut self) {
         if self.output == Output::Live {
             redraw("", 0);
@@ -157,7 +156,7 @@ impl Progress {
             "stack": self.stack, "resource": logical_id, "type": event.r#type, "status": status,
             "reason": event.reason, "physicalId": event.physical_id, "at": event.at,
         }));
-        // A deletion that fails stops where it is; whatever else fails is taken back.
+        // A failed deletion stops where it is; any other failure rolls back.
         self.goes_back |=
             status.contains("ROLLBACK") || status == "CREATE_FAILED" || status == "UPDATE_FAILED";
         if event.is_stack {
@@ -176,7 +175,7 @@ impl Progress {
                     },
                 );
             } else {
-                // A second event in progress only says that the resource has got its ID.
+                // A second event in progress only adds the physical ID.
                 return;
             }
             if self.output == Output::Live {
@@ -239,7 +238,7 @@ impl Progress {
     }
 }
 
-/// A resource's status in words.
+/// Words for a resource's status.
 fn in_words(status: &str) -> &'static str {
     match status {
         "CREATE_IN_PROGRESS" => "is being created",

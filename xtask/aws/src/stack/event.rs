@@ -1,8 +1,8 @@
-//! The events of a stack: each once, in order.
+//! Events of a stack, each once and in order.
 //!
-//! `DescribeStackEvents` gives the newest first, in pages, while new ones arrive at the front. So
-//! reading goes on until the first event that is known, however many pages that takes, and an event
-//! that is pushed on to the next page is recognised by its ID.
+//! `DescribeStackEvents` returns the newest first, in pages, while new events arrive at the front. So
+//! reading continues until the first known event, and an event that moves to the next page is recognised by
+//! its ID.
 
 use std::collections::HashSet;
 
@@ -10,21 +10,21 @@ use aws_sdk_cloudformation::types::StackEvent;
 
 use crate::aws::{CallFailed, Cloud, failed};
 
-/// What happened to a resource, or to the stack itself.
+/// An event of a resource or of the stack itself.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Event {
     pub(crate) id: String,
     pub(crate) logical_id: String,
     pub(crate) physical_id: String,
     pub(crate) r#type: String,
-    /// Such as `CREATE_IN_PROGRESS`.
+    /// Status, for example `CREATE_IN_PROGRESS`.
     pub(crate) status: String,
     pub(crate) reason: Option<String>,
-    /// Seconds since 1970.
+    /// Seconds since the Unix epoch.
     pub(crate) at: f64,
-    /// Whether it is the stack's own.
+    /// Whether it is an event of the stack itself.
     pub(crate) is_stack: bool,
-    /// The token of the call that began the operation which it belongs to, where CloudFormation says so.
+    /// Token of the call that began its operation, if CloudFormation returns it.
     pub(crate) token: Option<String>,
 }
 
@@ -54,18 +54,17 @@ impl Event {
     }
 }
 
-/// Reads the events of one stack, by its ID: a name would lead to another stack once this one is
-/// deleted.
+/// Reader of one stack's events, by stack ID: once the stack is deleted, its name may denote another one.
 #[derive(Debug)]
 pub(crate) struct Events {
     pub(crate) stack_id: String,
     seen: HashSet<String>,
-    /// The call whose operation is followed; none: whatever is under way.
+    /// Token of the call whose operation is followed; `None`: any operation under way.
     token: Option<String>,
 }
 
 impl Events {
-    /// Reads from now on: what has happened until now is known.
+    /// Reads events from now on; earlier ones count as known.
     pub(crate) async fn from_now(cloud: &Cloud, stack_id: &str) -> Result<Events, CallFailed> {
         let (page, _) = page(cloud, stack_id, None).await?;
         Ok(Events {
@@ -75,7 +74,7 @@ impl Events {
         })
     }
 
-    /// Follows the operation that a call with this token has begun.
+    /// Follows the operation that the call with this token began.
     pub(crate) fn begun_by(self, token: String) -> Events {
         Events {
             token: Some(token),
@@ -83,7 +82,7 @@ impl Events {
         }
     }
 
-    /// Whether an event is of the operation that is followed, as far as CloudFormation says.
+    /// Whether an event belongs to the followed operation, as far as CloudFormation tells.
     pub(crate) fn are_of(&self, event: &Event) -> bool {
         match (&self.token, &event.token) {
             (Some(own), Some(other)) => own == other,
@@ -91,12 +90,12 @@ impl Events {
         }
     }
 
-    /// Whether the followed operation has a call of its own, so that its beginning can be seen.
+    /// Whether the followed operation has a token, so that its beginning can be seen.
     pub(crate) fn have_token(&self) -> bool {
         self.token.is_some()
     }
 
-    /// Reads everything that ever happened to the stack.
+    /// Reads all events of the stack.
     pub(crate) fn from_the_beginning(stack_id: &str) -> Events {
         Events {
             stack_id: stack_id.to_owned(),
@@ -111,7 +110,7 @@ impl Events {
         stack_id: &str,
     ) -> Result<Events, CallFailed> {
         let mut next = None;
-        // The beginning may be the last of its page: then what is known begins the next one.
+        // The beginning may be the last event of its page: then the known events begin on the next one.
         let mut is_found = false;
         loop {
             let (events, token) = page(cloud, stack_id, next).await?;
@@ -134,7 +133,7 @@ impl Events {
         }
     }
 
-    /// What has happened since the last call, the oldest first.
+    /// Events since the last call, the oldest first.
     pub(crate) async fn read(&mut self, cloud: &Cloud) -> Result<Vec<Event>, CallFailed> {
         let mut new = Vec::new();
         let mut next = None;
@@ -142,7 +141,7 @@ impl Events {
             let (events, token) = page(cloud, &self.stack_id, next).await?;
             let mut reached_known = false;
             for event in events {
-                // One that this very call has met on an earlier page is no reason to stop.
+                // An event that this call has read from an earlier page does not end it.
                 if !self.seen.insert(event.id.clone()) {
                     reached_known |= !new.iter().any(|it: &Event| it.id == event.id);
                 } else if !reached_known {
@@ -188,10 +187,10 @@ async fn page(
     ))
 }
 
-/// The failures of an operation that say something, the first one first.
+/// Failures of an operation that explain something, in order.
 ///
 /// When one resource fails, CloudFormation cancels the others and fails the stack, each with an event
-/// of its own; these repeat, they do not explain.
+/// of its own; these are left out.
 pub(crate) fn causes(events: &[Event]) -> Vec<&Event> {
     const ECHOES: [&str; 4] = [
         "Resource creation cancelled",

@@ -1,20 +1,20 @@
-//! What each state of a stack means to `deploy` and `destroy`.
+//! States of a stack, as `deploy` and `destroy` distinguish them.
 //!
-//! "Stack status codes" in the CloudFormation user guide; every code of the API has its row here, and
-//! one that AWS adds later is met with words instead of a guess.
+//! "Stack status codes" in the CloudFormation user guide; every code of the API has a row here, and a code
+//! that AWS adds later is `Unknown`.
 
-/// What a stack's status means.
+/// State of a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// There is no such stack.
     Absent,
     /// A change set was made for a stack that does not exist yet.
     Review,
-    /// It can be updated.
+    /// The stack can be updated.
     Ready,
     /// An operation is under way; nothing else can begin.
     Busy,
-    /// Its creation failed; it can only be deleted.
+    /// The creation failed; the stack can only be deleted.
     NeverCreated,
     /// An update failed with rollback switched off.
     HalfUpdated,
@@ -22,11 +22,11 @@ pub(crate) enum State {
     RollbackStuck,
     /// A deletion could not be finished.
     DeletionStuck,
-    /// A state that only a person can judge.
+    /// A state that the operator must resolve.
     Unknown,
 }
 
-/// Every status with its meaning.
+/// State of every status.
 const STATES: &[(&str, State)] = &[
     ("CREATE_IN_PROGRESS", State::Busy),
     ("CREATE_FAILED", State::NeverCreated),
@@ -54,7 +54,7 @@ const STATES: &[(&str, State)] = &[
 ];
 
 impl State {
-    /// What a status means.
+    /// The state of a status.
     pub(crate) fn of(status: &str) -> State {
         STATES
             .iter()
@@ -63,7 +63,7 @@ impl State {
     }
 }
 
-/// Whether an operation ended in this status as it was meant to.
+/// Whether this status is the success of an operation.
 pub(crate) fn is_success(status: &str) -> bool {
     matches!(
         status,
@@ -71,7 +71,7 @@ pub(crate) fn is_success(status: &str) -> bool {
     )
 }
 
-/// What became of the stack, in words.
+/// Words for a status.
 pub(crate) fn in_words(status: &str) -> &'static str {
     match status {
         "CREATE_COMPLETE" => "created",

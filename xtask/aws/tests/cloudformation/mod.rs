@@ -175,6 +175,8 @@ fn json(script: &Script, target: &str) -> Response {
         (false, "GetServiceQuota") => r#"{"Quota": {"Value": 5.0}}"#.into_response(),
         _ => match script.next("", action) {
             Answer::Xml(text) => text.into_response(),
+            // Not an answer of the service: a proxy's, for example.
+            Answer::Error(status, "", text) => (status, text).into_response(),
             Answer::Error(status, code, message) => {
                 let text = format!(r#"{{"__type": "{code}", "message": "{message}"}}"#);
                 (status, text).into_response()

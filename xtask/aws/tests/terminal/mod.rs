@@ -184,7 +184,7 @@ async fn deploy_goes_on_after_a_typed_yes_and_draws_what_is_under_way() -> Resul
         ["CreateChangeSet", "ExecuteChangeSet"],
         "{written}"
     );
-    // Bold is what decides the end.
+    // Bold is the critical path.
     assert!(written.contains("\x1b[1m"), "{written}");
     let screens = screens(&written);
     let block = |screen: &String| {
