@@ -1,11 +1,13 @@
 //! `cargo xtask device`: devices that sign in to the local run with a certificate.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use local_flags::thing;
 
-use crate::{Exit, program, tools, workspace};
+use crate::{Exit, address, program, tools, workspace};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -21,15 +23,22 @@ enum Command {
 
 #[derive(Args)]
 struct Add {
-    /// The device's name: its thing, its client ID and the last level of its topic
-    #[arg(value_name = "NAME")]
+    /// Name of the device: its thing, its client ID and the last level of its topic
+    #[arg(value_name = "NAME", value_parser = thing_name)]
     name: String,
-    /// Where the local run listens for MQTT with TLS
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8883")]
-    mqtts: String,
+    /// Address of the local run for MQTT with TLS
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8883", value_parser = address::parse)]
+    mqtts: SocketAddr,
     /// Folder of the local run's data [default: target/local]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+}
+
+fn thing_name(text: &str) -> Result<String, String> {
+    match thing::is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("expected {}", thing::EXPECTED)),
+    }
 }
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
@@ -43,7 +52,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         "--add-device".into(),
         name.into(),
         "--mqtts".into(),
-        mqtts.into(),
+        mqtts.to_string().into(),
         "--data".into(),
         data.into(),
     ];

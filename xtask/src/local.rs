@@ -1,51 +1,62 @@
 //! `cargo xtask local`: brings together what the local run needs, and becomes it.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use aws_environment::{Environment, Region};
 use cfn::document::Document;
+use cfn::resolve::{self, MissingParameters};
 use clap::Args;
+use local_flags::fault::run::Fault;
 use stack::{Stage, parameters};
 
-use crate::{Exit, program, synth, tools, workspace};
+use crate::{Exit, address, program, synth, tools, workspace};
+
+/// The account and the stack that `local` takes; its template is checked with the same.
+const ACCOUNT_ID: &str = "000000000000";
+const STACK_NAME: &str = "sensors-local";
+
+/// The region where the environment names none.
+const DEFAULT_REGION: &str = "eu-central-1";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Stage whose template runs: dev or prod
     #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
     stage: Stage,
-    /// Run this template instead of the synthesised one
+    /// Run this template instead of the synthesized one
     #[arg(long, value_name = "FILE")]
     template: Option<PathBuf>,
     /// Address for MQTT; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
-    mqtt: String,
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883", value_parser = address::parse)]
+    mqtt: SocketAddr,
     /// Address for MQTT with TLS, for devices with certificates
-    #[arg(long, value_name = "ADDR")]
-    mqtts: Option<String>,
-    /// What shall go wrong, such as function:crash@5%, cache:restart@30s, cache:wipe@30s,
+    #[arg(long, value_name = "ADDR", value_parser = address::parse)]
+    mqtts: Option<SocketAddr>,
+    /// Inject a fault, e.g. function:crash@5%, cache:restart@30s, cache:wipe@30s,
     /// stream:throttle@10s..20s or record:duplicate@1%; may be repeated
-    #[arg(long, value_name = "PART:WHAT")]
+    #[arg(long, value_name = "PART:WHAT", value_parser = fault)]
     fault: Vec<String>,
     /// Address for the dashboard; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    dashboard: String,
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", value_parser = address::parse)]
+    dashboard: SocketAddr,
     /// Address of the JSON status endpoint; port 0 takes a free one [default: 127.0.0.1:8081, or a free
     /// port where that is taken]
-    #[arg(long, value_name = "ADDR")]
-    control: Option<String>,
+    #[arg(long, value_name = "ADDR", value_parser = address::parse)]
+    control: Option<SocketAddr>,
     /// Use this running Redis or Valkey instead of starting one
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
-    /// Folder for what the run keeps, such as the archive [default: target/local]
+    /// Folder for the run's data, e.g. the archive [default: target/local]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Start again what changes: the template, a function's binary, the bundle
+    /// Restart parts whose template, binary or bundle changes
     #[arg(long)]
     watch: bool,
-    /// Show also what the programs log for each batch and request; without, only DATA/local.log has it
+    /// Show the log lines of each batch and request, which otherwise only DATA/local.log has
     #[arg(long)]
     verbose: bool,
     /// Print events as JSON lines
@@ -78,19 +89,29 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         Some(template) => template,
         None => main_template(stage)?,
     };
-    // Before anything is built: what cannot be read cannot run.
+    let data = match data {
+        Some(data) => data,
+        None => workspace::target()?.join("local"),
+    };
+    // Everything that can be wrong is said before anything is built.
     let parameters = artifact_parameters(&template)?;
-    if redis.is_none() {
-        tools::redis()?;
+    check_template(&template, &parameters)?;
+    check_data(&data)?;
+    address::check_free("--mqtt", mqtt)?;
+    address::check_free("--dashboard", dashboard)?;
+    for (flag, address) in [("--mqtts", mqtts), ("--control", control)] {
+        if let Some(address) = address {
+            address::check_free(flag, address)?;
+        }
+    }
+    match &redis {
+        None => drop(tools::redis()?),
+        Some(url) => check_redis(url)?,
     }
     let [function, webui, local] = program::build_together(
         "the programs",
         [program::FUNCTION, program::WEBUI, program::LOCAL],
     )?;
-    let data = match data {
-        Some(data) => data,
-        None => workspace::target()?.join("local"),
-    };
     let folder = data.join("bundle");
     let settings = bundle::Settings {
         redirect_to_https: false,
@@ -109,15 +130,16 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     for parameter in parameters {
         pass("--parameter", parameter.into());
     }
-    pass("--mqtt", mqtt.into());
+    pass("--mqtt", mqtt.to_string().into());
     if let Some(mqtts) = mqtts {
-        pass("--mqtts", mqtts.into());
+        pass("--mqtts", mqtts.to_string().into());
     }
     for fault in fault {
         pass("--fault", fault.into());
     }
-    pass("--dashboard", dashboard.into());
-    pass("--control", control.unwrap_or("auto".to_owned()).into());
+    pass("--dashboard", dashboard.to_string().into());
+    let control = control.map_or("auto".to_owned(), |it| it.to_string());
+    pass("--control", control.into());
     pass("--data", data.into());
     if let Some(redis) = redis {
         pass("--redis", redis.into());
@@ -128,7 +150,70 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     match program::become_program(&local, passed, [("PATH", tools::path()?)])? {}
 }
 
-/// Lets the bundle have whatever cargo builds next, so that a watching run sees it.
+/// A fault of a run; `local` parses the text again.
+fn fault(text: &str) -> Result<String, String> {
+    let fault = text.parse::<Fault>();
+    fault
+        .map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
+}
+
+/// Resolves the template as `local` does, with every problem named by its logical ID.
+fn check_template(template: &Path, parameters: &[String]) -> anyhow::Result<()> {
+    let region = Environment::of_process().region?.unwrap_or(Region {
+        name: DEFAULT_REGION.to_owned(),
+        origin: "the default of `local`".to_owned(),
+    });
+    let mut context = resolve::Context::new(ACCOUNT_ID, &region.name, STACK_NAME);
+    context.missing_parameters = MissingParameters::Placeholder;
+    context.parameters = parameters
+        .iter()
+        .filter_map(|parameter| parameter.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let Err(problems) = resolve::resolve(&document(template)?, &context) else {
+        return Ok(());
+    };
+    let lines = problems.iter().map(|problem| format!("\n  {problem}"));
+    let lines: String = lines.collect();
+    // A mapping without a row for the region, for example.
+    let hint = match lines.contains(&region.name) {
+        true => format!("\nthe region is {region}; fix: `export AWS_REGION=…`"),
+        false => String::new(),
+    };
+    bail!("cannot run {}:{lines}{hint}", template.display())
+}
+
+/// Checks that the data folder can be written, and that no other run uses it.
+fn check_data(data: &Path) -> anyhow::Result<()> {
+    let cannot = || format!("cannot use {} (--data)", data.display());
+    if data.exists() && !data.is_dir() {
+        bail!("{}: it is not a folder", cannot());
+    }
+    fs::create_dir_all(data).with_context(cannot)?;
+    let lock = File::create(data.join("lock")).with_context(cannot)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => bail!(
+            "{}: another run uses it; fix: stop that run, or choose another folder by `--data DIR`",
+            cannot()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(cannot),
+    }
+}
+
+/// Checks the server of `--redis`. Its URL may hold a password and is not shown.
+fn check_redis(url: &str) -> anyhow::Result<()> {
+    let address = local_flags::redis::address(url);
+    let (host, port) = match address {
+        Ok(address) => address,
+        Err(error) => bail!("invalid --redis URL: {error}"),
+    };
+    let fix = "start the server, or leave --redis out to have one started";
+    address::check_answers("--redis", &host, port, fix)
+}
+
+/// Links the bundle's program to the one that cargo builds, so that a watching run sees the next build.
 fn follow(bundle: &Path, webui: &Path) -> anyhow::Result<()> {
     let binary = bundle.join(bundle::WEBUI);
     fs::remove_file(&binary).with_context(|| format!("replace {}", binary.display()))?;
@@ -152,10 +237,7 @@ pub(crate) fn main_template(stage: Stage) -> anyhow::Result<PathBuf> {
 /// On AWS `deploy` passes them. Here the programs come by their paths, so any value of the right
 /// shape will do.
 pub(crate) fn artifact_parameters(template: &Path) -> anyhow::Result<Vec<String>> {
-    let text = fs::read_to_string(template)
-        .with_context(|| format!("read the template {}", template.display()))?;
-    let document = Document::parse(&text)
-        .with_context(|| format!("{} is no template in JSON", template.display()))?;
+    let document = document(template)?;
     Ok([
         (parameters::ARTIFACTS_BUCKET, "sensors-local-artifacts"),
         (parameters::FUNCTION_KEY, "function.zip"),
@@ -169,4 +251,50 @@ pub(crate) fn artifact_parameters(template: &Path) -> anyhow::Result<Vec<String>
     .filter(|(name, _)| document.parameters.contains_key(*name))
     .map(|(name, value)| format!("{name}={value}"))
     .collect())
+}
+
+fn document(template: &Path) -> anyhow::Result<Document> {
+    let text = fs::read_to_string(template)
+        .with_context(|| format!("cannot read the template {}", template.display()))?;
+    Document::parse(&text)
+        .with_context(|| format!("cannot parse {} as a template in JSON", template.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapping_without_a_row_for_the_region_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let template = folder.path().join("t.json");
+        fs::write(
+            &template,
+            r#"{
+                "Mappings": {"Regions": {"mars-1": {"Prefix": "x"}}},
+                "Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {
+                    "TopicName": {"Fn::FindInMap": ["Regions", {"Ref": "AWS::Region"}, "Prefix"]}
+                }}}
+            }"#,
+        )
+        .unwrap();
+        let region = Environment::of_process().region.unwrap();
+        let error = check_template(&template, &[]).unwrap_err().to_string();
+        let origin = region.map_or("the default of `local`".to_owned(), |it| it.origin);
+        assert!(error.contains("Topic"), "{error}");
+        assert!(error.contains(&format!("(from {origin})")), "{error}");
+    }
+
+    #[test]
+    fn data_folder_of_another_run_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        check_data(folder.path()).unwrap();
+        let lock = File::create(folder.path().join("lock")).unwrap();
+        lock.lock().unwrap();
+        let error = check_data(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("another run uses it"), "{error}");
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(check_data(&file).is_err());
+    }
 }

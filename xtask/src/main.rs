@@ -4,14 +4,19 @@
 //! to compile (the broker, an MQTT client, the AWS SDK) is built and run as a program of its own, so
 //! that `cargo xtask synth` compiles none of them.
 //!
-//! Layout: `output` (printing); the subcommands; then `workspace` (folders), `program` (building and becoming programs),
-//! `tools` (outside programs), `style` (colours).
+//! Whatever can be known before a build is checked before it: flags, files, addresses, and what the
+//! environment names.
+//!
+//! Layout: `output` (printing); the subcommands; then `address` (ports and servers), `workspace` (folders),
+//! `program` (building and becoming programs), `tools` (outside programs), `style` (colours).
 
 #[macro_use]
 mod output;
 
+mod address;
 mod aws;
 mod codegen;
+mod completions;
 mod device;
 mod local;
 mod program;
@@ -27,9 +32,8 @@ mod test;
 mod tools;
 mod workspace;
 
-use std::process::{ExitCode, Termination};
-
 use clap::{Parser, Subcommand};
+use outcome::{Exit, Failure};
 
 /// Real-time sensor backend on AWS: its infrastructure, its local run, its tests.
 #[derive(Parser)]
@@ -37,7 +41,7 @@ use clap::{Parser, Subcommand};
     name = "cargo xtask",
     bin_name = "cargo xtask",
     version,
-    disable_help_subcommand = true
+    max_term_width = 100
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -52,21 +56,21 @@ enum Command {
     Local(local::Arguments),
     /// Send one message to the local run or to a deployed stage
     Publish(publish::Arguments),
-    /// Send what a fleet of simulated sensors says
+    /// Simulate a fleet of sensors
     Simulate(simulate::Arguments),
-    /// Devices that sign in to the local run with a certificate
+    /// Manage devices that sign in to the local run with a certificate
     Device(device::Arguments),
-    /// Publish for a while, make everything fail now and then, and prove that nothing is lost
+    /// Publish under faults and prove that every message is accounted for
     Soak(soak::Arguments),
     /// Show what a topic rule emits for a message
     Rule(rule::Arguments),
     /// Build and deploy a stage
     Deploy(aws::arguments::Deploy),
-    /// Take a stage down
+    /// Delete a stage
     Destroy(aws::arguments::Destroy),
     /// Show what a deployment would change
     Diff(aws::arguments::Diff),
-    /// Show how a stage's stacks are
+    /// Show the status of a stage's stacks
     Status(aws::arguments::Ask),
     /// Show the outputs of a stage
     Outputs(aws::arguments::Ask),
@@ -74,44 +78,39 @@ enum Command {
     Open(aws::arguments::Open),
     /// Check what a deployment needs
     Doctor(aws::arguments::Ask),
-    /// Deploy to a cloud on this machine, change, destroy, and time each part
+    /// Rehearse a full deployment locally: create, update, destroy
     Rehearse(rehearse::Arguments),
-    /// Send a message through a deployed stage and time its way to the dashboard
+    /// Send a message through a deployed stage and time each hop to the dashboard
     Smoke(aws::arguments::Smoke),
-    /// Show what a stage's programs and rules have logged
+    /// Show the logs of a stage's programs and rules
     Logs(aws::arguments::Logs),
-    /// Tell what the working tree changes in the infrastructure
+    /// Review infrastructure changes since a base revision
     Review(review::Arguments),
     /// Generate the resource types from the registry schemas
     Codegen(codegen::Arguments),
     /// Run every check that CI runs
     Test(test::Arguments),
-}
-
-/// What the exit code tells.
-enum Exit {
-    /// 0: done.
-    Done,
-    /// 1: it failed, and standard error says why. (2 is a wrong flag, from the flag parser.)
-    Failed,
-    /// 3: the rule does not fire for the message.
-    NotFired,
-    /// 3: the change must be looked at.
-    Grave,
-}
-
-impl Termination for Exit {
-    fn report(self) -> ExitCode {
-        ExitCode::from(match self {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            Exit::NotFired | Exit::Grave => 3,
-        })
-    }
+    /// Print the completion script of a shell, for an alias `xtask` of `cargo xtask`
+    Completions(completions::Arguments),
 }
 
 fn main() -> Exit {
-    let done = match Arguments::parse().command {
+    let is_json = outcome::is_json();
+    let command = match Arguments::try_parse() {
+        Ok(arguments) => arguments.command,
+        Err(error) => return outcome::not_parsed(&error, is_json),
+    };
+    run(command).unwrap_or_else(|error| {
+        let error = format!("{error:#}");
+        let exit = Exit::Failed;
+        eprintln!("{}: {error}", style::stderr().bad("error"));
+        Failure { error, exit }.print(is_json);
+        exit
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
         Command::Synth(arguments) => synth::run(arguments),
         Command::Local(arguments) => local::run(arguments),
         Command::Publish(arguments) => publish::run(arguments),
@@ -120,23 +119,20 @@ fn main() -> Exit {
         Command::Soak(arguments) => soak::run(arguments),
         Command::Rule(arguments) => rule::run(arguments),
         Command::Deploy(arguments) => aws::deploy(&arguments),
+        Command::Doctor(arguments) => aws::doctor(&arguments),
         Command::Rehearse(arguments) => rehearse::run(arguments),
         Command::Destroy(_)
         | Command::Diff(_)
         | Command::Status(_)
         | Command::Outputs(_)
         | Command::Open(_)
-        | Command::Doctor(_)
         | Command::Smoke(_)
         | Command::Logs(_) => aws::run(),
         Command::Review(arguments) => review::run(arguments),
         Command::Codegen(arguments) => codegen::run(arguments),
         Command::Test(arguments) => test::run(arguments),
-    };
-    done.unwrap_or_else(|error| {
-        eprintln!("{}: {error:#}", style::stderr().bad("error"));
-        Exit::Failed
-    })
+        Command::Completions(arguments) => completions::run(arguments),
+    }
 }
 
 #[cfg(test)]
@@ -145,39 +141,76 @@ mod tests {
 
     use super::*;
 
+    /// Columns of a terminal, and of a line of help.
+    const WIDTH: usize = 80;
+
+    /// Every command with its subcommands, by the words that call it.
+    fn commands() -> Vec<(String, clap::Command)> {
+        fn collect(prefix: &str, command: &clap::Command, all: &mut Vec<(String, clap::Command)>) {
+            let name = format!("{prefix} {}", command.get_name());
+            for subcommand in command.get_subcommands() {
+                collect(&name, subcommand, all);
+            }
+            all.push((name, command.clone()));
+        }
+        let mut all = Vec::new();
+        collect("", &Arguments::command(), &mut all);
+        all
+    }
+
     #[test]
     fn arguments_are_consistent() {
         Arguments::command().debug_assert();
     }
 
     #[test]
-    fn every_help_line_is_in_sentence_case_without_a_full_stop() {
-        for command in Arguments::command().get_subcommands() {
-            let about = command
-                .get_about()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            let helps = command
-                .get_arguments()
-                .filter(|argument| argument.get_id() != "help");
-            let helps = helps.map(|argument| {
-                argument
-                    .get_help()
-                    .map(ToString::to_string)
-                    .unwrap_or_default()
+    fn every_help_text_is_in_sentence_case_without_a_full_stop() {
+        for (name, command) in commands() {
+            let abouts = [command.get_about(), command.get_long_about()];
+            let helps = command.get_arguments().flat_map(|argument| {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{name}: {}",
+                    argument.get_id()
+                );
+                [argument.get_help(), argument.get_long_help()]
             });
-            for line in std::iter::once(about).chain(helps) {
-                let name = command.get_name();
-                let mut letters = line.chars();
+            let about_is_a_title = command.get_name() == "cargo xtask";
+            for text in abouts.into_iter().chain(helps).flatten() {
+                let text = text.to_string();
+                let mut letters = text.chars();
                 assert!(
                     letters.next().is_some_and(char::is_uppercase),
-                    "{name}: {line:?}"
+                    "{name}: {text:?}"
                 );
                 assert!(
                     letters.next().is_some_and(|c| !c.is_uppercase()),
-                    "{name}: {line:?}"
+                    "{name}: {text:?}"
                 );
-                assert!(!line.ends_with('.'), "{name}: {line:?}");
+                assert!(about_is_a_title || !text.ends_with('.'), "{name}: {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_help_line_fits_a_terminal_and_breaks_at_words() {
+        for (name, command) in commands() {
+            for is_long in [false, true] {
+                let mut command = command.clone().term_width(WIDTH);
+                let help = match is_long {
+                    true => command.render_long_help(),
+                    false => command.render_help(),
+                };
+                let help = help.to_string();
+                for line in help.lines() {
+                    // A usage line is wrapped by the shell that it is copied into.
+                    let is_usage = line.starts_with("Usage:");
+                    assert!(
+                        is_usage || line.chars().count() <= WIDTH,
+                        "{name}: {} columns: {line}",
+                        line.chars().count()
+                    );
+                }
             }
         }
     }

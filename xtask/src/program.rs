@@ -43,7 +43,7 @@ pub(crate) const LOCAL: Program = Program {
     binary: "local",
 };
 pub(crate) const AWS: Program = Program {
-    what: "what talks to AWS",
+    what: "the AWS client",
     package: "xtask-aws",
     binary: "xtask-aws",
 };
@@ -271,9 +271,20 @@ pub(crate) fn become_program(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (&'static str, OsString)>,
 ) -> anyhow::Result<Infallible> {
-    let error = Command::new(program)
-        .args(arguments)
-        .envs(environment)
-        .exec();
-    Err(error).with_context(|| format!("run {}", program.display()))
+    become_without(program, arguments, environment, [])
+}
+
+/// Becomes a program, without these variables of the environment.
+pub(crate) fn become_without(
+    program: &std::path::Path,
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (&'static str, OsString)>,
+    removed: impl IntoIterator<Item = String>,
+) -> anyhow::Result<Infallible> {
+    let mut command = Command::new(program);
+    command.args(arguments).envs(environment);
+    for name in removed {
+        command.env_remove(name);
+    }
+    Err(command.exec()).with_context(|| format!("run {}", program.display()))
 }

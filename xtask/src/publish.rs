@@ -1,10 +1,14 @@
 //! `cargo xtask publish`: one message, to the local run or to a deployed stage.
 
+use anyhow::bail;
 use clap::Args;
-
+use local_flags::address::Address;
 use stack::Stage;
 
-use crate::{Exit, aws, program};
+use crate::{Exit, address, aws, program};
+
+/// What starts the local run's broker.
+pub(crate) const START: &str = "start it by `cargo xtask local`";
 
 #[derive(Args)]
 #[command(
@@ -14,7 +18,7 @@ use crate::{Exit, aws, program};
 pub(crate) struct Arguments {
     /// Address of the local run's MQTT broker
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
-    local: String,
+    local: Address,
     /// Stage to send to instead, through AWS IoT: dev or prod
     #[arg(long, value_name = "STAGE", conflicts_with = "local")]
     stage: Option<Stage>,
@@ -33,11 +37,20 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         topic,
         message,
     } = arguments;
+    // "Topic names … cannot contain wildcards" (MQTT 3.1.1, 4.7.1).
+    if topic.is_empty() || topic.contains(['+', '#', '\0']) {
+        bail!(
+            "invalid --topic \"{}\": expected a topic without `+` and `#`",
+            topic.escape_debug()
+        );
+    }
     if stage.is_some() {
-        // The same words, read by what talks to AWS.
+        // The same arguments, parsed by the program that calls AWS.
         return aws::run();
     }
+    address::check_answers("--local", &local.host, local.port, START)?;
     let client = program::build(program::MQTT)?;
+    let local = local.to_string();
     let arguments = [
         "--address",
         &local,

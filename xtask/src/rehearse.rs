@@ -6,13 +6,14 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use local_flags::fault::cloud::Fault;
 use serde_json::{Value as Json, json};
 
 use crate::{Exit, program, style, tools, workspace};
@@ -24,42 +25,58 @@ const CHANGE: &str = "Function.MemorySize=512";
 /// Milliseconds between two questions of a command that waits: the cloud is near.
 const POLL: &str = "200";
 
+/// The cloud's log; a folder that has one is of a rehearsal.
+const LOG: &str = "cloud.log";
+
 /// Every stage is alike to the cloud; this one asks for no certificate.
 const STAGE: &str = "dev";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What shall go wrong in the cloud, such as 'cfn:Cache=CREATE_FAILED:no capacity@once',
+    /// Inject a fault into the cloud, e.g. 'cfn:Cache=CREATE_FAILED:no capacity@once',
     /// cfn:throttle@20%, cfn:token-expired@10s or s3:slow@500ms; a command that fails is run
     /// again, once; may be repeated
-    #[arg(long, value_name = "WHERE:WHAT")]
+    #[arg(long, value_name = "SERVICE:WHAT", value_parser = fault)]
     fault: Vec<String>,
-    /// How long the cloud takes for a resource
+    /// Time that the cloud takes for a resource
     #[arg(long, value_name = "PACE", default_value = "fast")]
     pace: Pace,
-    /// Wait until the archive holds the message, too
+    /// Wait until the archive holds the message
     #[arg(long)]
     archive: bool,
-    /// Leave the stage deployed and stay until Ctrl-C, to look around
+    /// Keep the stage deployed until Ctrl-C
     #[arg(long)]
     keep: bool,
-    /// Folder of the cloud and its log, made anew [default: target/rehearsal]
+    /// Folder of the cloud and its log, emptied first [default: target/rehearsal]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Print what the commands tell, and every step, as JSON lines
+    /// Print the output of the commands and every step as JSON lines
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Pace {
-    /// As fast as it can be
+    /// As short as possible
     Fast,
     /// As long as AWS usually takes
     Real,
 }
 
+/// A fault of the cloud; `local --cloud` parses the text again.
+fn fault(text: &str) -> Result<String, String> {
+    let fault = text.parse::<Fault>();
+    fault
+        .map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
+}
+
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let data = match &arguments.data {
+        Some(data) => data.clone(),
+        None => workspace::target()?.join("rehearsal"),
+    };
+    check_ours(&data)?;
     tools::redis()?;
     let [function, webui, local] = program::build_together(
         "the programs",
@@ -71,11 +88,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         function,
         webui,
     };
-    let data = match &arguments.data {
-        Some(data) => data.clone(),
-        None => workspace::target()?.join("rehearsal"),
-    };
-    make_anew(&data)?;
+    empty(&data)?;
     let mut rehearsal = Rehearsal {
         arguments: &arguments,
         done: Vec::new(),
@@ -109,20 +122,32 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// An empty folder of ours; one that holds something else is left alone.
-fn make_anew(data: &Path) -> anyhow::Result<()> {
-    let marker = data.join("cloud.log");
-    let is_empty = fs::read_dir(data).map_or(true, |mut entries| entries.next().is_none());
-    if !is_empty {
-        if !marker.is_file() {
-            bail!(
-                "--data: {} holds something else; name a folder that is empty or does not exist",
-                data.display()
-            );
+/// Checks that a folder is empty, absent, or of an earlier rehearsal.
+fn check_ours(data: &Path) -> anyhow::Result<()> {
+    let is_ours = data.join(LOG).is_file();
+    let is_empty = match fs::read_dir(data) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == ErrorKind::NotFound => true,
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot use {} (--data)", data.display()));
         }
-        fs::remove_dir_all(data).with_context(|| format!("delete {}", data.display()))?;
+    };
+    if !is_empty && !is_ours {
+        bail!(
+            "cannot use {} (--data): it holds something else; fix: name a folder that is empty or does not exist",
+            data.display()
+        );
     }
-    fs::create_dir_all(data).with_context(|| format!("make {}", data.display()))
+    Ok(())
+}
+
+/// Empties a folder of ours, or makes it.
+fn empty(data: &Path) -> anyhow::Result<()> {
+    check_ours(data)?;
+    if data.exists() {
+        fs::remove_dir_all(data).with_context(|| format!("cannot delete {}", data.display()))?;
+    }
+    fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))
 }
 
 struct Programs {
@@ -229,7 +254,7 @@ struct Cloud {
 
 impl Cloud {
     fn start(local: &Path, data: &Path, arguments: &Arguments) -> anyhow::Result<Cloud> {
-        let log = data.join("cloud.log");
+        let log = data.join(LOG);
         let said = File::create(&log).with_context(|| format!("write {}", log.display()))?;
         let mut command = Command::new(local);
         command

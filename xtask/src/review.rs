@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         print!("{}", review.text(&paint));
     }
     Ok(if review.is_grave() {
-        Exit::Grave
+        Exit::Attention
     } else {
         Exit::Done
     })

@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
             "the rule does not fire: its FROM '{}' does not match {topic}",
             filter.as_str()
         );
-        return Ok(Exit::NotFired);
+        return Ok(Exit::Attention);
     }
     let timestamp_ms = match timestamp {
         Some(given) => given,
@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         }
         Outcome::NotFired => {
             eprintln!("the rule does not fire: its WHERE is not true for this message");
-            Ok(Exit::NotFired)
+            Ok(Exit::Attention)
         }
         Outcome::Failed(error) => Err(error.into()),
     }

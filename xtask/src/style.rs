@@ -1,4 +1,4 @@
-//! Colours, where somebody sees them: on a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+//! Colours on a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
 
 use std::env;
 use std::io::IsTerminal;
