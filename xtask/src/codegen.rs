@@ -12,7 +12,7 @@ pub(crate) struct Arguments {
     /// Write nothing; fail when something would be written
     #[arg(long)]
     check: bool,
-    /// Bring this type's schema in first, such as AWS::DynamoDB::Table; may be repeated
+    /// Add this type's schema first, e.g. AWS::DynamoDB::Table; may be repeated
     #[arg(long, value_name = "TYPE", conflicts_with = "check")]
     add: Vec<String>,
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask rehearse`: a deployment from nothing to nothing on this machine, with the very programs
-//! that deploy to AWS, against the local run's cloud.
+//! `cargo xtask rehearse`: a whole deployment on this machine, with the programs that deploy to AWS, against
+//! the local run's cloud.
 //!
 //! Layout: the steps; `Cloud`, the process that answers the AWS APIs; `Stage`, the commands run against
 //! it; the table at the end.
@@ -19,16 +19,16 @@ use serde_json::{Value as Json, json};
 use crate::{Exit, program, style, tools, workspace};
 
 /// The property that changes between the deployments, and its new value: updated in place, and the
-/// function starts anew with it.
+/// function restarts with it.
 const CHANGE: &str = "Function.MemorySize=512";
 
-/// Milliseconds between two questions of a command that waits: the cloud is near.
+/// Milliseconds between two polls of a command that waits: the cloud is near.
 const POLL: &str = "200";
 
 /// The cloud's log; a folder that has one is of a rehearsal.
 const LOG: &str = "cloud.log";
 
-/// Every stage is alike to the cloud; this one asks for no certificate.
+/// Stage to deploy: this one needs no certificate.
 const STAGE: &str = "dev";
 
 #[derive(Args)]
@@ -157,14 +157,14 @@ struct Programs {
     webui: PathBuf,
 }
 
-/// What was done, in order.
+/// Finished steps, in order.
 struct Rehearsal<'a> {
     arguments: &'a Arguments,
     done: Vec<(String, bool, Duration)>,
 }
 
 impl Rehearsal<'_> {
-    /// Runs every step; whether all went well. The first that fails ends it.
+    /// Runs the steps until one fails; returns whether all succeeded.
     fn play(&mut self, stage: &Stage) -> anyhow::Result<bool> {
         let archive: &[&str] = if self.arguments.archive {
             &["--archive"]
@@ -245,7 +245,7 @@ impl Rehearsal<'_> {
     }
 }
 
-/// The process that answers the AWS APIs; it ends with us.
+/// The process that answers the AWS APIs; it is stopped with this one.
 struct Cloud {
     process: Child,
     endpoint: String,
@@ -296,7 +296,7 @@ impl Cloud {
         Ok(cloud)
     }
 
-    /// Waits for Ctrl-C, which the cloud gets, too.
+    /// Waits for Ctrl-C, which the cloud gets as well.
     fn stay(mut self, is_json: bool) -> anyhow::Result<()> {
         if !is_json {
             println!("\nthe stage stays until Ctrl-C; in another terminal:\n");
@@ -327,7 +327,7 @@ impl Cloud {
         Ok(())
     }
 
-    /// What a program needs to take it for AWS, and nothing of the user's own account.
+    /// Variables with which a program calls this cloud, without the user's own account.
     fn environment(&self) -> [(&'static str, &str); 6] {
         [
             ("AWS_ENDPOINT_URL", &self.endpoint),
@@ -357,7 +357,7 @@ fn pace(pace: Pace) -> &'static str {
     }
 }
 
-/// The commands that a user would type.
+/// Commands as a user types them.
 struct Stage<'a> {
     programs: &'a Programs,
     cloud: &'a Cloud,
@@ -370,7 +370,7 @@ impl Stage<'_> {
         words.iter().map(Into::into).collect()
     }
 
-    /// A deployment of the programs of this machine, whatever the stage's architecture.
+    /// Arguments of a deployment of this machine's programs, whatever the stage's architecture.
     fn deploy(&self) -> Vec<OsString> {
         let mut words = Stage::words(&["deploy", "--yes", "--no-smoke", "--any-architecture"]);
         words.extend(Stage::words(&["--poll", POLL, "--function"]));

@@ -1,4 +1,4 @@
-//! `cargo xtask rule`: what a topic rule emits for a message, without anything running.
+//! `cargo xtask rule`: the output of a topic rule for a message, evaluated in this process.
 
 use std::collections::hash_map::RandomState;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::output::written;
 #[derive(Args)]
 #[command(after_help = "Exit code: 0 the rule fires; 3 it does not; 1 an error; 2 a wrong flag")]
 pub(crate) struct Arguments {
-    /// Statement of the rule, such as "SELECT * FROM 'topic/sensors/+' WHERE temperature > 50"
+    /// SQL statement of the rule, e.g. "SELECT * FROM 'topic/sensors/+' WHERE temperature > 50"
     #[arg(long, value_name = "SQL")]
     sql: String,
     /// Topic that the message is published to
@@ -34,11 +34,11 @@ pub(crate) struct Arguments {
     /// File with the payload, taken byte for byte
     #[arg(long, value_name = "FILE", conflicts_with = "payload")]
     payload_file: Option<PathBuf>,
-    /// Client ID of whoever publishes, for `clientid()`; without it a message that came by HTTP
+    /// Client ID of the publisher, for `clientid()` [default: none, as for a message sent by HTTP]
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    /// When the message is received, for `timestamp()` and the time functions: milliseconds since
-    /// the Unix epoch [default: now]
+    /// Time of receipt, for `timestamp()` and the time functions, in milliseconds since the Unix epoch
+    /// [default: now]
     #[arg(long, value_name = "MS")]
     timestamp: Option<u64>,
     /// Version of the SQL engine
@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     }
 }
 
-/// Text gets a line end, which a terminal and a pipe want; anything else stays as it is.
+/// Prints the output: text with a line end, anything else byte for byte.
 fn print(bytes: &[u8]) -> std::io::Result<()> {
     let mut output = stdout().lock();
     output.write_all(bytes)?;
@@ -111,7 +111,7 @@ fn print(bytes: &[u8]) -> std::io::Result<()> {
     output.flush()
 }
 
-/// What a statement can ask for beside the message.
+/// Context of a statement: random numbers, UUIDs and the account.
 struct Here;
 
 impl Context for Here {
@@ -140,7 +140,7 @@ impl Context for Here {
     }
 }
 
-/// 64 random bits: the standard library seeds every hasher anew.
+/// 64 random bits: the standard library seeds every hasher differently.
 fn bits() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -10,12 +10,12 @@ use clap::Args;
 use crate::test::pipeline;
 use crate::{Exit, program, tools};
 
-/// How long the test publishes. The `e2e` package reads it.
+/// Seconds for which the test publishes. The `e2e` package reads the variable.
 const SECONDS: &str = "SOAK_SECONDS";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How long the fleet publishes
+    /// Minutes for which the fleet publishes
     #[arg(long, value_name = "N", default_value_t = 10)]
     minutes: u64,
 }

@@ -12,7 +12,7 @@ use crate::{Exit, workspace};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Stage to synthesise: dev or prod
+    /// Stage to synthesize: dev or prod
     #[arg(long, value_name = "STAGE", default_value_t = Stage::Dev)]
     stage: Stage,
     /// Folder for the templates [default: target/synth/STAGE]
@@ -64,7 +64,7 @@ pub(crate) fn default_folder(stage: Stage) -> anyhow::Result<PathBuf> {
     Ok(workspace::target()?.join("synth").join(stage.to_string()))
 }
 
-/// Synthesises a stage into a folder, the stacks in the order in which they are deployed.
+/// Synthesizes a stage into a folder, the stacks in the order in which they are deployed.
 pub(crate) fn write(stage: Stage, folder: &Path) -> anyhow::Result<Vec<Written>> {
     write_with(&stage.config(), folder)
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// The repository's root: where cargo says that this package is, or above the current folder when
-/// the built program is called directly.
+/// The repository's root: the parent of the package's folder, which cargo names, or of the current folder
+/// when the built program is called directly.
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
     let is_root = |folder: &Path| folder.join("xtask/Cargo.toml").is_file();
     if let Some(package) = env::var_os("CARGO_MANIFEST_DIR")
@@ -22,7 +22,7 @@ pub(crate) fn root() -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{} is not inside this repository", here.display()))
 }
 
-/// Cargo's target folder, where everything made here goes.
+/// Cargo's target folder.
 pub(crate) fn target() -> anyhow::Result<PathBuf> {
     let root = root()?;
     Ok(match env::var_os("CARGO_TARGET_DIR") {
@@ -31,7 +31,7 @@ pub(crate) fn target() -> anyhow::Result<PathBuf> {
     })
 }
 
-/// A path as a person at the repository's root would type it.
+/// A path relative to the current folder, if it is below it.
 pub(crate) fn shown(path: &Path) -> String {
     let here = env::current_dir().ok();
     let relative = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
