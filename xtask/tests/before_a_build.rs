@@ -109,7 +109,11 @@ macro_rules! assert_answers {
         insta::with_settings!({
             prepend_module_to_snapshot => false,
             omit_expression => true,
-            filters => [(r"127\.0\.0\.1:[1-6]\d{4}", "127.0.0.1:PORT")],
+            filters => [
+                (r"127\.0\.0\.1:[1-6]\d{4}", "127.0.0.1:PORT"),
+                (r"os error \d+", "os error N"),
+                (r"possible values: [^\]]*", "possible values: STEPS"),
+            ],
         }, { insta::assert_snapshot!($name, $answers) });
     };
 }
