@@ -17,7 +17,7 @@ use crate::output::written;
 #[derive(Args)]
 #[command(after_help = "Exit code: 0 the rule fires; 3 it does not; 1 an error; 2 a wrong flag")]
 pub(crate) struct Arguments {
-    /// SQL statement of the rule, e.g. "SELECT * FROM 'topic/sensors/+' WHERE temperature > 50"
+    /// Statement of the rule, e.g. "SELECT * FROM 'topic/sensors/+' WHERE temperature > 50"
     #[arg(long, value_name = "SQL")]
     sql: String,
     /// Topic that the message is published to
