@@ -6,6 +6,8 @@ pub mod applicationautoscaling;
 #[rustfmt::skip]
 pub mod autoscaling;
 #[rustfmt::skip]
+pub mod budgets;
+#[rustfmt::skip]
 pub mod cloudwatch;
 #[rustfmt::skip]
 pub mod dynamodb;
@@ -51,6 +53,7 @@ pub mod sqs;
 pub fn metadata(type_name: &str) -> Option<&'static crate::shape::ResourceShape> {
     Some(
         match type_name {
+            "AWS::Budgets::Budget" => &budgets::budget::SHAPE,
             "AWS::CloudWatch::Alarm" => &cloudwatch::alarm::SHAPE,
             "AWS::EC2::EIP" => &ec2::eip::SHAPE,
             "AWS::EC2::FlowLog" => &ec2::flow_log::SHAPE,
@@ -107,6 +110,7 @@ pub fn metadata(type_name: &str) -> Option<&'static crate::shape::ResourceShape>
 }
 /// The generated resource types.
 pub const TYPES: &[&str] = &[
+    "AWS::Budgets::Budget",
     "AWS::CloudWatch::Alarm",
     "AWS::EC2::EIP",
     "AWS::EC2::FlowLog",
