@@ -3,7 +3,7 @@
 //! For each stage and stack the template itself, and beside it in plain text who may do what and who
 //! may reach whom; and the bundle's files. Change them by `cargo insta review` only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use cfn::access;
@@ -12,15 +12,9 @@ use cfn::integration::Declared;
 use cfn::resolve::{Resolved, resolve};
 use contract::oidc::Oidc;
 use serde_json::Value as Json;
-use stack::choices::{PROVIDER, own_key, signing_in};
+use snapshots::Emitted;
+use stack::choices::{PROVIDER, signing_in};
 use stack::{Config, Stage, Synthesized};
-
-/// One snapshot: its folder, its name and its text.
-struct Emitted {
-    folder: String,
-    name: String,
-    text: String,
-}
 
 #[test]
 fn what_is_emitted_is_what_was_reviewed() {
@@ -505,135 +499,8 @@ fn resolved(stack: &Synthesized) -> Resolved {
     })
 }
 
-/// The bootstrap where a GitHub environment may deploy.
-fn bootstrapped(stack: &Synthesized) -> Resolved {
-    let document = Document::parse(&stack.template).expect("what is emitted can be read");
-    let mut context = access::context();
-    context.parameters.insert(
-        stack::bootstrap::GITHUB_SUBJECT.to_owned(),
-        "repo:OWNER@1/REPOSITORY@2:environment:NAME".to_owned(),
-    );
-    resolve(&document, &context).unwrap_or_else(|problems| panic!("{problems:?}"))
-}
-
 fn emitted() -> Vec<Emitted> {
-    let mut emitted = Vec::new();
-    for stage in Stage::ALL {
-        for stack in synth(stage) {
-            let resolved = resolved(&stack);
-            let mut add = |kind: &str, text: String| {
-                emitted.push(Emitted {
-                    folder: stage.to_string(),
-                    name: format!("{}.{kind}", stack.name),
-                    text,
-                });
-            };
-            add("permissions", access::permissions(&resolved));
-            add("reachability", access::reachability(&resolved));
-            add("template", stack.template.clone());
-        }
-    }
-    let bootstrap = stack::bootstrap::synth().unwrap_or_else(|problems| panic!("{problems}"));
-    for (kind, text) in [
-        (
-            "permissions",
-            access::permissions(&bootstrapped(&bootstrap)),
-        ),
-        ("template", bootstrap.template.clone()),
-    ] {
-        emitted.push(Emitted {
-            folder: "bootstrap".to_owned(),
-            name: format!("{}.{kind}", bootstrap.name),
-            text,
-        });
-    }
-    let (prod, own_key) = (main(synth(Stage::Prod)), main(synth_with(&own_key())));
-    for (name, text) in [
-        ("permissions", access::permissions(&resolved(&own_key))),
-        ("difference", difference(&prod, &own_key)),
-    ] {
-        emitted.push(Emitted {
-            folder: "own-key".to_owned(),
-            name: format!("{}.{name}", own_key.name),
-            text,
-        });
-    }
-    let signing_in = main(synth_with(&signing_in()));
-    for (name, text) in [
-        ("reachability", access::reachability(&resolved(&signing_in))),
-        ("difference", difference(&prod, &signing_in)),
-    ] {
-        emitted.push(Emitted {
-            folder: "sign-in".to_owned(),
-            name: format!("{}.{name}", signing_in.name),
-            text,
-        });
-    }
-    for (name, redirect_to_https, sign_in) in [
-        ("http", false, None),
-        ("https", true, None),
-        ("sign-in", true, Some(PROVIDER)),
-    ] {
-        let files = bundle::files(bundle::Settings {
-            redirect_to_https,
-            sign_in,
-        });
-        let text = files
-            .iter()
-            .map(|file| format!("==> {}\n{}", file.path, file.contents))
-            .collect::<Vec<_>>()
-            .join("\n");
-        emitted.push(Emitted {
-            folder: "bundle".to_owned(),
-            name: name.to_owned(),
-            text,
-        });
-    }
-    emitted
-}
-
-/// What another choice changes in a template, value by value.
-fn difference(before: &Synthesized, after: &Synthesized) -> String {
-    let [before, after] = [before, after].map(|stack| {
-        let template = serde_json::from_str(&stack.template).expect("a template is JSON");
-        let mut values = BTreeMap::new();
-        flatten(String::new(), &template, &mut values);
-        values
-    });
-    let places: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let mut text = String::new();
-    for place in places {
-        let (old, new) = (before.get(place), after.get(place));
-        if old == new {
-            continue;
-        }
-        for (sign, value) in [('-', old), ('+', new)] {
-            if let Some(value) = value {
-                text.push_str(&format!("{sign} {place} {value}\n"));
-            }
-        }
-    }
-    text
-}
-
-/// The values of a template by where they stand; an intrinsic function is one value.
-fn flatten(place: String, value: &Json, values: &mut BTreeMap<String, String>) {
-    let is_intrinsic = |name: &String| name == "Ref" || name.starts_with("Fn::");
-    match value {
-        Json::Array(items) if !items.is_empty() => {
-            for (index, item) in items.iter().enumerate() {
-                flatten(format!("{place}/{index}"), item, values);
-            }
-        }
-        Json::Object(members) if !members.is_empty() && !members.keys().any(is_intrinsic) => {
-            for (name, member) in members {
-                flatten(format!("{place}/{name}"), member, values);
-            }
-        }
-        value => {
-            values.insert(place, value.to_string());
-        }
-    }
+    snapshots::emitted().unwrap_or_else(|problem| panic!("{problem}"))
 }
 
 /// A change that waits for `cargo insta review`; CI fails on it by itself.

@@ -1,10 +1,11 @@
-//! Configurations that no stage takes: `prod` with a key of our own, and with sign-in at the balancer.
+//! Configurations that no stage takes: `prod` with a key of our own, with sign-in at the balancer, and with
+//! a budget.
 //!
 //! Tests and outside judges look at what they emit, so that whoever chooses them gets what was looked at.
 
 use contract::oidc::{Oidc, Secret};
 
-use crate::config::Encryption;
+use crate::config::{Budget, Encryption};
 use crate::{Config, Stage};
 
 /// An identity provider that does not exist.
@@ -24,14 +25,26 @@ pub const PROVIDER: Oidc = Oidc {
 };
 
 /// Each with a name for files and messages.
-pub fn all() -> [(&'static str, Config); 2] {
-    [("own-key", own_key()), ("sign-in", signing_in())]
+pub fn all() -> [(&'static str, Config); 3] {
+    [
+        ("own-key", own_key()),
+        ("sign-in", signing_in()),
+        ("budget", with_budget()),
+    ]
 }
 
 /// `prod`, with a key of our own.
 pub fn own_key() -> Config {
     Config {
         encryption: Encryption::OwnKey,
+        ..Stage::Prod.config()
+    }
+}
+
+/// `prod`, with a monthly budget.
+pub fn with_budget() -> Config {
+    Config {
+        budget: Some(Budget { monthly_usd: 500 }),
         ..Stage::Prod.config()
     }
 }

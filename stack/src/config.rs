@@ -64,6 +64,7 @@ impl Stage {
                     transport: Transport::HttpsOrPlainHttp,
                     sign_in: None,
                 },
+                budget: None,
             },
             Stage::Prod => Config {
                 stage: self,
@@ -105,6 +106,7 @@ impl Stage {
                     transport: Transport::Https,
                     sign_in: None,
                 },
+                budget: None,
             },
         }
     }
@@ -155,6 +157,8 @@ pub struct Config {
     pub processing: Processing,
     /// Web UI.
     pub dashboard: Dashboard,
+    /// Budget that mails to the alarms' address; `None` for none.
+    pub budget: Option<Budget>,
 }
 
 impl Config {
@@ -191,6 +195,10 @@ impl Config {
             ));
         }
         problems.extend(self.sign_in_problems());
+        if self.budget.is_some_and(|budget| budget.monthly_usd == 0) {
+            let message = "`monthly_usd` is 0, expected USD a month above 0";
+            problems.push(Problem::of("Budget", message.to_owned()));
+        }
         problems
     }
 
@@ -411,6 +419,13 @@ pub struct Dashboard {
     pub sign_in: Option<Oidc>,
 }
 
+/// What a stage may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// USD a month, above 0; `cargo xtask cost` estimates what the stage costs.
+    pub monthly_usd: u32,
+}
+
 /// How browsers reach the dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -481,6 +496,16 @@ mod tests {
                 .iter()
                 .all(|stage| stage.config().problems().is_empty())
         );
+    }
+
+    #[test]
+    fn budget_of_nothing_is_refused() {
+        let problems = |monthly_usd| {
+            let mut config = Stage::Dev.config();
+            config.budget = Some(Budget { monthly_usd });
+            config.problems().len()
+        };
+        assert_eq!((problems(0), problems(1)), (1, 0));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod archive;
 pub mod artifacts;
 pub mod bootstrap;
 mod bucket;
+pub mod budget;
 pub mod cache;
 pub mod choices;
 pub mod config;
@@ -34,6 +35,9 @@ use cfn::evaluate::known_policies;
 use cfn::integration::Declared;
 use cfn::{Problem, Problems, Template};
 pub use config::{Arch, Config, Stage};
+
+/// Key of the tag that `deploy` gives to a stage's stacks, and so to everything in them.
+pub const STAGE_TAG: &str = "sensors:stage";
 
 /// An emitted stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,6 +231,14 @@ pub fn template(config: &Config) -> Template {
         },
     );
     bootstrap::bind_roles(&mut template, &parameters);
+    if let Some(budget) = &config.budget {
+        let props = budget::Props {
+            config: budget,
+            stage: config.stage.to_string(),
+            parameters: &parameters,
+        };
+        budget::define(&mut template, &props);
+    }
     accepted::annotate(&mut template, config.encryption);
     template
 }

@@ -17,6 +17,7 @@ mod address;
 mod aws;
 mod codegen;
 mod completions;
+mod cost;
 mod device;
 mod local;
 mod program;
@@ -86,6 +87,8 @@ enum Command {
     Logs(aws::arguments::Logs),
     /// Review infrastructure changes since a base revision
     Review(review::Arguments),
+    /// Estimate what a stage costs a month, and which quota is reached first
+    Cost(cost::Arguments),
     /// Generate the resource types from the registry schemas
     Codegen(codegen::Arguments),
     /// Run every check that CI runs
@@ -129,6 +132,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         | Command::Smoke(_)
         | Command::Logs(_) => aws::run(),
         Command::Review(arguments) => review::run(arguments),
+        Command::Cost(arguments) => cost::run(arguments),
         Command::Codegen(arguments) => codegen::run(arguments),
         Command::Test(arguments) => test::run(arguments),
         Command::Completions(arguments) => completions::run(arguments),

@@ -1,7 +1,8 @@
 //! `cargo xtask review`: what a change means for the infrastructure, in words.
 //!
-//! Compares the snapshots of the working tree with those of a git revision. Nothing is fetched and
-//! nothing is asked of AWS; git is called as a program.
+//! Compares what the source emits now with the snapshots of a git revision. The working tree's own
+//! snapshots never decide: where they are not what is emitted, that is said beside it. Nothing is fetched
+//! and nothing is asked of AWS; git is called as a program.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -9,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use review::{Input, Stack, TextFile, Tone};
 use serde_json::Value as Json;
@@ -50,7 +51,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     } = arguments;
     let root = workspace::root()?;
     let base = Base::find(&root, base)?;
-    let review = review::review(&input(&root, &base)?)?;
+    let review = review::review(&input(&root, &base, emitted()?)?)?;
     if json {
         println!("{}", review.json());
     } else if markdown {
@@ -222,16 +223,50 @@ fn body(text: &str) -> String {
     body.trim_end_matches('\n').to_owned()
 }
 
-/// The working tree's snapshots: path below `snapshots` → text.
+/// What the source emits now.
+struct Emitted {
+    /// Path below `snapshots` → text, as a snapshot would hold it.
+    texts: BTreeMap<String, String>,
+    /// Stack → logical ID → where it is defined, such as `stack/src/cache.rs:12`.
+    places: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+fn emitted() -> anyhow::Result<Emitted> {
+    let emitted = snapshots::emitted().map_err(|error| anyhow!("cannot review: {error}"))?;
+    let texts = emitted.into_iter().map(|it| {
+        let text = it.text.trim_end_matches('\n').to_owned();
+        (format!("{}/{}", it.folder, it.name), text)
+    });
+    let problem = |problems: cfn::Problems| anyhow!("cannot review: {problems}");
+    let mut stacks = vec![stack::bootstrap::synth().map_err(problem)?];
+    for stage in Stage::ALL {
+        stacks.extend(stack::synth(stage).map_err(problem)?);
+    }
+    let places = stacks.into_iter().map(|stack| {
+        let sources: BTreeMap<String, Json> =
+            serde_json::from_str(&stack.sources).unwrap_or_default();
+        let place = |(id, place): (String, Json)| {
+            Some((id, format!("{}:{}", place["file"].as_str()?, place["line"])))
+        };
+        (stack.name, sources.into_iter().filter_map(place).collect())
+    });
+    let places = places.collect();
+    Ok(Emitted {
+        texts: texts.collect(),
+        places,
+    })
+}
+
+/// The working tree's snapshots: path below `snapshots` → text. Empty where there are none.
 fn working_tree(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let mut snapshots = BTreeMap::new();
     let home = root.join(SNAPSHOTS);
     let list = |folder: &Path| {
-        fs::read_dir(folder).with_context(|| {
-            let folder = workspace::shown(folder);
-            format!("list {folder}: are the snapshots there? make them by `{UPDATE}`")
-        })
+        fs::read_dir(folder).with_context(|| format!("cannot list {}", workspace::shown(folder)))
     };
+    if !home.is_dir() {
+        return Ok(snapshots);
+    }
     for folder in list(&home)? {
         let folder = folder?.path();
         if !folder.is_dir() {
@@ -242,7 +277,7 @@ fn working_tree(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
             let path = file.strip_prefix(root)?.to_string_lossy().into_owned();
             if let Some(name) = snapshot_name(&path) {
                 let text = fs::read_to_string(&file)
-                    .with_context(|| format!("read {}", workspace::shown(&file)))?;
+                    .with_context(|| format!("cannot read {}", workspace::shown(&file)))?;
                 snapshots.insert(name, body(&text));
             }
         }
@@ -250,13 +285,32 @@ fn working_tree(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(snapshots)
 }
 
-fn input(root: &Path, base: &Base) -> anyhow::Result<Input> {
-    let (before, after) = (base.snapshots(root)?, working_tree(root)?);
-    let mut notes = Vec::new();
-    let mut places = BTreeMap::new();
-    for stage in Stage::ALL {
-        synthesised(stage, &after, &mut notes, &mut places);
-    }
+/// Which of the working tree's snapshots are not what is emitted, in one note.
+fn stale(
+    emitted: &BTreeMap<String, String>,
+    snapshots: &BTreeMap<String, String>,
+) -> Option<String> {
+    let mut names: Vec<&String> = emitted.keys().chain(snapshots.keys()).collect();
+    names.sort();
+    names.dedup();
+    names.retain(|name| emitted.get(*name) != snapshots.get(*name));
+    let (first, others) = names.split_first()?;
+    let others = match others.len() {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    Some(format!(
+        "stale snapshots: {SNAPSHOTS}/{first}.snap{others}; this review is of what the source emits now; fix: `{UPDATE}`"
+    ))
+}
+
+fn input(root: &Path, base: &Base, emitted: Emitted) -> anyhow::Result<Input> {
+    let before = base.snapshots(root)?;
+    let Emitted {
+        texts: after,
+        mut places,
+    } = emitted;
+    let notes = stale(&after, &working_tree(root)?).into_iter().collect();
     let template = |name: &&String| name.ends_with(".template");
     let mut names: Vec<&String> = before.keys().chain(after.keys()).filter(template).collect();
     names.sort();
@@ -305,42 +359,6 @@ fn input(root: &Path, base: &Base) -> anyhow::Result<Input> {
     })
 }
 
-/// Where each resource is defined, and whether the snapshots are what the source emits.
-fn synthesised(
-    stage: Stage,
-    snapshots: &BTreeMap<String, String>,
-    notes: &mut Vec<String>,
-    places: &mut BTreeMap<String, BTreeMap<String, String>>,
-) {
-    let stacks = match stack::synth(stage) {
-        Ok(stacks) => stacks,
-        Err(problems) => {
-            notes.push(format!(
-                "stage {stage} does not synthesise, so what follows is about its snapshots as they are: {}",
-                problems.to_string().replace('\n', "; ")
-            ));
-            return;
-        }
-    };
-    for stack in stacks {
-        let name = format!("{stage}/{}.template", stack.name);
-        let same = snapshots
-            .get(&name)
-            .is_some_and(|snapshot| *snapshot == stack.template.trim_end_matches('\n'));
-        if !same {
-            notes.push(format!(
-                "{SNAPSHOTS}/{name}.snap is not what the source emits now, and what follows is about the snapshot; update it by `{UPDATE}`"
-            ));
-        }
-        let sources: BTreeMap<String, Json> =
-            serde_json::from_str(&stack.sources).unwrap_or_default();
-        let place = |(id, place): (String, Json)| {
-            Some((id, format!("{}:{}", place["file"].as_str()?, place["line"])))
-        };
-        places.insert(stack.name, sources.into_iter().filter_map(place).collect());
-    }
-}
-
 /// Logical IDs that only the older template has.
 fn gone(stack: &Stack) -> Vec<String> {
     let ids = |template: &Option<String>| -> Vec<String> {
@@ -359,6 +377,8 @@ fn gone(stack: &Stack) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use stack::Config;
+
     use super::*;
 
     #[test]
@@ -371,11 +391,10 @@ mod tests {
         assert_eq!(snapshot_name("snapshots/templates.rs"), None);
     }
 
-    /// A repository with this one's snapshots as its only commit.
-    fn repository() -> tempfile::TempDir {
+    /// A repository with snapshots of this as its only commit.
+    fn repository(emitted: &Emitted) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for (name, text) in working_tree(&home).expect("the snapshots are readable") {
+        for (name, text) in &emitted.texts {
             let file = folder.path().join(SNAPSHOTS).join(format!("{name}.snap"));
             fs::create_dir_all(file.parent().expect("is in a folder")).expect("can be made");
             fs::write(file, text).expect("can be written");
@@ -401,49 +420,101 @@ mod tests {
         folder
     }
 
-    /// What a review says of the working tree, and whether it is grave.
-    fn reviewed(root: &Path, base: Option<&str>) -> anyhow::Result<(String, bool)> {
+    /// What is emitted after an edit of `dev` in `stack/src/config.rs`.
+    fn edited(edit: impl Fn(&mut Config)) -> Emitted {
+        let mut emitted = emitted().expect("everything synthesises");
+        let mut config = Stage::Dev.config();
+        edit(&mut config);
+        for stack in stack::synth_with(&config).expect("synthesises") {
+            let template = stack.template.trim_end_matches('\n').to_owned();
+            let name = format!("dev/{}.template", stack.name);
+            assert!(emitted.texts.insert(name, template).is_some());
+        }
+        emitted
+    }
+
+    /// What a review says of what is emitted, and whether it is grave.
+    fn reviewed(
+        root: &Path,
+        base: Option<&str>,
+        emitted: Emitted,
+    ) -> anyhow::Result<(String, bool)> {
         let base = Base::find(root, base.map(str::to_owned))?;
-        let review = review::review(&input(root, &base)?)?;
+        let review = review::review(&input(root, &base, emitted)?)?;
         Ok((review.text(&|_, text| text.to_owned()), review.is_grave()))
     }
 
-    fn edit(root: &Path, name: &str, from: &str, to: &str) {
-        let file = root.join(SNAPSHOTS).join(format!("{name}.snap"));
-        let text = fs::read_to_string(&file).expect("is readable");
-        assert!(text.contains(from), "{name} has no {from}");
-        fs::write(&file, text.replacen(from, to, 1)).expect("can be written");
+    const NO_CHANGE: &str = "the infrastructure stays as it is";
+
+    #[test]
+    fn what_is_emitted_is_compared_with_the_snapshots_of_a_revision() {
+        let repository = repository(&edited(|_| {}));
+        let root = repository.path();
+        for base in [None, Some("HEAD"), Some("main")] {
+            let (text, grave) = reviewed(root, base, edited(|_| {})).expect("can be told");
+            assert!(text.contains(NO_CHANGE), "{text}");
+            assert!(!text.contains("stale"), "{text}");
+            assert!(!grave);
+        }
     }
 
     #[test]
-    fn snapshots_are_compared_with_those_of_a_revision() {
-        let repository = repository();
-        let root = repository.path();
-        for base in [None, Some("HEAD"), Some("main")] {
-            let (text, grave) = reviewed(root, base).expect("can be told");
-            assert!(text.contains("the infrastructure stays as it is"), "{text}");
-            assert!(!grave);
+    fn edited_tree_is_reviewed_before_its_snapshots_are_renewed() {
+        let narrow = |config: &mut Config| config.network.allowed_cidrs = &["192.0.2.0/24"];
+        let wide = |config: &mut Config| config.network.allowed_cidrs = &["0.0.0.0/0"];
+        let more_memory = |config: &mut Config| config.processing.memory_mb = 512;
+        for (before, after, said, is_grave) in [
+            (
+                &narrow as &dyn Fn(&mut Config),
+                &wide as &dyn Fn(&mut Config),
+                "0.0.0.0/0",
+                true,
+            ),
+            (&wide, &narrow, "192.0.2.0/24", false),
+            (&wide, &more_memory, "128 → 512", false),
+        ] {
+            let repository = repository(&edited(before));
+            let (text, grave) =
+                reviewed(repository.path(), Some("HEAD"), edited(after)).expect("can be told");
+            assert!(!text.contains(NO_CHANGE), "{text}");
+            assert!(text.contains(said), "{said}: {text}");
+            assert_eq!(grave, is_grave, "{text}");
+            let note = "stale snapshots: snapshots/dev/sensors-dev.template.snap";
+            assert!(text.contains(note), "{text}");
         }
-        edit(
-            root,
-            "dev/sensors-dev.template",
-            "\"DeletionPolicy\": \"RetainExceptOnCreate\"",
-            "\"DeletionPolicy\": \"Delete\"",
+    }
+
+    #[test]
+    fn stale_snapshots_are_reported_and_change_nothing_else() {
+        let repository = repository(&edited(|_| {}));
+        let root = repository.path();
+        let file = root.join(SNAPSHOTS).join("dev/sensors-dev.template.snap");
+        let text = fs::read_to_string(&file).expect("is readable");
+        let retained = "\"DeletionPolicy\": \"RetainExceptOnCreate\"";
+        assert!(text.contains(retained));
+        let text = text.replace(retained, "\"DeletionPolicy\": \"Delete\"");
+        fs::write(&file, text).expect("can be written");
+        let (text, grave) = reviewed(root, Some("HEAD"), edited(|_| {})).expect("can be told");
+        assert!(text.contains("stale snapshots: snapshots/dev/sensors-dev.template.snap;"));
+        assert!(text.contains(NO_CHANGE) && !grave, "{text}");
+        fs::remove_dir_all(root.join(SNAPSHOTS)).expect("can be removed");
+        let (text, grave) = reviewed(root, Some("HEAD"), edited(|_| {})).expect("can be told");
+        assert!(
+            text.contains("stale snapshots") && text.contains(UPDATE),
+            "{text}"
         );
-        let (text, grave) = reviewed(root, Some("HEAD")).expect("can be told");
-        assert!(grave, "{text}");
-        assert!(text.contains("RetainExceptOnCreate → Delete"), "{text}");
-        let note = "snapshots/dev/sensors-dev.template.snap is not what the source emits now";
-        assert!(text.contains(note), "{text}");
+        assert!(text.contains(NO_CHANGE) && !grave, "{text}");
     }
 
     #[test]
     fn choices_that_no_stage_takes_are_reviewed_too() {
-        let repository = repository();
-        let root = repository.path();
-        let name = "own-key/sensors-prod.permissions";
-        edit(root, name, "kms:Decrypt", "kms:*");
-        let (text, grave) = reviewed(root, Some("HEAD")).expect("can be told");
+        let repository = repository(&edited(|_| {}));
+        let mut emitted = edited(|_| {});
+        let permissions = emitted.texts.get_mut("own-key/sensors-prod.permissions");
+        let permissions = permissions.expect("is emitted");
+        *permissions = permissions.replacen("kms:Decrypt", "kms:*", 1);
+        let (text, grave) =
+            reviewed(repository.path(), Some("HEAD"), emitted).expect("can be told");
         assert!(grave, "{text}");
         assert!(text.contains("permissions that widen"), "{text}");
         assert!(text.contains("kms:*"), "{text}");
@@ -451,18 +522,15 @@ mod tests {
 
     #[test]
     fn revisions_that_cannot_be_compared_with_are_named() {
-        let repository = repository();
+        let repository = repository(&edited(|_| {}));
         let root = repository.path();
-        let error = reviewed(root, Some("nowhere")).expect_err("is unknown");
+        let error = reviewed(root, Some("nowhere"), edited(|_| {})).expect_err("is unknown");
         assert!(
             error.to_string().contains("--base: got `nowhere`"),
             "{error}"
         );
-        fs::remove_dir_all(root.join(SNAPSHOTS)).expect("can be removed");
-        let error = reviewed(root, Some("HEAD")).expect_err("has no snapshots");
-        assert!(error.to_string().contains("make them by"), "{error}");
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let error = reviewed(folder.path(), None).expect_err("is no repository");
+        let error = reviewed(folder.path(), None, edited(|_| {})).expect_err("is no repository");
         assert!(
             error.to_string().contains("is not in a git repository"),
             "{error}"

@@ -224,8 +224,10 @@ pub fn review(input: &Input) -> Result<Review, Unreadable> {
     })
 }
 
-/// What is the same in every stage is said once, before what is not.
+/// What is the same in every stage that changes is said once, before what is not.
 fn together(mut stages: Vec<Part>) -> Vec<Part> {
+    // The bootstrap stack is a part of its own, and mostly one without findings.
+    stages.retain(|part| !part.findings.is_empty());
     if stages.len() < 2 {
         return stages;
     }
