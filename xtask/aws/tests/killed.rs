@@ -344,7 +344,8 @@ impl Case {
             Moment::Soon(.., Signal::Interrupt) => {
                 // As every program does that has not come to anything yet.
                 let is_early = status.signal() == Some(2) && ended.calls.is_empty();
-                let says_how = status.code() == Some(130) && error.contains("run again");
+                let says_how =
+                    status.code() == Some(130) && error.contains("run the same command again");
                 if !is_early && !says_how && !status.success() {
                     return Err(format!("Ctrl-C: {status}, {error}").into());
                 }
