@@ -53,13 +53,6 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         redis: Option<String>,
     },
-    /// The cloud answers.
-    CloudReady {
-        /// Where, for `AWS_ENDPOINT_URL`.
-        endpoint: String,
-        /// Folder of the cloud's data.
-        data: PathBuf,
-    },
     /// The end has begun.
     Stopping,
     /// The end.
@@ -110,12 +103,17 @@ impl Reporter {
             text(event)
         };
         if !text.is_empty() {
-            above_the_line(|| {
-                let mut stdout = io::stdout().lock();
-                let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
-            });
+            print_line(&text);
         }
     }
+}
+
+/// Writes a line to stdout as it is. That its reader is gone is not an error.
+pub fn print_line(text: &str) {
+    above_the_line(|| {
+        let mut stdout = io::stdout().lock();
+        let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    });
 }
 
 fn text(event: &Event) -> String {
@@ -141,9 +139,6 @@ fn text(event: &Event) -> String {
             lines.push(format!("Try        {}", publish_line(mqtt)));
             lines.push("Stop with Ctrl-C".to_owned());
             lines.join("\n")
-        }
-        Event::CloudReady { endpoint, .. } => {
-            format!("cloud ready at {endpoint}  (AWS_ENDPOINT_URL={endpoint})")
         }
         Event::Stopping => "stopping; Ctrl-C again kills at once".to_owned(),
         Event::Stopped { summary } => format!("stopped: {summary}"),

@@ -3,11 +3,11 @@
 //! [`local_flags::fault::run`] parses them. Each may be given several times. What happens to which
 //! invocation and record follows from a fixed seed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use local_flags::fault::AnyFault;
 pub use local_flags::fault::run::Fault;
+
+use crate::random::Random;
 
 /// A process is killed at a random moment of an invocation, up to this long after its beginning, early
 /// ones more often than late ones because most invocations are short. One that ends before is killed at its
@@ -19,7 +19,7 @@ const LATEST_CRASH: Duration = Duration::from_millis(20);
 pub struct Chances {
     crash: f64,
     duplicate: f64,
-    random: AtomicU64,
+    random: Random,
 }
 
 impl Chances {
@@ -28,7 +28,7 @@ impl Chances {
         let mut chances = Chances {
             crash: 0.0,
             duplicate: 0.0,
-            random: AtomicU64::new(0x5eed),
+            random: Random::new(0x5eed),
         };
         for fault in faults {
             match fault {
@@ -42,7 +42,8 @@ impl Chances {
 
     /// After how long at most an invocation's process shall be killed, if it shall.
     pub fn crash(&self) -> Option<Duration> {
-        (self.draw() < self.crash).then(|| LATEST_CRASH.mul_f64(self.draw().powi(2)))
+        (self.random.fraction() < self.crash)
+            .then(|| LATEST_CRASH.mul_f64(self.random.fraction().powi(2)))
     }
 
     /// From which of so many records on a batch shall be delivered again, if it shall.
@@ -50,18 +51,7 @@ impl Chances {
         if self.duplicate == 0.0 {
             return None;
         }
-        (0..records).find(|_| self.draw() < self.duplicate)
-    }
-
-    /// A number from 0 to 1, by SplitMix64.
-    fn draw(&self) -> f64 {
-        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-        let state = self.random.fetch_add(STEP, Ordering::Relaxed);
-        let mut bits = state.wrapping_add(STEP);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^= bits >> 31;
-        f64::from(u32::try_from(bits >> 32).unwrap_or(u32::MAX)) / 4_294_967_296.0
+        (0..records).find(|_| self.random.fraction() < self.duplicate)
     }
 }
 

@@ -1,9 +1,6 @@
 //! Runs an emitted template on one machine.
 
-use std::fmt;
-use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,56 +8,25 @@ use anyhow::{Context, anyhow};
 use aws_environment::{Environment, Region};
 use cfn::document::Document;
 use clap::Parser;
-use local::cli::{Arguments, path_for};
-use local::cloud::fault::Faults;
-use local::cloud::{Cloud, Settings};
+use local::cli::Arguments;
 use local::control::Control;
 use local::events::{Event, Reporter};
-use local::mqtt::device::is_thing_name;
-use local::pipeline::{Kept, Options, Pipeline, Renewal, Surroundings, devices};
+use local::mqtt::device::{self, is_thing_name};
+use local::paths::path_for;
 use local::plan::Plan;
+use local::program::{self, Signals, killed, lock};
+use local::run::{Options, Run};
 use local::terminal;
 use local::tls::Authority;
 use local::watch::{Change, Watch};
-use outcome::{Exit, Failure};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// What the shell expects of a program that a signal has ended.
-const KILLED: i32 = 130;
+use outcome::is_json;
 
 fn main() -> ExitCode {
-    let is_json = outcome::is_json();
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => return outcome::not_parsed(&error, is_json).into(),
-    };
-    terminal::log(arguments.verbose);
-    if rustls::crypto::ring::default_provider()
-        .install_default()
-        .is_err()
-    {
-        tracing::debug!("a TLS provider was installed already");
+    let is_json = is_json();
+    match Arguments::try_parse() {
+        Ok(arguments) => program::run(is_json, arguments.verbose, run(arguments)),
+        Err(error) => outcome::not_parsed(&error, is_json).into(),
     }
-    let ended = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")
-        .and_then(|runtime| runtime.block_on(run(arguments)));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let error = format!("{error:#}");
-            let exit = Exit::Failed;
-            say(format_args!("error: {error}"));
-            Failure { error, exit }.print(is_json);
-            exit.into()
-        }
-    }
-}
-
-/// Writes a line to stderr. That its reader is gone, as after Ctrl-C in a pipeline, is not an error.
-fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -68,10 +34,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(name) = &arguments.add_device {
         return add_device(name, &arguments);
     }
-    match arguments.cloud {
-        Some(address) => run_cloud(address, arguments, signals).await,
-        None => run_template(arguments, signals).await,
-    }
+    run_template(arguments, signals).await
 }
 
 /// Makes a device's certificate and shows the line that publishes with it.
@@ -81,8 +44,8 @@ fn add_device(name: &str, arguments: &Arguments) -> anyhow::Result<()> {
             "`{name}` is no name for a thing: expected 1 to 128 letters, digits, `:`, `_` or `-`"
         ));
     }
-    let authority = Authority::open(&devices::authority(&arguments.data))?;
-    let folder = devices::folder(&arguments.data);
+    let authority = Authority::open(&arguments.data.join("tls"))?;
+    let folder = device::folder(&arguments.data);
     let files = authority.device(name, &folder)?;
     let address = arguments.mqtts.map_or(8883, |address| address.port());
     let (certificate, key) = (files.certificate.display(), files.key.display());
@@ -101,7 +64,6 @@ fn add_device(name: &str, arguments: &Arguments) -> anyhow::Result<()> {
 
 async fn run_template(arguments: Arguments, mut signals: Signals) -> anyhow::Result<()> {
     let reporter = Reporter::new(arguments.json);
-    let faults = arguments.run_faults().map_err(|it| anyhow!(it))?;
     let plan = plan(&arguments)?;
     let _data = lock(&arguments.data)?;
     terminal::open_log_file(&arguments.data)?;
@@ -122,28 +84,28 @@ async fn run_template(arguments: Arguments, mut signals: Signals) -> anyhow::Res
     let started = tokio::select! {
         biased;
         () = signals.next() => None,
-        started = Running::start(&arguments, plan, options, Kept::default(), Ports::default()) => Some(started?),
+        started = Running::start(&arguments, plan, options, reporter) => Some(started?),
     };
-    let Some(mut running) = started else {
+    let Some(running) = started else {
         // Whatever had started ends with the future that was starting it.
         return Ok(());
     };
-    running.pipeline.inject(&faults)?;
+    running.run.inject(&arguments.fault).await?;
     let failure = loop {
-        let overview = running.pipeline.overview();
+        let overview = running.run.overview();
         let changes = tokio::select! {
             () = signals.next() => break None,
-            failure = running.pipeline.failed() => break Some(failure),
+            failure = running.run.failed() => break Some(failure),
             () = terminal::keep_up_to_date(overview), if !arguments.json => break None,
             changes = watch.changed(), if arguments.watch => changes,
         };
-        running = running.renew(&arguments, changes, &mut watch).await?;
+        running.change(&arguments, &changes, &mut watch).await?;
     };
     reporter.tell(&Event::Stopping);
     tokio::select! {
         biased;
         () = signals.next() => killed(),
-        summary = running.pipeline.stop() => reporter.tell(&Event::Stopped { summary }),
+        summary = running.run.stop() => reporter.tell(&Event::Stopped { summary }),
     }
     failure.map_or(Ok(()), Err)
 }
@@ -167,17 +129,10 @@ fn watched(arguments: &Arguments, plan: &Plan) -> Watch {
     watch
 }
 
-/// A run of a template, with the ports beside it.
+/// A run of a template, with its control port.
 struct Running {
-    pipeline: Pipeline,
+    run: Run,
     options: Options,
-    ports: Ports,
-}
-
-/// Ports that a run keeps when it starts again.
-#[derive(Default)]
-struct Ports {
-    mqtts: Option<SocketAddr>,
     control: Option<Control>,
 }
 
@@ -185,64 +140,50 @@ impl Running {
     async fn start(
         arguments: &Arguments,
         plan: Plan,
-        mut options: Options,
-        kept: Kept,
-        mut ports: Ports,
+        options: Options,
+        reporter: Reporter,
     ) -> anyhow::Result<Running> {
-        let reporter = Reporter::new(arguments.json);
-        let surroundings = Surroundings {
-            kept,
-            ..Surroundings::default()
-        };
-        let mut pipeline =
-            Pipeline::start_in(plan, options.clone(), reporter, surroundings).await?;
-        // A run that starts again keeps its addresses.
-        options.mqtt = pipeline.mqtt();
-        options.dashboard = pipeline.dashboard().unwrap_or(options.dashboard);
-        if let Some(address) = ports.mqtts.or(arguments.mqtts) {
-            let address = pipeline.serve_devices(address).await?;
-            ports.mqtts = Some(address);
+        let run = Run::start(plan, &options, reporter).await?;
+        run.warn_of_denials().await;
+        if let Some(address) = arguments.mqtts {
+            let address = run.serve_devices(address).await?;
             reporter.tell(&Event::Started {
                 logical_id: "MQTT with TLS".to_owned(),
                 what: address.to_string(),
             });
         }
-        let overview = pipeline.overview();
-        match (&ports.control, arguments.control) {
-            (Some(control), _) => control.show(overview),
-            (None, Some(address)) => {
-                ports.control = Some(Control::start(address, overview).await?);
-            }
-            (None, None) => {}
-        }
-        reporter.tell(&pipeline.ready(ports.control.as_ref().map(Control::address)));
+        let control = match arguments.control {
+            Some(address) => Some(Control::start(address, run.overview()).await?),
+            None => None,
+        };
+        reporter.tell(&run.ready(control.as_ref().map(Control::address)));
         Ok(Running {
-            pipeline,
+            run,
             options,
-            ports,
+            control,
         })
     }
 
-    /// Starts again what has changed: a function's processes, a web process, or, with another template,
-    /// the parts that are others in it. Where it changes who may do what or where the data are, that is
-    /// everything but the caches and streams that are the same in it.
-    async fn renew(
-        mut self,
+    /// Restarts what has changed: a function's processes, a web process, or, with another template, the
+    /// parts that it gives other settings, permissions or addresses.
+    async fn change(
+        &self,
         arguments: &Arguments,
-        changes: Vec<Change>,
+        changes: &[Change],
         watch: &mut Watch,
-    ) -> anyhow::Result<Running> {
-        for change in &changes {
+    ) -> anyhow::Result<()> {
+        let run = &self.run;
+        for change in changes {
             match change {
                 Change::Function(id) => {
-                    if let Some(function) = self.pipeline.functions().get(id) {
+                    if let Some(function) = run.functions().get(id) {
                         tracing::info!("{id}: another binary; its next invocation starts it");
                         function.renew();
                     }
                 }
                 Change::Environment(id) => {
-                    if let Some(environment) = self.pipeline.environments().get(id) {
-                        tracing::info!("{id}: another bundle; its web process starts again");
+                    if let Some(environment) = run.environments().get(id) {
+                        tracing::info!("{id}: another bundle; its web process is restarted");
                         environment.renew();
                     }
                 }
@@ -250,110 +191,37 @@ impl Running {
             }
         }
         if !changes.contains(&Change::Template) {
-            return Ok(self);
+            return Ok(());
         }
         let planned = plan(arguments).and_then(|plan| {
-            Pipeline::check(&plan, &self.options)?;
-            Ok(plan)
+            let programs = self.options.programs(&plan)?;
+            Ok((plan, programs))
         });
-        let plan = match planned {
-            Ok(plan) => plan,
+        let (plan, programs) = match planned {
+            Ok(planned) => planned,
             Err(error) => {
-                tracing::error!("the old template runs on: {error:#}");
-                return Ok(self);
+                tracing::error!("keeping the previous template: {error:#}");
+                return Ok(());
             }
         };
         *watch = watched(arguments, &plan);
-        match self.pipeline.renewal(&plan) {
-            Renewal::Parts(parts) => {
-                if parts.is_empty() {
-                    tracing::info!("another template, in which all that runs here is the same");
-                } else {
-                    let names: Vec<&str> = parts.iter().map(String::as_str).collect();
-                    tracing::info!("another template; starting again: {}", names.join(", "));
-                }
-                self.pipeline.renew(plan, &parts).await?;
-                if let Some(control) = &self.ports.control {
-                    control.show(self.pipeline.overview());
-                }
-                tracing::info!("the other template runs");
-                Ok(self)
-            }
-            Renewal::Everything => {
-                tracing::info!("another template; starting again with what is the same in it");
-                let Running {
-                    pipeline,
-                    options,
-                    ports,
-                } = self;
-                let (kept, _) = pipeline.stop_keeping().await;
-                Running::start(arguments, plan, options, kept, ports).await
-            }
+        run.aim(plan, programs);
+        let failed = |(_, error)| error;
+        let difference = run.difference().await.map_err(failed)?;
+        if difference.is_empty() {
+            tracing::info!("template changed; everything that runs here is the same in it");
+        } else {
+            tracing::info!("template changed; updating: {}", difference.names());
         }
-    }
-}
-
-async fn run_cloud(
-    address: SocketAddr,
-    arguments: Arguments,
-    mut signals: Signals,
-) -> anyhow::Result<()> {
-    let reporter = Reporter::new(arguments.json);
-    let faults = arguments.cloud_faults().map_err(|it| anyhow!(it))?;
-    let data = arguments.data.join("cloud");
-    let _data = lock(&data)?;
-    terminal::open_log_file(&data)?;
-    let mut cloud = Cloud::start(address, |endpoint| Settings {
-        data: data.clone(),
-        endpoint,
-        mqtt: arguments.mqtt,
-        dashboard: arguments.dashboard,
-        redis: arguments.redis,
-        faults: Faults::new(faults),
-        pace: arguments.pace,
-        run: !arguments.no_run,
-        reporter,
-    })
-    .await?;
-    let endpoint = format!("http://{}", cloud.address());
-    reporter.tell(&Event::CloudReady { endpoint, data });
-    let failure = tokio::select! {
-        () = signals.next() => None,
-        failure = cloud.failed() => Some(failure),
-    };
-    reporter.tell(&Event::Stopping);
-    tokio::select! {
-        biased;
-        () = signals.next() => killed(),
-        () = cloud.stop() => {
-            let summary = "stacks, buckets and operations under way are kept in the data folder".to_owned();
-            reporter.tell(&Event::Stopped { summary });
+        run.bring_up(None).await.map_err(failed)?;
+        if !difference.is_empty() {
+            run.warn_of_denials().await;
         }
-    }
-    failure.map_or(Ok(()), Err)
-}
-
-/// Our programs end by themselves when we do.
-fn killed() -> ! {
-    say(format_args!("killed"));
-    std::process::exit(KILLED);
-}
-
-/// Takes the data folder for this run alone: two would mix their checkpoints and archives.
-/// The system gives it back however the run ends.
-fn lock(data: &Path) -> anyhow::Result<File> {
-    let path = data.join("lock");
-    std::fs::create_dir_all(data).with_context(|| format!("make the folder {}", data.display()))?;
-    let file = File::create(&path).with_context(|| format!("open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(anyhow!(
-            "another run uses the data folder {}: stop it, or choose another folder (--data DIR)",
-            data.display()
-        )),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("lock {}", path.display()))
+        if let Some(control) = &self.control {
+            control.show(run.overview());
         }
+        tracing::info!("the new template runs");
+        Ok(())
     }
 }
 
@@ -375,29 +243,4 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
         arguments.parameters(),
     )
     .with_context(|| format!("{path}, region {region}"))
-}
-
-/// What asks us to end.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
-    }
 }

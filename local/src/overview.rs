@@ -15,7 +15,7 @@ use crate::status::Status;
 pub struct Overview {
     pub(crate) status: Arc<Status>,
     pub(crate) streams: BTreeMap<String, Arc<Stream>>,
-    pub(crate) mappings: BTreeMap<String, Mapping>,
+    pub(crate) mappings: BTreeMap<String, Arc<Mapping>>,
     /// What the status line begins with: the dashboard's URL, or the broker's address in a run without.
     pub(crate) address: String,
 }
@@ -102,7 +102,7 @@ impl Overview {
             action_failures: status.action_failures.get(),
             sql_failures: status.sql_failures.get(),
             streams: by_name(&self.streams, |stream| shards(stream)),
-            mappings: by_name(&self.mappings, state),
+            mappings: by_name(&self.mappings, |mapping| state(mapping)),
             invocations: status.invocations.get(),
             invocation_errors: status.invocation_errors.get(),
             batches: status.batches.get(),

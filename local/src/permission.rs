@@ -9,9 +9,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cfn::evaluate::Policies;
-use cfn::integration::Call;
+use cfn::integration::{Call, Caller};
 
 use crate::status::Status;
+use crate::template::Template;
 
 /// Decisions kept, so that a caller with ever new resources cannot fill the memory.
 const MAX_CACHED: usize = 4_096;
@@ -190,5 +191,75 @@ impl Permission {
             None => Ok(()),
             Some((action, resource)) => self.authorizer.authorize(action, resource),
         }
+    }
+}
+
+/// What signing in to a cache is called.
+pub const CONNECT: &str = "elasticache:Connect";
+
+/// The permissions that a template gives to the settings of its resources.
+pub struct Permissions<'a> {
+    template: &'a Template,
+    status: &'a Arc<Status>,
+}
+
+impl<'a> Permissions<'a> {
+    /// Those of a template; `status` counts denials.
+    pub fn new(template: &'a Template, status: &'a Arc<Status>) -> Permissions<'a> {
+        Permissions { template, status }
+    }
+
+    /// Decides about the calls of a resource, of its settings at or below a path.
+    pub fn authorizer(&self, logical_id: &str, path: &str) -> Authorizer {
+        let calls = self.template.calls_of(logical_id, path);
+        let policies = Arc::clone(&self.template.policies);
+        Authorizer::of(logical_id, calls, policies, Arc::clone(self.status))
+    }
+
+    /// Decides whether a program may sign in to caches, and with which role it asks; nothing when its
+    /// settings lead to no cache with sign-in.
+    pub fn sign_in(&self, logical_id: &str) -> (Authorizer, Option<&'a str>) {
+        let mut calls = self.template.calls_of(logical_id, "");
+        calls.retain(|call| call.action == CONNECT);
+        let role = calls.iter().find_map(|call| match &call.caller {
+            Caller::Role { role, .. } => self.template.resolved.resource(role),
+            Caller::Service(_) => None,
+        });
+        let policies = Arc::clone(&self.template.policies);
+        let status = Arc::clone(self.status);
+        let authorizer = Authorizer::of(logical_id, calls, policies, status);
+        (authorizer, role.map(|role| role.name.as_str()))
+    }
+
+    /// All that a setting needs, decided now.
+    pub fn permission(&self, logical_id: &str, path: &str) -> Permission {
+        self.decided(logical_id, path, Some)
+    }
+
+    /// All that a setting needs of one resource that a message may name.
+    pub fn permission_on(&self, logical_id: &str, path: &str, arn: &str) -> Permission {
+        self.decided(logical_id, path, |(action, _)| {
+            Some((action, arn.to_owned()))
+        })
+    }
+
+    /// All that a setting needs beside an action that depends on the message.
+    pub fn permission_but(&self, logical_id: &str, path: &str, but: &str) -> Permission {
+        self.decided(logical_id, path, |call| (call.0 != but).then_some(call))
+    }
+
+    fn decided(
+        &self,
+        logical_id: &str,
+        path: &str,
+        of: impl Fn((String, String)) -> Option<(String, String)>,
+    ) -> Permission {
+        let calls = self.template.calls_of(logical_id, path);
+        let needed: Vec<(String, String)> = calls
+            .into_iter()
+            .filter(|call| call.required)
+            .filter_map(|call| of((call.action, call.resource)))
+            .collect();
+        Permission::new(self.authorizer(logical_id, path), &needed)
     }
 }

@@ -18,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::logs::DETAIL;
 use crate::overview::{Overview, StatusLine};
 
 /// Name of the log file in the data folder.
@@ -25,9 +26,6 @@ pub const LOG_FILE: &str = "local.log";
 
 /// Name of the log file of the run before.
 const PREVIOUS_LOG_FILE: &str = "local.previous.log";
-
-/// Target of log lines that only the log file has, and stderr with `--verbose`.
-pub const DETAIL: &str = "detail";
 
 /// Interval at which the status line is updated.
 const EVERY: Duration = Duration::from_millis(500);

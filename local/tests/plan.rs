@@ -1,16 +1,18 @@
 //! What is made of a template: `fixtures/pipeline.json`, as it is and edited.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cfn::document::Document;
 use local::event_source_mapping::plan::OnFailure;
+use local::events::Reporter;
 use local::iot::plan::{Reference, Target};
 use local::kinesis::Mode;
 use local::permission::{Authorizer, Permission};
-use local::pipeline::Renewal;
 use local::plan::Plan;
+use local::run::{Options, Run};
 use local::status::Status;
 use local::template::Unplannable;
 use serde_json::{Value as Json, json};
@@ -252,10 +254,12 @@ fn permission_left_out_of_a_role_is_denied_by_its_names() {
     let status = Status::new();
     let permission = |template: &Json| {
         let plan = plan(template).unwrap();
-        let calls = plan.calls_of("BareTopicToStream", "TopicRulePayload.Actions.0.Kinesis");
+        let calls = plan
+            .template
+            .calls_of("BareTopicToStream", "TopicRulePayload.Actions.0.Kinesis");
         assert_eq!(calls.len(), 1, "{calls:?}");
         let needed = [(calls[0].action.clone(), calls[0].resource.clone())];
-        let policies = Arc::clone(&plan.policies);
+        let policies = Arc::clone(&plan.template.policies);
         let authorizer = Authorizer::of("BareTopicToStream", calls, policies, Arc::clone(&status));
         Permission::new(authorizer, &needed)
     };
@@ -284,7 +288,7 @@ fn permission_left_out_of_a_role_is_denied_by_its_names() {
 fn addresses_of_the_cache_reach_the_environment_of_who_uses_it() {
     let plan = plan(&template()).unwrap();
     let addresses = BTreeMap::from([("Cache".to_owned(), ("localhost".to_owned(), 4711))]);
-    let resolved = plan.with_addresses(&addresses).unwrap();
+    let resolved = plan.template.with_addresses(&addresses).unwrap();
     let function = resolved.resource("Function").unwrap();
     let url = function.text("/Environment/Variables/REDIS_URL");
     assert_eq!(url.as_deref(), Some("rediss://localhost:4711"));
@@ -420,41 +424,60 @@ fn settings_out_of_range_are_told_in_one_go_before_anything_starts() {
     );
 }
 
-#[test]
-fn another_template_starts_again_what_it_changes() {
-    let check = |template: &Json, expected: Option<&[&str]>| {
-        let renewal = Renewal::between(&plan(&self::template()).unwrap(), &plan(template).unwrap());
-        let expected = expected.map_or(Renewal::Everything, |parts| {
-            Renewal::Parts(parts.iter().map(|it| (*it).to_owned()).collect())
-        });
-        assert_eq!(renewal, expected);
+#[tokio::test]
+async fn another_template_changes_the_parts_whose_inputs_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = async |template: &Json| {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = Options {
+            functions: Vec::new(),
+            bundles: Vec::new(),
+            mqtt: free,
+            dashboard: free,
+            redis: None,
+            data: folder.path().to_owned(),
+        };
+        let reporter = Reporter::new(true);
+        let plan = plan(template).unwrap();
+        let run = Run::open(plan, &options, reporter, None).await;
+        run.unwrap().inputs().unwrap()
     };
-    check(&template(), Some(&[]));
+    let before = inputs(&template()).await;
+    let check = async |template: &Json, expected: &[&str]| {
+        let after = inputs(template).await;
+        let ids: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let changed: Vec<&String> = ids
+            .into_iter()
+            .filter(|id| before.get(*id) != after.get(*id))
+            .collect();
+        assert_eq!(changed, expected);
+    };
+    check(&template(), &[]).await;
     let mapping = "/Resources/FunctionEventSource/Properties/BatchSize";
-    check(&edited(mapping, json!(7)), Some(&["FunctionEventSource"]));
+    check(&edited(mapping, json!(7)), &["FunctionEventSource"]).await;
     let function = "/Resources/Function/Properties/Timeout";
-    check(&edited(function, json!(7)), Some(&["Function"]));
+    check(&edited(function, json!(7)), &["Function"]).await;
     let sql = "/Resources/BareTopicToStream/Properties/TopicRulePayload/Sql";
     let other = json!("SELECT a FROM 'topic/sensors'");
-    check(&edited(sql, other), Some(&["BareTopicToStream"]));
+    check(&edited(sql, other), &["BareTopicToStream"]).await;
     let mut removed = template();
     let resources = removed["Resources"].as_object_mut().unwrap();
     resources.remove("BareTopicToStream").unwrap();
-    check(&removed, Some(&["BareTopicToStream"]));
+    check(&removed, &["BareTopicToStream"]).await;
     // Nobody is told of alarms.
     let mut alarm = template();
     alarm["Resources"]["Topic"] = json!({ "Type": "AWS::SNS::Topic" });
-    check(&alarm, Some(&[]));
-    // Who may do what, and where the data are, concerns many.
+    check(&alarm, &[]).await;
+    // A role concerns those that use it, and a key those that are encrypted with it.
     let action =
         "/Resources/RuleToStreamRole/Properties/Policies/0/PolicyDocument/Statement/0/Action";
-    check(&edited(action, json!("kinesis:*")), None);
+    let rules = ["BareTopicToStream", "DeviceTopicsToStream"];
+    check(&edited(action, json!("kinesis:*")), &rules).await;
     let hours = "/Resources/SensorStream/Properties/RetentionPeriodHours";
-    check(&edited(hours, json!(48)), None);
-    check(
-        &edited("/Resources/Cache/Properties/Port", json!(6400)),
-        None,
-    );
+    check(&edited(hours, json!(48)), &["SensorStream"]).await;
+    // Programs are told the cache's port.
+    let port = edited("/Resources/Cache/Properties/Port", json!(6400));
+    check(&port, &["Cache", "DashboardEnvironment", "Function"]).await;
 }
 
 #[test]

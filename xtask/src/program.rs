@@ -42,6 +42,11 @@ pub(crate) const LOCAL: Program = Program {
     package: "local",
     binary: "local",
 };
+pub(crate) const CLOUD: Program = Program {
+    what: "the emulated AWS",
+    package: "local-cloud",
+    binary: "local-cloud",
+};
 pub(crate) const AWS: Program = Program {
     what: "the AWS client",
     package: "xtask-aws",

@@ -1,5 +1,5 @@
 //! `cargo xtask rehearse`: a whole deployment on this machine, with the programs that deploy to AWS, against
-//! the local run's cloud.
+//! `local-cloud`.
 //!
 //! Layout: the steps; `Cloud`, the process that answers the AWS APIs; `Stage`, the commands run against
 //! it; the table at the end.
@@ -63,7 +63,7 @@ enum Pace {
     Real,
 }
 
-/// A fault of the cloud; `local --cloud` parses the text again.
+/// A fault of the cloud; `local-cloud` parses the text again.
 fn fault(text: &str) -> Result<String, String> {
     let fault = text.parse::<Fault>();
     fault
@@ -78,12 +78,12 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     };
     check_ours(&data)?;
     tools::redis()?;
-    let [function, webui, local] = program::build_together(
+    let [function, webui, cloud] = program::build_together(
         "the programs",
-        [program::FUNCTION, program::WEBUI, program::LOCAL],
+        [program::FUNCTION, program::WEBUI, program::CLOUD],
     )?;
     let programs = Programs {
-        local,
+        cloud,
         aws: program::build(program::AWS)?,
         function,
         webui,
@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
         done: Vec::new(),
     };
     let started = Instant::now();
-    let cloud = Cloud::start(&programs.local, &data, &arguments)?;
+    let cloud = Cloud::start(&programs.cloud, &data, &arguments)?;
     rehearsal.note("the cloud answers", true, started.elapsed());
     let stage = Stage {
         programs: &programs,
@@ -151,7 +151,7 @@ fn empty(data: &Path) -> anyhow::Result<()> {
 }
 
 struct Programs {
-    local: PathBuf,
+    cloud: PathBuf,
     aws: PathBuf,
     function: PathBuf,
     webui: PathBuf,
@@ -253,12 +253,12 @@ struct Cloud {
 }
 
 impl Cloud {
-    fn start(local: &Path, data: &Path, arguments: &Arguments) -> anyhow::Result<Cloud> {
+    fn start(program: &Path, data: &Path, arguments: &Arguments) -> anyhow::Result<Cloud> {
         let log = data.join(LOG);
         let said = File::create(&log).with_context(|| format!("write {}", log.display()))?;
-        let mut command = Command::new(local);
+        let mut command = Command::new(program);
         command
-            .args(["--cloud", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
             .args(["--dashboard", "127.0.0.1:0", "--json", "--data"])
             .arg(data.join("account"))
             .args(["--pace", pace(arguments.pace)])

@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     )?;
     let programs = pipeline::write(&pipeline::Paths {
         // Neither a deployment nor a browser takes part.
-        programs: [function, webui, local, mqtt, PathBuf::new()],
+        programs: [function, webui, local, mqtt, PathBuf::new(), PathBuf::new()],
         xtask: PathBuf::new(),
         node: PathBuf::new(),
         browser: PathBuf::new(),

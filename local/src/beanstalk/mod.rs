@@ -14,6 +14,7 @@
 //!   that double from 250 ms to 10 s.
 
 pub mod instance_metadata;
+pub mod part;
 pub mod plan;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::logs::{LogStream, Logs};
@@ -68,7 +69,7 @@ pub struct Config {
 pub struct Environment {
     address: SocketAddr,
     tasks: TaskTracker,
-    shutdown: DropGuard,
+    shutdown: CancellationToken,
     renewal: Arc<Notify>,
 }
 
@@ -126,7 +127,7 @@ impl Environment {
         Ok(Environment {
             address,
             tasks,
-            shutdown: shutdown.drop_guard(),
+            shutdown,
             renewal,
         })
     }
@@ -142,9 +143,15 @@ impl Environment {
     }
 
     /// Ends the web process, by SIGTERM if it heeds that, and waits until it is gone.
-    pub async fn stop(self) {
-        drop(self.shutdown);
+    pub async fn stop(&self) {
+        self.shutdown.cancel();
         self.tasks.wait().await;
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
     }
 }
 

@@ -55,7 +55,7 @@ fn options(resource: &ResolvedResource) -> Result<BTreeMap<(String, String), Str
         .collect())
 }
 
-fn config(resource: &ResolvedResource) -> Result<Config, Problem> {
+pub(super) fn config(resource: &ResolvedResource) -> Result<Config, Problem> {
     let options = options(resource)?;
     let health_check_path = (DEFAULT_PROCESS.to_owned(), "HealthCheckPath".to_owned());
     Ok(Config {

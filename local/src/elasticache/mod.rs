@@ -19,6 +19,8 @@
 //!
 //! Layout: [`sign_in`] is who may come in; `server` is the program with its data.
 
+pub mod addresses;
+pub mod part;
 pub mod plan;
 mod server;
 pub mod sign_in;

@@ -37,7 +37,7 @@ pub(crate) fn plan(
     caches
 }
 
-fn config(
+pub(super) fn config(
     resolved: &Resolved,
     resource: &ResolvedResource,
     not_emulated: &mut Vec<NotEmulated>,

@@ -27,6 +27,7 @@ mod checkpoint;
 mod destination;
 pub mod filter;
 mod lane;
+pub mod part;
 pub mod plan;
 mod response;
 

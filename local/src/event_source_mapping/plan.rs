@@ -68,7 +68,10 @@ pub(crate) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<Mapp
         .collect()
 }
 
-fn mapping(resolved: &Resolved, resource: &ResolvedResource) -> Result<MappingPlan, Problem> {
+pub(super) fn mapping(
+    resolved: &Resolved,
+    resource: &ResolvedResource,
+) -> Result<MappingPlan, Problem> {
     let mapping: resource::EventSourceMapping = properties(resource)?;
     let problem = |path: &str, message: String| {
         Problem::at(&resource.logical_id, format!("Properties.{path}"), message)

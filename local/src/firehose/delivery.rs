@@ -18,11 +18,10 @@ use super::Config;
 use super::buffer::Chunk;
 use super::compression::Compression;
 use super::prefix::{Prefix, timestamp};
-use crate::logs::LogStream;
+use crate::logs::{DETAIL, LogStream};
 use crate::permission::Authorizer;
 use crate::s3::Store;
 use crate::status::{Status, now_ms};
-use crate::terminal::DETAIL;
 
 /// First and last waiting time between attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));

@@ -19,6 +19,7 @@ mod buffer;
 mod compression;
 mod delivery;
 mod journal;
+pub mod part;
 pub mod plan;
 mod prefix;
 

@@ -60,7 +60,7 @@ pub(crate) fn plan(
     plans
 }
 
-fn delivery_stream(resource: &ResolvedResource) -> Result<DeliveryStreamPlan, Problem> {
+pub(super) fn delivery_stream(resource: &ResolvedResource) -> Result<DeliveryStreamPlan, Problem> {
     let stream: resource::DeliveryStream = properties(resource)?;
     let problem = |path: &str, message: String| {
         Problem::at(&resource.logical_id, format!("Properties.{path}"), message)

@@ -20,12 +20,13 @@
 
 mod action;
 mod message;
+pub mod part;
 pub mod plan;
+mod sink;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
@@ -84,8 +85,8 @@ impl std::error::Error for RuleError {}
 /// The rules of a template; shared by `Arc`.
 #[derive(Debug)]
 pub struct RuleEngine {
-    rules: Vec<Rule>,
-    by_name: HashMap<String, usize>,
+    /// A message is handled by the rules that are in place when it comes.
+    rules: RwLock<Arc<[Arc<Rule>]>>,
     environment: Environment,
     status: Arc<Status>,
 }
@@ -150,41 +151,68 @@ impl RuleEngine {
         account_id: &str,
         status: Arc<Status>,
     ) -> Result<Arc<RuleEngine>, Vec<RuleError>> {
+        let engine = RuleEngine::empty(account_id, status);
         let mut errors = Vec::new();
-        let mut compiled = Vec::new();
         for config in rules {
-            match Rule::compile(config) {
-                Ok(rule) => compiled.push(rule),
-                Err(error) => errors.extend(error),
-            }
+            errors.extend(engine.put(config).err().into_iter().flatten());
         }
-        if !errors.is_empty() {
-            return Err(errors);
+        if errors.is_empty() {
+            Ok(engine)
+        } else {
+            Err(errors)
         }
-        let by_name = compiled
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| (rule.name.clone(), index))
-            .collect();
-        Ok(Arc::new(RuleEngine {
-            rules: compiled,
-            by_name,
+    }
+
+    /// An engine without rules.
+    pub fn empty(account_id: &str, status: Arc<Status>) -> Arc<RuleEngine> {
+        Arc::new(RuleEngine {
+            rules: RwLock::new(Arc::new([])),
             environment: Environment {
                 account_id: account_id.to_owned(),
             },
             status,
-        }))
+        })
+    }
+
+    /// Puts a rule in place, instead of the one with the same logical ID if there is one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; the rule before it stays.
+    pub fn put(&self, config: RuleConfig) -> Result<(), Vec<RuleError>> {
+        let rule = Arc::new(Rule::compile(config)?);
+        let mut rules = self.rules().to_vec();
+        match rules.iter_mut().find(|it| it.logical_id == rule.logical_id) {
+            Some(old) => *old = rule,
+            None => rules.push(rule),
+        }
+        self.set(rules);
+        Ok(())
+    }
+
+    /// Takes a rule away, by its logical ID.
+    pub fn remove(&self, logical_id: &str) {
+        let mut rules = self.rules().to_vec();
+        rules.retain(|it| it.logical_id != logical_id);
+        self.set(rules);
+    }
+
+    fn set(&self, rules: Vec<Arc<Rule>>) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules.into();
+    }
+
+    fn rules(&self) -> Arc<[Arc<Rule>]> {
+        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&rules)
     }
 
     /// Names of all rules.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().map(|rule| rule.name.as_str())
+    pub fn names(&self) -> Vec<String> {
+        self.rules().iter().map(|rule| rule.name.clone()).collect()
     }
 
     /// Switches a rule off or on, by its name; messages at hand are still handled as before.
     pub fn disable(&self, name: &str, disabled: bool) {
-        if let Some(index) = self.by_name.get(name) {
-            let rule = &self.rules[*index];
+        if let Some(rule) = self.rules().iter().find(|it| it.name == name) {
             rule.disabled.store(disabled, Ordering::Relaxed);
         }
     }
@@ -202,9 +230,9 @@ impl RuleEngine {
     }
 
     async fn hand_to_rules(&self, publish: &Publish) -> bool {
+        let rules = self.rules();
         if let Some(ingest) = BasicIngest::parse(&publish.topic) {
-            let rule = self.by_name.get(ingest.rule);
-            return match rule.map(|index| &self.rules[*index]) {
+            return match rules.iter().find(|it| it.name == ingest.rule) {
                 Some(rule) if !rule.is_disabled() => {
                     self.run(rule, publish).await;
                     true
@@ -221,7 +249,7 @@ impl RuleEngine {
             };
         }
         let mut taken = false;
-        for rule in &self.rules {
+        for rule in rules.iter() {
             if !rule.is_disabled()
                 && rule
                     .sql

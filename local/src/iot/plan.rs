@@ -127,17 +127,29 @@ pub(crate) fn plan(
 ) -> Vec<RulePlan> {
     let mut rules = Vec::new();
     for resource in resolved.of_type("AWS::IoT::TopicRule") {
-        let reader = Reader {
-            resolved,
-            resource,
-            not_emulated,
-        };
-        match reader.rule() {
+        match rule(resolved, resource, not_emulated) {
             Ok(rule) => rules.push(rule),
             Err(problem) => problems.push(problem),
         }
     }
     rules
+}
+
+/// One rule.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub(super) fn rule(
+    resolved: &Resolved,
+    resource: &ResolvedResource,
+    not_emulated: &mut Vec<NotEmulated>,
+) -> Result<RulePlan, Problem> {
+    let reader = Reader {
+        resolved,
+        resource,
+        not_emulated,
+    };
+    reader.rule()
 }
 
 struct Reader<'a> {

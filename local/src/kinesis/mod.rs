@@ -20,6 +20,7 @@
 
 mod hash;
 mod limit;
+pub mod part;
 pub mod plan;
 mod segments;
 mod sequence;

@@ -24,7 +24,7 @@ pub(crate) fn plan(resolved: &Resolved, problems: &mut Vec<Problem>) -> Vec<Conf
         .collect()
 }
 
-fn config(resource: &ResolvedResource) -> Result<Config, Problem> {
+pub(super) fn config(resource: &ResolvedResource) -> Result<Config, Problem> {
     let stream: resource::Stream = properties(resource)?;
     let problem = |path: &str, message: String| {
         Problem::at(&resource.logical_id, format!("Properties.{path}"), message)

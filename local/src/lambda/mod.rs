@@ -20,6 +20,7 @@
 //! Lambda itself writes into the log.
 
 mod environment;
+pub mod part;
 pub mod plan;
 mod report;
 mod runtime_api;

@@ -71,7 +71,7 @@ pub fn environment(resource: &ResolvedResource) -> Result<BTreeMap<String, Strin
         .collect())
 }
 
-fn config(resolved: &Resolved, resource: &ResolvedResource) -> Result<Config, Problem> {
+pub(super) fn config(resolved: &Resolved, resource: &ResolvedResource) -> Result<Config, Problem> {
     let function: resource::Function = properties(resource)?;
     let problem = |path: &str, message: String| {
         Problem::at(&resource.logical_id, format!("Properties.{path}"), message)

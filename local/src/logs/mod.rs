@@ -20,7 +20,9 @@ use serde::Serialize;
 use tracing::Level;
 
 use crate::status::now_ms;
-use crate::terminal::DETAIL;
+
+/// Target of log lines that only the log file has, and stderr with `--verbose`.
+pub const DETAIL: &str = "detail";
 
 /// All log groups of a run; clones are the same.
 #[derive(Clone, Debug)]

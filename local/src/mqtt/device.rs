@@ -8,18 +8,30 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::Context as _;
 use cfn::evaluate::{Keys, Policies};
+use cfn::resolve::Context;
 pub use local_flags::thing::is_name as is_thing_name;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
-use crate::tls::CERTIFICATE;
+use super::Broker;
+use crate::template::Template;
+use crate::tls::{Authority, CERTIFICATE, Clients};
 
 /// Decisions kept for one connection, so that a client that makes up topics cannot fill the memory.
 const MAX_CACHED: usize = 1_024;
+
+/// Names in the certificate of the port.
+const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
 /// The registered devices and the policies for them; shared by `Arc`.
 #[derive(Debug)]
@@ -35,7 +47,67 @@ pub struct Devices {
     pub arn_prefix: String,
 }
 
+/// The folder of registered devices in a data folder.
+pub fn folder(data: &Path) -> PathBuf {
+    data.join("devices")
+}
+
+/// Opens a port for devices with certificates, and serves it until `stopping` is cancelled; says where it
+/// listens.
+///
+/// # Errors
+/// The address cannot be had.
+pub async fn serve(
+    address: SocketAddr,
+    authority: &Authority,
+    devices: Arc<Devices>,
+    broker: Arc<Broker>,
+    stopping: CancellationToken,
+) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on {address} for MQTT with TLS: choose another address (--mqtts {}:0 takes a free port)",
+            address.ip()
+        )
+    })?;
+    let address = listener.local_addr().context("read the port's address")?;
+    let mut names = NAMES.map(str::to_owned).to_vec();
+    // Devices elsewhere know this machine by its address.
+    if !address.ip().is_unspecified() {
+        names.push(address.ip().to_string());
+    }
+    names.dedup();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let settings = authority.server_config_for(&names, Clients::WithCertificate)?;
+    let acceptor = TlsAcceptor::from(settings);
+    let serving = super::serve_tls(listener, acceptor, devices, broker, stopping);
+    Ok((address, tokio::spawn(serving)))
+}
+
 impl Devices {
+    /// The devices that are registered in a data folder, under the policies of a template.
+    pub fn of(template: &Template, data: &Path) -> Devices {
+        let Context {
+            partition,
+            region,
+            account_id,
+            ..
+        } = &template.resolved.context;
+        let policies = template.resolved.of_type("AWS::IoT::Policy");
+        Devices {
+            folder: folder(data),
+            policies: Arc::clone(&template.policies),
+            attached: policies.map(|it| it.logical_id.clone()).collect(),
+            arn_prefix: format!("arn:{partition}:iot:{region}:{account_id}"),
+        }
+    }
+
+    /// Whether others are under the same IoT policies.
+    pub fn has_policies_of(&self, other: &Devices) -> bool {
+        let text = |it: &Devices| format!("{:?}", it.policies.iot);
+        self.attached == other.attached && text(self) == text(other)
+    }
+
     /// The thing that a certificate is attached to; nothing if nobody has registered it, or no more.
     pub(super) fn thing_of(&self, certificate: &CertificateDer<'_>) -> Option<String> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();

@@ -6,6 +6,7 @@
 //!   `MessageRetentionPeriod`, `DelaySeconds` and `RedrivePolicy` do nothing.
 //! - Standard queues only; whoever would send to a FIFO queue here cannot on AWS either.
 
+pub mod part;
 pub mod plan;
 
 use std::fs::{File, OpenOptions};

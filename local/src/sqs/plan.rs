@@ -11,7 +11,7 @@ pub(crate) fn plan(resolved: &Resolved) -> Vec<Config> {
     resolved.of_type("AWS::SQS::Queue").map(queue).collect()
 }
 
-fn queue(resource: &ResolvedResource) -> Config {
+pub(super) fn queue(resource: &ResolvedResource) -> Config {
     let size = resource
         .text("/MaximumMessageSize")
         .and_then(|it| it.parse().ok());

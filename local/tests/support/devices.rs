@@ -64,7 +64,7 @@ impl Port {
         let rules = RuleEngine::new(Vec::new(), "000000000000", Arc::clone(&status)).unwrap();
         let devices = Devices {
             folder: folder.path().join("devices"),
-            policies: plan().policies,
+            policies: Arc::clone(&plan().template.policies),
             attached: vec!["DevicePolicy".to_owned()],
             arn_prefix: "arn:aws:iot:eu-central-1:000000000000".to_owned(),
         };

@@ -18,12 +18,13 @@ use crate::{local, program, tools, workspace};
 pub(crate) const PROGRAMS: &str = "E2E_PROGRAMS";
 
 /// The programs that a test may run.
-const ALL: [Program; 5] = [
+const ALL: [Program; 6] = [
     program::FUNCTION,
     program::WEBUI,
     program::LOCAL,
     program::MQTT,
     program::AWS,
+    program::CLOUD,
 ];
 
 /// Programs by their place in [`ALL`], and xtask.
@@ -72,7 +73,7 @@ pub(super) fn environment(setting: &Setting) -> anyhow::Result<[(&'static str, O
 
 /// Writes the file that names everything.
 pub(crate) fn write(paths: &Paths) -> anyhow::Result<PathBuf> {
-    let [function, webui, local, mqtt, _] = &paths.programs;
+    let [function, webui, local, mqtt, ..] = &paths.programs;
     let template = local::main_template(Stage::Dev)?;
     let folder = workspace::target()?.join("e2e");
     let bundle = folder.join("bundle");

@@ -4,31 +4,7 @@ pub mod cloud;
 pub mod run;
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
-
-/// A fault of a run or of the cloud.
-#[derive(Clone, Debug, PartialEq)]
-pub enum AnyFault {
-    /// Of a run.
-    Run(run::Fault),
-    /// Of the cloud.
-    Cloud(cloud::Fault),
-}
-
-impl FromStr for AnyFault {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<AnyFault, String> {
-        let part = text.split(':').next().unwrap_or_default();
-        if run::PARTS.contains(&part) {
-            let fault = text.parse().map(AnyFault::Run);
-            return fault.map_err(|error: ParseError| error.to_string());
-        }
-        let fault = text.parse().map(AnyFault::Cloud);
-        fault.map_err(|error: ParseError| format!("{error}; and, without --cloud, {}", run::FORMS))
-    }
-}
 
 /// A text that is not a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,20 +43,4 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|it| Duration::try_from_secs_f64(it * unit).ok())
         .ok_or_else(|| format!("`{text}` is not a time such as 500ms or 30s"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn first_word_decides_whose_fault_it_is() {
-        assert!(matches!(
-            "cache:wipe@1s".parse(),
-            Ok(AnyFault::Run(run::Fault::CacheWipe(_)))
-        ));
-        assert!(matches!("s3:slow".parse(), Ok(AnyFault::Cloud(_))));
-        let error = "rds:slow".parse::<AnyFault>().unwrap_err();
-        assert!(error.contains("cache:restart@30s"), "{error}");
-    }
 }

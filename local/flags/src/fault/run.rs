@@ -18,9 +18,6 @@ use super::{ParseError, duration, share};
 /// Accepted forms, shown in the parse error.
 pub const FORMS: &str = "function:crash@5%, cache:restart@30s, cache:wipe@30s, stream:throttle@10s..20s, record:duplicate@1%";
 
-/// First words of a run's faults.
-pub const PARTS: [&str; 4] = ["function", "cache", "stream", "record"];
-
 /// One fault of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
