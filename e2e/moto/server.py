@@ -318,16 +318,17 @@ BRANCH = "Go 1 running on 64bit Amazon Linux 2023"
 
 
 def list_platform_versions(self):
-    """Two versions of one branch, the newer one last in alphabetical order."""
+    """Two versions of one branch; the recommended one is last in alphabetical order."""
     arn = f"arn:aws:elasticbeanstalk:{self.region}::platform/{BRANCH}/"
     versions = [
         {
             "PlatformArn": arn + version,
             "PlatformBranchName": BRANCH,
+            "PlatformLifecycleState": state,
             "PlatformStatus": "Ready",
             "PlatformVersion": version,
         }
-        for version in ("4.9.1", "4.10.0")
+        for version, state in (("4.9.1", ""), ("4.10.0", "recommended"))
     ]
     for wanted in self._get_param("Filters") or []:
         versions = [it for it in versions if it.get(wanted["Type"]) in wanted["Values"]]

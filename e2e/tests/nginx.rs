@@ -84,6 +84,28 @@ async fn page_is_served_beside_beanstalks_own_location() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn metrics_are_not_served_through_nginx() -> anyhow::Result<()> {
+    let upstream = Upstream::start().await?;
+    for redirect_to_https in [false, true] {
+        let settings = Settings {
+            redirect_to_https,
+            sign_in: None,
+        };
+        let nginx = Nginx::start(settings, upstream.address).await?;
+        let dotted = format!("/x/..{}", http::METRICS);
+        let encoded = format!("/%6d{}", &http::METRICS[2..]);
+        let query = format!("{}?a=b", http::METRICS);
+        for path in [http::METRICS, &dotted, &encoded, &query] {
+            let answer = nginx.get(path, "X-Forwarded-Proto: https").await?;
+            ensure!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+        }
+        let seen = upstream.last_request();
+        ensure!(seen.is_empty(), "a request came through: {seen}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn address_that_asks_too_often_is_told_so_and_no_other_one() -> anyhow::Result<()> {
     let upstream = Upstream::start().await?;
     let nginx = Nginx::start(

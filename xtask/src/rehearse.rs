@@ -373,6 +373,8 @@ impl Stage<'_> {
     /// Arguments of a deployment of this machine's programs, whatever the stage's architecture.
     fn deploy(&self) -> Vec<OsString> {
         let mut words = Stage::words(&["deploy", "--yes", "--no-smoke", "--any-architecture"]);
+        // As prod, so that destroy meets a protected stack.
+        words.push("--protect".into());
         words.extend(Stage::words(&["--poll", POLL, "--function"]));
         words.push(self.programs.function.clone().into());
         words.push("--webui".into());

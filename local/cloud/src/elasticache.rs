@@ -1,5 +1,6 @@
-//! ElastiCache: the snapshots that caches leave behind.
+//! ElastiCache: the nodes of caches, and the snapshots that caches leave behind.
 //!
+//! <https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_DescribeCacheClusters.html>
 //! <https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_DescribeSnapshots.html>
 //!
 //! A cache whose deletion policy is `Snapshot` leaves one when it goes; it stays until somebody deletes
@@ -8,6 +9,7 @@
 //! # Differs from AWS
 //! - A snapshot holds nothing but its name, and a cache cannot be made from it.
 //! - There are no automatic snapshots.
+//! - A cache keeps the engine version that its template names; its patch version is 0.
 
 use std::fs;
 use std::io;
@@ -24,10 +26,12 @@ use super::call::{Call, Failure, Protocol, Service, query_response};
 
 const NAMESPACE: &str = "http://elasticache.amazonaws.com/doc/2015-02-02/";
 
+const REPLICATION_GROUP: &str = "AWS::ElastiCache::ReplicationGroup";
+
 /// Types that leave a snapshot.
 const TYPES: [&str; 3] = [
     "AWS::ElastiCache::CacheCluster",
-    "AWS::ElastiCache::ReplicationGroup",
+    REPLICATION_GROUP,
     "AWS::ElastiCache::ServerlessCache",
 ];
 
@@ -94,6 +98,31 @@ impl ElastiCache {
                     });
                 }))
             }
+            "DescribeCacheClusters" => {
+                let id = form.get("CacheClusterId");
+                let groups = self.account.of_type(region, REPLICATION_GROUP);
+                let nodes: Vec<Node> = groups
+                    .iter()
+                    .flat_map(nodes)
+                    .filter(|node| id.is_none_or(|id| id == node.id))
+                    .collect();
+                if let Some(id) = id
+                    && nodes.is_empty()
+                {
+                    return Err(Failure::with(
+                        axum::http::StatusCode::NOT_FOUND,
+                        "CacheClusterNotFound",
+                        format!("CacheCluster not found: {id}"),
+                    ));
+                }
+                Ok(query_response(NAMESPACE, &action, |xml| {
+                    xml.within("CacheClusters", |xml| {
+                        for node in &nodes {
+                            xml.within("CacheCluster", |xml| node.write(xml));
+                        }
+                    });
+                }))
+            }
             "DeleteSnapshot" => {
                 let name = form.get("SnapshotName").unwrap_or_default();
                 let mut snapshots = self.lock();
@@ -141,6 +170,42 @@ impl ElastiCache {
                 self.file.display()
             );
         }
+    }
+}
+
+/// A node of a replication group.
+struct Node {
+    id: String,
+    group: String,
+    engine: String,
+    version: String,
+}
+
+/// The nodes of a replication group without cluster mode, which are named after it.
+fn nodes(group: &Resource) -> Vec<Node> {
+    let text = |name: &str| match &group.properties[name] {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let count: u32 = text("NumCacheClusters").parse().unwrap_or(1);
+    (1..=count)
+        .map(|number| Node {
+            id: format!("{}-{number:03}", group.physical_id),
+            group: group.physical_id.clone(),
+            engine: text("Engine"),
+            version: format!("{}.0", text("EngineVersion")),
+        })
+        .collect()
+}
+
+impl Node {
+    fn write(&self, xml: &mut super::xml::Xml) {
+        xml.text("CacheClusterId", &self.id)
+            .text("ReplicationGroupId", &self.group)
+            .text("Engine", &self.engine)
+            .text("EngineVersion", &self.version)
+            .text("CacheClusterStatus", "available");
     }
 }
 

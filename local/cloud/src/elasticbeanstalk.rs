@@ -21,12 +21,9 @@ const NAMESPACE: &str = "http://elasticbeanstalk.amazonaws.com/docs/2010-12-01/"
 const ENVIRONMENT: &str = "AWS::ElasticBeanstalk::Environment";
 const BRANCH: &str = "Go 1 running on 64bit Amazon Linux 2023";
 
-/// Versions of the branch, the newest first, and their lifecycle states.
-const VERSIONS: [(&str, &str); 3] = [
-    ("4.5.1", "Recommended"),
-    ("4.5.0", "Supported"),
-    ("4.4.3", "Supported"),
-];
+/// Versions of the branch, the newest first, and their lifecycle states: AWS marks the one that it
+/// recommends, which need not be the newest, and leaves the others without a state.
+const VERSIONS: [(&str, &str); 3] = [("4.5.1", ""), ("4.5.0", "recommended"), ("4.4.3", "")];
 
 /// Writes an answer.
 type Fill = Box<dyn FnOnce(&mut Xml) + Send>;

@@ -52,7 +52,7 @@ pub(crate) struct Deploy {
     /// Print events and the result as JSON lines
     #[arg(long)]
     pub(crate) json: bool,
-    /// Take the newest Beanstalk platform instead of the one in the lock file
+    /// Take the Beanstalk platform that AWS recommends instead of the one in the lock file
     #[arg(long)]
     pub(crate) update_platform: bool,
     /// Mail address for alarms; empty for none [default: keep]
@@ -73,6 +73,9 @@ pub(crate) struct Deploy {
     /// In a rehearsal: change a property of the main stack; may be repeated
     #[arg(long, value_name = "LOGICAL_ID.PROPERTY=VALUE", hide_short_help = true)]
     pub(crate) set: Vec<String>,
+    /// Protect the stacks from deletion, as prod always does
+    #[arg(long)]
+    pub(crate) protect: bool,
     /// Skip a resource when a stuck rollback is continued; may be repeated
     #[arg(long, value_name = "LOGICAL_ID")]
     pub(crate) skip: Vec<String>,
@@ -105,7 +108,7 @@ pub(crate) struct Destroy {
     /// Keep a resource that cannot be deleted; may be repeated
     #[arg(long, value_name = "LOGICAL_ID")]
     pub(crate) retain: Vec<String>,
-    /// Lift the termination protection of the stacks
+    /// With --yes: delete stacks that are protected from deletion as well
     #[arg(long)]
     pub(crate) lift_protection: bool,
     /// Print events and the result as JSON lines

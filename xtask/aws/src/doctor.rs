@@ -156,7 +156,9 @@ async fn platform_of(cloud: &Cloud, lock: Option<&Path>) -> anyhow::Result<Verdi
         .transpose()?
         .flatten()
     else {
-        return beanstalk::newest_platform(cloud).await.map(Verdict::Good);
+        return beanstalk::recommended_platform(cloud)
+            .await
+            .map(Verdict::Good);
     };
     let version = beanstalk::version(&known);
     let version: Vec<String> = version.iter().map(u32::to_string).collect();

@@ -815,6 +815,90 @@ async fn protected_stack_is_not_destroyed_unasked() -> Result<(), Anything> {
     Ok(())
 }
 
+const PROTECTED: &str = "<EnableTerminationProtection>true</EnableTerminationProtection>";
+
+/// Answers for the deletion of both stacks, which are protected.
+fn destroys_protected(script: &Script) {
+    for stack in [MAIN, ARTIFACTS] {
+        let ready = described_with(stack, "CREATE_COMPLETE", PROTECTED);
+        let gone = described(stack, "DELETE_COMPLETE");
+        let answers = match stack {
+            // Once more, to be looked at before it is deleted.
+            MAIN => vec![ready.clone(), ready, gone, missing()],
+            _ => vec![ready, gone, missing()],
+        };
+        script.on(stack, "DescribeStacks", answers);
+        script.on(stack, "UpdateTerminationProtection", [xml("")]);
+        script.on(stack, "DeleteStack", [xml("")]);
+        script.on(stack, "DescribeStackEvents", [events(stack, &[])]);
+    }
+}
+
+#[tokio::test]
+async fn protection_is_lifted_by_a_flag_where_nobody_is_asked() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    destroys_protected(&account.script);
+    let said = account
+        .run(&account.destroy(&["--lift-protection"]))
+        .await?;
+    assert!(said.ends_with("exit code 0\n"), "{said}");
+    let lift = "UpdateTerminationProtection";
+    assert_eq!(
+        account.script.changes(),
+        [lift, lift, "DeleteStack", "DeleteStack"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn deployment_protects_both_stacks_where_that_is_wanted() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    creates(script, "CREATE_COMPLETE", &CREATED);
+    for stack in [MAIN, ARTIFACTS] {
+        script.on(stack, "UpdateTerminationProtection", [xml("")]);
+    }
+    let said = account.run(&account.deploy(&["--protect"])).await?;
+    assert_said!("protects", said);
+    let protect = "UpdateTerminationProtection";
+    assert_eq!(
+        script.changes(),
+        ["CreateChangeSet", "ExecuteChangeSet", protect, protect]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn protection_is_caught_up_on_without_a_change() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    let ready = described_with(MAIN, "UPDATE_COMPLETE", PROTECTED);
+    script.on(MAIN, "DescribeStacks", [ready]);
+    script.on(ARTIFACTS, "UpdateTerminationProtection", [xml("")]);
+    let said = account.run(&account.deploy(&["--protect"])).await?;
+    assert!(said.contains("`sensors-dev`: no change"), "{said}");
+    // The main stack is protected already.
+    assert_eq!(script.changes(), ["UpdateTerminationProtection"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn protection_without_permission_is_a_warning() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.on(MAIN, "DescribeStacks", [described(MAIN, "UPDATE_COMPLETE")]);
+    for stack in [MAIN, ARTIFACTS] {
+        let denied = error("AccessDenied", "not yours");
+        script.on(stack, "UpdateTerminationProtection", [denied]);
+    }
+    let said = account.run(&account.deploy(&["--protect"])).await?;
+    let warning =
+        "`sensors-dev` is not protected from deletion: cannot change the termination protection: ";
+    assert!(said.contains(warning), "{said}");
+    assert!(said.ends_with("exit code 0\n"), "{said}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn deletion_that_fails_says_how_to_leave_something_behind() -> Result<(), Anything> {
     let account = Account::new().await?;
@@ -1026,21 +1110,163 @@ async fn bucket_name_that_is_taken_is_said() -> Result<(), Anything> {
     Ok(())
 }
 
+/// DescribeEnvironments' answer: the stage's environment in a status.
+fn environment(status: &str) -> Answer {
+    xml(&format!(
+        "<Environments><member><EnvironmentName>e-1</EnvironmentName><Status>{status}</Status></member></Environments>"
+    ))
+}
+
+const ENVIRONMENT_LISTED: &str = "<StackResourceSummaries><member><LogicalResourceId>DashboardEnvironment</LogicalResourceId><PhysicalResourceId>e-1</PhysicalResourceId><ResourceType>AWS::ElasticBeanstalk::Environment</ResourceType><ResourceStatus>UPDATE_COMPLETE</ResourceStatus></member></StackResourceSummaries>";
+
+/// Answers for a deployment that changes the environment.
+fn changes_the_environment(script: &Script) {
+    creates(
+        script,
+        "UPDATE_COMPLETE",
+        &[
+            (1, MAIN, STACK, "UPDATE_IN_PROGRESS", "User Initiated"),
+            (6, MAIN, STACK, "UPDATE_COMPLETE", ""),
+        ],
+    );
+    let before = described(MAIN, "CREATE_COMPLETE");
+    let after = described(MAIN, "UPDATE_COMPLETE");
+    script.on(MAIN, "DescribeStacks", [before, after]);
+    let change = "<member><Type>Resource</Type><ResourceChange><Action>Modify</Action><LogicalResourceId>DashboardEnvironment</LogicalResourceId><PhysicalResourceId>e-1</PhysicalResourceId><ResourceType>AWS::ElasticBeanstalk::Environment</ResourceType><Replacement>False</Replacement></ResourceChange></member>";
+    let ready = change_set("CREATE_COMPLETE", "AVAILABLE", "", change);
+    script.on(MAIN, "DescribeChangeSet", [ready]);
+}
+
+#[tokio::test]
+async fn environment_that_is_busy_is_waited_for_before_it_is_changed() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    changes_the_environment(&account.script);
+    let answers = ["Updating", "Updating", "Ready"].map(environment);
+    account.script.on("", "DescribeEnvironments", answers);
+    let said = account
+        .run(&account.deploy(&["--alarm-email", "a@example.com"]))
+        .await?;
+    assert_said!("busy_environment", said);
+    assert_eq!(
+        account.script.changes(),
+        ["CreateChangeSet", "ExecuteChangeSet"]
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn environment_that_stays_busy_is_not_changed() -> Result<(), Anything> {
+    for status in [
+        "Updating",
+        "Launching",
+        "Aborting",
+        "LinkingFrom",
+        "Terminating",
+    ] {
+        let account = Account::new().await?;
+        changes_the_environment(&account.script);
+        let busy = environment(status);
+        account.script.on("", "DescribeEnvironments", [busy]);
+        let mut arguments = account.deploy(&["--alarm-email", "a@example.com"]);
+        for argument in &mut arguments {
+            if argument == "5" {
+                "0".clone_into(argument);
+            }
+        }
+        let said = account.run(&arguments).await?;
+        let end = format!("error: environment `e-1` is still {status} after 0 min");
+        assert!(said.contains(&end), "{said}");
+        assert!(said.contains("fix: "), "{said}");
+        assert_eq!(account.script.changes(), ["CreateChangeSet"]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn environment_that_is_gone_is_not_waited_for() -> Result<(), Anything> {
+    let gone = xml("<Environments/>");
+    for answer in [environment("Terminated"), gone] {
+        let account = Account::new().await?;
+        changes_the_environment(&account.script);
+        account.script.on("", "DescribeEnvironments", [answer]);
+        let said = account
+            .run(&account.deploy(&["--alarm-email", "a@example.com"]))
+            .await?;
+        assert!(!said.contains("waiting until"), "{said}");
+        assert!(said.ends_with("exit code 0\n"), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn environment_that_is_busy_is_waited_for_before_it_is_destroyed() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    let ready = described(MAIN, "UPDATE_COMPLETE");
+    let gone = described(MAIN, "DELETE_COMPLETE");
+    script.on(
+        MAIN,
+        "DescribeStacks",
+        [ready.clone(), ready, gone, missing()],
+    );
+    script.on(MAIN, "ListStackResources", [xml(ENVIRONMENT_LISTED)]);
+    script.on(
+        ARTIFACTS,
+        "DescribeStacks",
+        [
+            described(ARTIFACTS, "CREATE_COMPLETE"),
+            described(ARTIFACTS, "DELETE_COMPLETE"),
+            missing(),
+        ],
+    );
+    for stack in [MAIN, ARTIFACTS] {
+        script.on(stack, "DeleteStack", [xml("")]);
+        script.on(stack, "DescribeStackEvents", [events(stack, &[])]);
+    }
+    let answers = ["Updating", "Updating", "Ready"].map(environment);
+    script.on("", "DescribeEnvironments", answers);
+    let said = account.run(&account.destroy(&[])).await?;
+    let waited = "environment `e-1` is Updating: waiting until it is Ready";
+    let (before, after) = said.split_once(waited).ok_or(said.clone())?;
+    assert!(!before.contains("is gone"), "{said}");
+    assert!(after.contains("environment `e-1` is Ready\n"), "{said}");
+    assert!(after.contains("`sensors-dev` is gone"), "{said}");
+    assert_eq!(script.changes(), ["DeleteStack", "DeleteStack"], "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn destroy_goes_on_where_it_may_not_look_at_the_environment() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.on(MAIN, "ListStackResources", [xml(ENVIRONMENT_LISTED)]);
+    let ready = described(MAIN, "UPDATE_COMPLETE");
+    script.on(MAIN, "DescribeStacks", [ready.clone(), ready, missing()]);
+    script.on(MAIN, "DeleteStack", [xml("")]);
+    script.on(MAIN, "DescribeStackEvents", [events(MAIN, &[])]);
+    let denied = error("AccessDenied", "not yours");
+    script.on("", "DescribeEnvironments", [denied]);
+    let said = account.run(&account.destroy(&[])).await?;
+    assert!(
+        said.contains("cannot wait until environment `e-1` is Ready: "),
+        "{said}"
+    );
+    assert!(
+        script.changes().contains(&"DeleteStack".to_owned()),
+        "{said}"
+    );
+    Ok(())
+}
+
 /// A stage whose environment runs on a platform.
 fn runs_on(script: &Script, platform: &str) {
     script.on(MAIN, "DescribeStacks", [described(MAIN, "UPDATE_COMPLETE")]);
-    script.on(
-        MAIN,
-        "ListStackResources",
-        [xml(
-            "<StackResourceSummaries><member><LogicalResourceId>DashboardEnvironment</LogicalResourceId><PhysicalResourceId>e-1</PhysicalResourceId><ResourceType>AWS::ElasticBeanstalk::Environment</ResourceType><ResourceStatus>UPDATE_COMPLETE</ResourceStatus></member></StackResourceSummaries>",
-        )],
-    );
+    script.on(MAIN, "ListStackResources", [xml(ENVIRONMENT_LISTED)]);
     script.on(
         "",
         "DescribeEnvironments",
         [xml(&format!(
-            "<Environments><member><EnvironmentName>e-1</EnvironmentName><PlatformArn>{platform}</PlatformArn></member></Environments>"
+            "<Environments><member><EnvironmentName>e-1</EnvironmentName><PlatformArn>{platform}</PlatformArn><Status>Ready</Status></member></Environments>"
         ))],
     );
     script.on(MAIN, "CreateChangeSet", [change_set_made()]);
@@ -1059,6 +1285,53 @@ async fn newer_platform_set_by_managed_updates_is_kept() -> Result<(), Anything>
     assert!(lock.contains(NEWER), "{lock}");
     let folder = account.folder.path().display().to_string();
     assert_said!("newer_platform", said.replace(&folder, "FOLDER"));
+    Ok(())
+}
+
+const CACHE_LISTED: &str = "<StackResourceSummaries><member><LogicalResourceId>Cache</LogicalResourceId><PhysicalResourceId>group-1</PhysicalResourceId><ResourceType>AWS::ElastiCache::ReplicationGroup</ResourceType><ResourceStatus>UPDATE_COMPLETE</ResourceStatus></member></StackResourceSummaries>";
+
+/// DescribeCacheClusters' answer: of one node of a group each, its engine version.
+fn nodes(of: &[(&str, &str)]) -> Answer {
+    let nodes = of.iter().map(|(group, version)| {
+        format!(
+            "<CacheCluster><ReplicationGroupId>{group}</ReplicationGroupId><EngineVersion>{version}</EngineVersion></CacheCluster>"
+        )
+    });
+    let nodes: String = nodes.collect();
+    xml(&format!("<CacheClusters>{nodes}</CacheClusters>"))
+}
+
+#[tokio::test]
+async fn engine_version_that_runs_is_kept() -> Result<(), Anything> {
+    // What runs, what is said, and how many change sets there are.
+    let table = [
+        (nodes(&[("group-1", "8.0.1"), ("other", "9.1.0")]), "", 0),
+        (
+            nodes(&[("group-1", "8.1.0"), ("group-1", "8.1.0")]),
+            "the cache already runs engine version 8.1, which is kept",
+            1,
+        ),
+        // A lower one is upgraded to the template's, which the stack has asked for already.
+        (nodes(&[("group-1", "7.2.6")]), "", 0),
+        (
+            error("AccessDenied", "not yours"),
+            "the engine version of the last deployment is kept",
+            0,
+        ),
+    ];
+    for (answer, expected, changes) in table {
+        let account = Account::new().await?;
+        runs_on(&account.script, PLATFORM);
+        let script = &account.script;
+        script.on(MAIN, "ListStackResources", [xml(CACHE_LISTED)]);
+        script.on("", "DescribeCacheClusters", [answer]);
+        let said = account.run(&account.deploy(&["--plan"])).await?;
+        assert!(said.contains(expected), "{said}");
+        assert!(said.ends_with("exit code 0\n"), "{said}");
+        let is_changed = said.contains("EngineVersion: 8.0 → 8.1");
+        assert_eq!(is_changed, changes == 1, "{said}");
+        assert_eq!(script.changes().len(), changes, "{said}");
+    }
     Ok(())
 }
 

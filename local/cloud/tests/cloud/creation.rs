@@ -201,3 +201,48 @@ async fn failed_import_is_rolled_back_or_stuck() {
         assert_eq!(rig.execute(&[]).await, expected);
     }
 }
+
+#[tokio::test]
+async fn nodes_of_a_cache_tell_the_engine_version_that_they_run() {
+    let rig = Rig::new(&[]).await;
+    let template = json!({ "Resources": { "Cache": {
+        "Type": "AWS::ElastiCache::ReplicationGroup",
+        "Properties": {
+            "ReplicationGroupDescription": "a cache",
+            "Engine": "valkey",
+            "EngineVersion": "8.0",
+            "NumCacheClusters": 2,
+        },
+    } } });
+    rig.create(&template).await;
+    let group = rig.physical_id("Cache").await;
+    let answer = rig.ask("elasticache", "DescribeCacheClusters", &[]).await;
+    let expected = [format!("{group}-001"), format!("{group}-002")];
+    assert_eq!(answer.all("CacheClusterId"), expected, "{}", answer.body);
+    assert_eq!(answer.all("EngineVersion"), ["8.0.0", "8.0.0"]);
+    assert_eq!(answer.first("ReplicationGroupId"), group);
+    let missing = [("CacheClusterId", "other-001")];
+    let answer = rig
+        .ask("elasticache", "DescribeCacheClusters", &missing)
+        .await;
+    assert!(
+        answer.error().starts_with("CacheClusterNotFound"),
+        "{}",
+        answer.body
+    );
+}
+
+#[tokio::test]
+async fn one_platform_version_is_recommended() {
+    let rig = Rig::new(&[]).await;
+    let list = "ListPlatformVersions";
+    let all = rig.ask("elasticbeanstalk", list, &[]).await;
+    assert!(all.all("PlatformArn").len() > 1, "{}", all.body);
+    let recommended = [
+        ("Filters.member.1.Type", "PlatformLifecycleState"),
+        ("Filters.member.1.Operator", "="),
+        ("Filters.member.1.Values.member.1", "recommended"),
+    ];
+    let answer = rig.ask("elasticbeanstalk", list, &recommended).await;
+    assert_eq!(answer.all("PlatformArn").len(), 1, "{}", answer.body);
+}

@@ -3,19 +3,36 @@
 //! CloudFormation only says that an environment "failed to become healthy". The causes are
 //! Beanstalk's own, and they go with the environment when the rollback takes it away.
 
+use anyhow::bail;
 use aws_sdk_elasticbeanstalk::types::{
-    EnvironmentDescription, EnvironmentHealthAttribute, EventSeverity, PlatformFilter,
-    PlatformSummary,
+    EnvironmentDescription, EnvironmentHealthAttribute, EnvironmentStatus, EventSeverity,
+    PlatformFilter, PlatformSummary,
 };
+use serde_json::json;
 
 use crate::aws::{Cloud, failed};
+use crate::screen::progress::Output;
 use crate::stack::event::Event;
 
 /// Events shown of a failed environment.
 const MOST_EVENTS: i32 = 5;
 
+/// Usual intervals between two looks at an environment that is not Ready: ten seconds, because Beanstalk
+/// throttles soon.
+const POLLS_BETWEEN_LOOKS: u32 = 5;
+
+/// How often an environment is looked at that is not Ready: for one hour. A managed update replaces all
+/// instances, batch by batch, and each batch may take 14 minutes.
+const MOST_LOOKS: u32 = 360;
+
+/// Looks between two lines about an environment that is still not Ready: one minute.
+const LOOKS_BETWEEN_LINES: u32 = 6;
+
 /// The branch whose platforms run a plain binary by a Procfile.
 const BRANCH: &str = "Go 1 running on 64bit Amazon Linux 2023";
+
+/// AWS's mark of the platform version of a branch that it recommends.
+const RECOMMENDED: &str = "recommended";
 
 /// What Beanstalk says of an environment that could not be created or updated.
 pub(crate) async fn explain(cloud: &Cloud, event: &Event) -> Vec<String> {
@@ -54,8 +71,11 @@ pub(crate) async fn explain(cloud: &Cloud, event: &Event) -> Vec<String> {
     notes
 }
 
-/// The newest recommended platform version of our branch, by its ARN.
-pub(crate) async fn newest_platform(cloud: &Cloud) -> anyhow::Result<String> {
+/// The platform version of our branch that AWS recommends, by its ARN.
+///
+/// AWS marks one version of a branch by the lifecycle state `recommended`; the others have none.
+/// <https://docs.aws.amazon.com/elasticbeanstalk/latest/api/API_ListPlatformVersions.html>
+pub(crate) async fn recommended_platform(cloud: &Cloud) -> anyhow::Result<String> {
     let filter = |kind: &str, value: &str| {
         PlatformFilter::builder()
             .r#type(kind)
@@ -70,6 +90,7 @@ pub(crate) async fn newest_platform(cloud: &Cloud) -> anyhow::Result<String> {
             .beanstalk
             .list_platform_versions()
             .filters(filter("PlatformBranchName", BRANCH))
+            .filters(filter("PlatformLifecycleState", RECOMMENDED))
             .filters(filter("PlatformStatus", "Ready"))
             .set_next_token(next)
             .send()
@@ -81,15 +102,9 @@ pub(crate) async fn newest_platform(cloud: &Cloud) -> anyhow::Result<String> {
             break;
         }
     }
-    let usable = |platform: &&PlatformSummary| {
-        // A version without a lifecycle state is a current one; "recommended" is the newest.
-        platform
-            .platform_lifecycle_state()
-            .is_none_or(|state| state.eq_ignore_ascii_case("recommended"))
-    };
+    // While AWS moves the mark, two versions may carry it for a moment.
     let newest = platforms
         .iter()
-        .filter(usable)
         .filter_map(PlatformSummary::platform_arn)
         .max_by_key(|arn| version(arn));
     newest.map(str::to_owned).ok_or_else(|| {
@@ -104,6 +119,55 @@ pub(crate) async fn newest_platform(cloud: &Cloud) -> anyhow::Result<String> {
 pub(crate) async fn running_platform(cloud: &Cloud, name: &str) -> anyhow::Result<Option<String>> {
     let environment = environment(cloud, name).await?;
     Ok(environment.and_then(|environment| environment.platform_arn))
+}
+
+/// Waits until an environment can be changed: Beanstalk refuses to update or terminate one that is not
+/// Ready, and CloudFormation would roll the whole stack back because of that.
+///
+/// An environment that is not there, or is Terminated, is not waited for.
+///
+/// # Errors
+/// Beanstalk does not answer, or the environment is not Ready after [`MOST_LOOKS`].
+pub(crate) async fn wait_until_ready(
+    cloud: &Cloud,
+    output: Output,
+    name: &str,
+) -> anyhow::Result<()> {
+    let interval = cloud.poll * POLLS_BETWEEN_LOOKS;
+    let mut last: Option<String> = None;
+    for look in 0..MOST_LOOKS {
+        let Some(environment) = environment(cloud, name).await? else {
+            return Ok(());
+        };
+        let status = match environment.status() {
+            Some(EnvironmentStatus::Terminated) => return Ok(()),
+            Some(EnvironmentStatus::Ready) => {
+                if last.is_some() {
+                    output.say(format!("environment `{name}` is Ready"));
+                }
+                return Ok(());
+            }
+            status => status.map_or("in an unknown status", |it| it.as_str()),
+        };
+        if last.as_deref() != Some(status) {
+            output.say(format!(
+                "environment `{name}` is {status}: waiting until it is Ready, because Elastic Beanstalk refuses changes until then (a managed update or another change is in progress)"
+            ));
+            output.tell(&json!({ "waiting": name, "status": status, "until": "Ready" }));
+            last = Some(status.to_owned());
+        } else if look % LOOKS_BETWEEN_LINES == 0 {
+            let minutes = (interval * look).as_secs() / 60;
+            output.say(format!(
+                "environment `{name}` is still {status} after {minutes} min"
+            ));
+        }
+        tokio::time::sleep(interval).await;
+    }
+    let minutes = (interval * MOST_LOOKS).as_secs() / 60;
+    bail!(
+        "environment `{name}` is still {} after {minutes} min, and nothing was changed\n  fix: look at `aws elasticbeanstalk describe-events --environment-name {name}`, then run the same command again",
+        last.unwrap_or_default()
+    )
 }
 
 /// Status and health of an environment, in Beanstalk's words.

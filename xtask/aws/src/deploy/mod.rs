@@ -4,6 +4,7 @@
 //! whatever state ([`Operator::settle`]), artifacts by their contents, the platform in its file.
 //! What does not wait for something else is done beside it.
 
+pub(crate) mod engine;
 pub(crate) mod parameters;
 pub(crate) mod plan;
 pub(crate) mod platform;
@@ -21,6 +22,7 @@ use stack::{Stage, artifacts as artifacts_stack, parameters as stack_parameters}
 use crate::arguments::Deploy;
 use crate::artifact::{self, Artifact, Programs};
 use crate::aws::beanstalk;
+use crate::aws::elasticache;
 use crate::aws::s3;
 use crate::aws::{CallFailed, Cloud};
 use crate::doctor;
@@ -109,6 +111,8 @@ struct Deployed {
     template: String,
     /// The platform that the environment runs on, or the one that it was deployed with.
     platform: Option<String>,
+    /// The engine version that the cache runs, or the one that it was deployed with.
+    engine: Option<String>,
 }
 
 /// What the parameters of the main stack come from.
@@ -116,6 +120,8 @@ struct Parts<'a> {
     bucket: &'a str,
     packaged: &'a [Artifact; 2],
     platform: &'a str,
+    /// Version of the cache's engine.
+    engine: &'a str,
 }
 
 impl Deployment<'_> {
@@ -141,10 +147,12 @@ impl Deployment<'_> {
             self.platform(deployed.as_ref()),
             self.upload(&bucket, &uploads)
         )?;
+        let engine = self.engine(deployed.as_ref());
         let parts = Parts {
             bucket: &bucket,
             packaged: &packaged,
             platform: &platform,
+            engine: &engine,
         };
         self.main_stack(deployed, &parts).await
     }
@@ -233,14 +241,30 @@ impl Deployment<'_> {
             tokio::try_join!(call::template(&self.cloud, &stack.id), async {
                 Ok(call::resources(&self.cloud, &stack.id).await?)
             })?;
-        let environment = resources
-            .iter()
-            .find(|it| it.resource_type() == Some("AWS::ElasticBeanstalk::Environment"))
-            .and_then(|it| it.physical_resource_id());
+        let of_type = |r#type: &'static str| {
+            let found = resources
+                .iter()
+                .find(|it| it.resource_type() == Some(r#type));
+            found.and_then(|it| it.physical_resource_id())
+        };
+        let environment = of_type("AWS::ElasticBeanstalk::Environment");
+        let cache = of_type("AWS::ElastiCache::ReplicationGroup").filter(|id| !id.is_empty());
         let running = async {
             match environment {
                 Some(environment) => beanstalk::running_platform(&self.cloud, environment).await,
                 None => Ok(None),
+            }
+        };
+        let engine = async {
+            let Some(cache) = cache else { return Ok(None) };
+            match elasticache::running_version(&self.cloud, cache).await {
+                Err(error) => {
+                    self.output.warn(format!(
+                        "{error:#}; the engine version of the last deployment is kept"
+                    ));
+                    Ok(None)
+                }
+                running => running,
             }
         };
         let resumed = async {
@@ -252,17 +276,15 @@ impl Deployment<'_> {
                     .map(drop),
             }
         };
-        let (running, ()) = tokio::try_join!(running, resumed)?;
-        let platform = running.or_else(|| {
-            stack
-                .parameters
-                .get(stack_parameters::PLATFORM_ARN)
-                .cloned()
-        });
+        let (platform, engine, ()) = tokio::try_join!(running, engine, resumed)?;
+        let last = |name: &str| stack.parameters.get(name).cloned();
+        let platform = platform.or_else(|| last(stack_parameters::PLATFORM_ARN));
+        let engine = engine.or_else(|| last(stack_parameters::CACHE_ENGINE_VERSION));
         Ok(Some(Deployed {
             stack,
             template,
             platform,
+            engine,
         }))
     }
 
@@ -284,6 +306,18 @@ impl Deployment<'_> {
         let running = deployed.and_then(|it| it.platform.as_deref());
         let update = self.arguments.update_platform;
         platform::resolve(&self.cloud, self.output, &lock, update, running).await
+    }
+
+    /// The version of the cache's engine to deploy.
+    fn engine(&self, deployed: Option<&Deployed>) -> String {
+        let running = deployed.and_then(|it| it.engine.as_deref());
+        let chosen = engine::resolve(stack::cache::ENGINE_VERSION, running);
+        if chosen != stack::cache::ENGINE_VERSION {
+            self.output.say(format!(
+                "the cache already runs engine version {chosen}, which is kept"
+            ));
+        }
+        chosen
     }
 
     async fn upload(&self, bucket: &str, artifacts: &[Artifact]) -> anyhow::Result<()> {
@@ -327,6 +361,10 @@ impl Deployment<'_> {
             };
             let Some(planned) = change.prepare().await? else {
                 self.unchanged(existing.map(|it| it.0));
+                // A plan changes nothing.
+                if self.arguments.plan.is_none() {
+                    self.protect().await;
+                }
                 return Ok(());
             };
             if !is_second_try {
@@ -486,6 +524,36 @@ impl Deployment<'_> {
         plan::compare(&before, &plan::Version::new(&template, parameters)?)
     }
 
+    /// Protects both stacks from deletion, where that is wanted. What is deployed is deployed, so a failure
+    /// here is a warning.
+    async fn protect(&self) {
+        let stage = self.arguments.stage;
+        if !self.arguments.protect && !stage.config().termination_protection {
+            return;
+        }
+        for operator in [&self.first, &self.main] {
+            let name = &operator.stack;
+            let protected = async {
+                match call::find(&self.cloud, name).await? {
+                    Some(stack) if !stack.is_protected => {
+                        call::set_protection(&self.cloud, &stack.id, true).await?;
+                        Ok::<_, CallFailed>(true)
+                    }
+                    _ => Ok(false),
+                }
+            };
+            match protected.await {
+                Ok(true) => self.output.say(format!(
+                    "`{name}` is protected from deletion; `cargo xtask destroy --stage {stage}` lifts that after its question"
+                )),
+                Ok(false) => {}
+                Err(error) => self
+                    .output
+                    .warn(format!("`{name}` is not protected from deletion: {error}")),
+            }
+        }
+    }
+
     /// Says what there is now, and tries it.
     async fn finish(&self, change_set: &ChangeSet, started: Instant) -> anyhow::Result<()> {
         let Deployment { cloud, output, .. } = self;
@@ -502,6 +570,7 @@ impl Deployment<'_> {
             "result": "deployed", "stack": stack.name, "status": stack.status,
             "outputs": outputs::as_json(&stack),
         }));
+        self.protect().await;
         if self.arguments.no_smoke {
             return Ok(());
         }
@@ -568,11 +637,27 @@ fn wanted(is_new: bool) -> &'static str {
 
 /// Executes a change set and follows it to its end.
 async fn execute(operator: &Operator, change_set: &ChangeSet) -> anyhow::Result<Ended> {
+    for environment in changed_environments(change_set) {
+        beanstalk::wait_until_ready(&operator.cloud, operator.output, environment).await?;
+    }
     let events = Events::from_now(&operator.cloud, &change_set.stack_id).await?;
     let token = call::execute(&operator.cloud, change_set).await?;
     operator
         .follow_changes(events.begun_by(token), &change_set.changes)
         .await
+}
+
+/// Names of the Beanstalk environments that a change set changes or removes.
+fn changed_environments(change_set: &ChangeSet) -> impl Iterator<Item = &str> {
+    let changes = change_set.changes.iter();
+    changes.filter_map(|change| {
+        let change = change.resource_change()?;
+        let is_environment = change.resource_type() == Some("AWS::ElasticBeanstalk::Environment");
+        let name = change
+            .physical_resource_id()
+            .filter(|name| !name.is_empty());
+        name.filter(|_| is_environment)
+    })
 }
 
 /// The main stack's parameters: what was made, what was asked for, and the rest as it is.
@@ -592,6 +677,10 @@ fn wanted_parameters(
         (
             stack_parameters::PLATFORM_ARN,
             Some(parts.platform.to_owned()),
+        ),
+        (
+            stack_parameters::CACHE_ENGINE_VERSION,
+            Some(parts.engine.to_owned()),
         ),
     ];
     let optional = [

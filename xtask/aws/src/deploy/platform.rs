@@ -29,10 +29,10 @@ pub(crate) async fn resolve(
     let known = platforms.get(&cloud.region).cloned();
     let mut chosen = match known.clone().filter(|_| !update) {
         Some(known) => known,
-        None if update => beanstalk::newest_platform(cloud).await?,
+        None if update => beanstalk::recommended_platform(cloud).await?,
         None => match running {
             Some(running) => running.to_owned(),
-            None => beanstalk::newest_platform(cloud).await?,
+            None => beanstalk::recommended_platform(cloud).await?,
         },
     };
     if let Some(running) = running.filter(|running| version(running) > version(&chosen)) {

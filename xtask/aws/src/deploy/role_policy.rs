@@ -55,6 +55,7 @@ const OTHER_CALLS: &[&str] = &[
     "ec2:DescribeNatGateways",
     "ec2:DescribeNetworkInterfaces",
     "ec2:DescribeVpcs",
+    "elasticache:DescribeCacheClusters",
     "elasticache:DescribeSnapshots",
     "elasticbeanstalk:DescribeEnvironmentHealth",
     "elasticbeanstalk:DescribeEnvironments",

@@ -16,8 +16,9 @@ use aws_sdk_cloudformation::types::StackResourceSummary;
 use serde_json::{Value as Json, json};
 
 use crate::arguments::Destroy;
+use crate::aws::beanstalk;
 use crate::aws::s3::{self, Contents, size};
-use crate::aws::{Cloud, failed};
+use crate::aws::{CallFailed, Cloud};
 use crate::deploy::{confirmed, synth};
 use crate::destroy::remaining::{Expected, Leftover, Remaining};
 use crate::destroy::sources::Sources;
@@ -80,16 +81,18 @@ pub(crate) async fn run(arguments: Destroy) -> anyhow::Result<()> {
         return Ok(());
     }
     announce(output, &stacks, &buckets, &doomed);
-    protection(&cloud, &arguments, &stacks).await?;
+    check_protection(output, &arguments, &stacks)?;
     let question = "type the stage's name to destroy it: ";
     if !confirmed(arguments.yes, question, &[&stage.to_string()])? {
         bail!("nothing was destroyed: the answer was not `{stage}`");
     }
+    lift_protection(&cloud, &stacks).await?;
 
     let mut gone = Gone::default();
     let mut expected = Expected::of_gone(&main.name);
     if let Some(found) = &main_stack {
         expected = Expected::of(&found.resources);
+        environments_are_ready(&cloud, output, &found.resources).await?;
         let sources = Sources::of(&found.resources);
         sources::stop(&cloud, output, &sources).await?;
         take_down(found, &arguments, &sources, &mut gone).await?;
@@ -225,29 +228,54 @@ fn announce(
     }));
 }
 
-/// Protected stacks are deleted only by who says so.
-async fn protection(
-    cloud: &Cloud,
+/// Says which stacks are protected from deletion. The question is a person's consent to lift that; a call
+/// with `--yes` has none, so it must say so by a flag of its own.
+fn check_protection(
+    output: Output,
     arguments: &Destroy,
     stacks: &[&FoundStack<'_>],
 ) -> anyhow::Result<()> {
     for found in stacks.iter().filter(|found| found.stack.is_protected) {
-        if !arguments.lift_protection {
+        let name = &found.operator.stack;
+        if arguments.yes && !arguments.lift_protection {
             bail!(
-                "`{}` is protected from being deleted; add `--lift-protection` if it shall go",
-                found.operator.stack
+                "`{name}` is protected from deletion, and nothing was destroyed\n  fix: add `--lift-protection`, or leave `--yes` out and answer the question"
             );
         }
+        output.say(format!(
+            "  `{name}` is protected from deletion; that is lifted first"
+        ));
     }
+    Ok(())
+}
+
+/// Lifts the protection of the stacks that have one.
+async fn lift_protection(cloud: &Cloud, stacks: &[&FoundStack<'_>]) -> anyhow::Result<()> {
     for found in stacks.iter().filter(|found| found.stack.is_protected) {
-        cloud
-            .cfn
-            .update_termination_protection()
-            .stack_name(&found.stack.id)
-            .enable_termination_protection(false)
-            .send()
-            .await
-            .map_err(|error| failed("lift the termination protection", error))?;
+        call::set_protection(cloud, &found.stack.id, false).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the environments of a stack can be terminated. Who may not look goes on without: a deletion
+/// that comes too early is tried again.
+async fn environments_are_ready(
+    cloud: &Cloud,
+    output: Output,
+    resources: &[StackResourceSummary],
+) -> anyhow::Result<()> {
+    let names = resources
+        .iter()
+        .filter(|it| it.resource_type() == Some("AWS::ElasticBeanstalk::Environment"))
+        .filter_map(|it| it.physical_resource_id())
+        .filter(|name| !name.is_empty());
+    for name in names {
+        match beanstalk::wait_until_ready(cloud, output, name).await {
+            Err(error) if error.is::<CallFailed>() => output.warn(format!(
+                "cannot wait until environment `{name}` is Ready: {error:#}"
+            )),
+            waited => waited?,
+        }
     }
     Ok(())
 }

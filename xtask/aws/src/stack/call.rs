@@ -411,6 +411,21 @@ pub(crate) async fn execute(cloud: &Cloud, change_set: &ChangeSet) -> anyhow::Re
     Ok(token)
 }
 
+/// Switches the termination protection of a stack on or off: CloudFormation refuses to delete a protected
+/// one.
+pub(crate) async fn set_protection(
+    cloud: &Cloud,
+    stack_id: &str,
+    is_protected: bool,
+) -> Result<(), CallFailed> {
+    let call = cloud.cfn.update_termination_protection();
+    let call = call.stack_name(stack_id);
+    let answer = call.enable_termination_protection(is_protected).send();
+    let what = "change the termination protection";
+    answer.await.map_err(|error| failed(what, error))?;
+    Ok(())
+}
+
 /// Starts the deletion of a stack; the token by which its events are known.
 pub(crate) async fn delete(
     cloud: &Cloud,

@@ -1,5 +1,6 @@
 //! Failures that AWS is known for and that pass: a role that was made a moment ago is not known yet to
-//! the service that is to use it. Tried once more, such a deployment succeeds.
+//! the service that is to use it, or a managed update has just begun. Tried once more, such a deployment
+//! succeeds.
 //!
 //! The texts are those that the services answer with; a permission that is really missing may read the
 //! same, which is why it is tried once and not more.
@@ -31,7 +32,14 @@ const SIGNATURES: &[(&str, &str)] = &[
         "AWS::ElasticBeanstalk::Environment",
         "does not exist or is not attached",
     ),
+    // A managed update that began after `deploy` had looked.
+    (
+        "AWS::ElasticBeanstalk::Environment",
+        "is in an invalid state for this operation. must be ready",
+    ),
+    // Both sentences are AWS IoT's; it assumes every role of a rule when the rule is created.
     ("AWS::IoT::TopicRule", "unable to assume role"),
+    ("AWS::IoT::TopicRule", "unable to perform: sts:assumerole"),
     // Policies of buckets, keys and topics that name a role.
     ("AWS::S3::BucketPolicy", "invalid principal in policy"),
     ("AWS::KMS::Key", "invalid principals"),
@@ -94,6 +102,27 @@ mod tests {
             (
                 "AWS::Lambda::Function",
                 "The role defined for the function cannot be assumed by Lambda.",
+                true,
+            ),
+            (
+                "AWS::IoT::TopicRule",
+                "AWS IoT (iot.amazonaws.com) is unable to assume role (sts:AssumeRole) on resource: arn:aws:iam::1:role/r.  If the role was just created or updated, please try again in a few seconds.",
+                true,
+            ),
+            (
+                "AWS::IoT::TopicRule",
+                "iot.amazonaws.com is unable to perform: sts:AssumeRole on resource: arn:aws:iam::1:role/r",
+                true,
+            ),
+            ("AWS::IoT::TopicRule", "Rule SQL is not valid", false),
+            (
+                "AWS::ElasticBeanstalk::Environment",
+                "Environment named e-1 is in an invalid state for this operation. Must be Ready.",
+                true,
+            ),
+            (
+                firehose,
+                "Firehose is unable to assume role arn:aws:iam::1:role/r. Please check the role provided.",
                 true,
             ),
             (

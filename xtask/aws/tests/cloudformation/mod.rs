@@ -275,7 +275,7 @@ pub(crate) fn platforms(arn: &str) -> Answer {
 }
 
 /// Parameters of an unchanged deployment, without those that depend on the artifacts.
-fn parameters() -> [(&'static str, String); 4] {
+fn parameters() -> [(&'static str, String); 5] {
     let unknown = [String::new(), String::new()];
     let keys = ARTIFACT_KEYS.get().unwrap_or(&unknown);
     [
@@ -283,6 +283,10 @@ fn parameters() -> [(&'static str, String); 4] {
         ("FunctionKey", keys[0].clone()),
         ("BundleKey", keys[1].clone()),
         ("PlatformArn", PLATFORM.to_owned()),
+        (
+            "CacheEngineVersion",
+            stack::cache::ENGINE_VERSION.to_owned(),
+        ),
     ]
 }
 

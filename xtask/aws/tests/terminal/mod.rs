@@ -244,6 +244,31 @@ async fn destroy_wants_the_name_of_the_stage() -> Result<(), Anything> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn typed_name_of_the_stage_lifts_the_protection() -> Result<(), Anything> {
+    let lift = "UpdateTerminationProtection";
+    let cases: [(Typed, &[&str]); 2] = [
+        (&[(DESTROY_QUESTION, "no")], &[]),
+        (
+            &[(DESTROY_QUESTION, "dev")],
+            &[lift, lift, "DeleteStack", "DeleteStack"],
+        ),
+    ];
+    for (typed, changes) in cases {
+        let account = Account::new().await?;
+        destroys_protected(&account.script);
+        let arguments = asking(account.destroy(&[]));
+        let written = account.on_terminal(arguments, 80, typed, &[]).await?;
+        let told = "  `sensors-dev` is protected from deletion; that is lifted first";
+        let (before, _) = written
+            .split_once(DESTROY_QUESTION)
+            .ok_or(written.clone())?;
+        assert!(before.contains(told), "{written}");
+        assert_eq!(account.script.changes(), changes, "{written}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn without_a_terminal_both_say_which_flag_answers() -> Result<(), Anything> {
     let account = Account::new().await?;
