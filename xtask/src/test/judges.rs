@@ -187,7 +187,10 @@ fn has_advisories() -> bool {
     })
 }
 
-/// The policies of all roles, resolved, each in a file; how many, and what of them is accepted.
+/// Stands for the name of a policy that is a resource by itself.
+const MANAGED: &str = "managed";
+
+/// The policies of all roles and all managed policies, resolved, each in a file; how many, and what of them is accepted.
 fn write_policies(folder: &Path) -> anyhow::Result<(usize, Vec<Accepted>)> {
     if folder.exists() {
         fs::remove_dir_all(folder).context("remove what an earlier run wrote")?;
@@ -217,8 +220,11 @@ fn write_policies(folder: &Path) -> anyhow::Result<(usize, Vec<Accepted>)> {
             .to_string_lossy()
             .into_owned();
         let stack = stack.trim_end_matches(".template.json");
-        for role in resolved.of_type("AWS::IAM::Role") {
-            let id = &role.logical_id;
+        let holders = resolved
+            .of_type("AWS::IAM::Role")
+            .chain(resolved.of_type("AWS::IAM::ManagedPolicy"));
+        for holder in holders {
+            let id = &holder.logical_id;
             let file = |policy: &str| format!("{number}-{stack}.{id}.{policy}.json");
             let skip = &json["Resources"][id]["Metadata"]["parliament"]["skip"];
             for skipped in skip.as_array().into_iter().flatten() {
@@ -229,10 +235,15 @@ fn write_policies(folder: &Path) -> anyhow::Result<(usize, Vec<Accepted>)> {
                     is_found: false,
                 });
             }
-            for policy in role.items("/Policies") {
+            let inline = holder.items("/Policies").iter();
+            let inline = inline.map(|policy| {
                 let name = policy["PolicyName"].as_str().unwrap_or_default();
+                (name, &policy["PolicyDocument"])
+            });
+            let managed = holder.property("/PolicyDocument");
+            for (name, document) in inline.chain(managed.map(|it| (MANAGED, it))) {
                 let file = folder.join(file(name));
-                fs::write(&file, policy["PolicyDocument"].to_string())
+                fs::write(&file, document.to_string())
                     .with_context(|| format!("write {}", file.display()))?;
                 count += 1;
             }
@@ -249,6 +260,8 @@ fn templates() -> anyhow::Result<Vec<PathBuf>> {
         let written = synth::write(stage, &folder).context("synthesise")?;
         templates.extend(written.into_iter().map(|written| written.template));
     }
+    let written = synth::write_bootstrap(None).context("synthesise")?;
+    templates.extend(written.into_iter().map(|written| written.template));
     for (name, config) in stack::choices::all() {
         let folder = workspace::target()?.join("judges/templates").join(name);
         let written = synth::write_with(&config, &folder).context("synthesise")?;
