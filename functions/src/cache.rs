@@ -91,7 +91,7 @@ impl Cache {
     /// When the deadline passed first.
     pub async fn count(
         &mut self,
-        groups: Groups,
+        groups: &Groups<'_>,
         deadline: Instant,
     ) -> Result<Counted, Unavailable> {
         let command = self.script.command(groups);

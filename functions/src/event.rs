@@ -1,319 +1,129 @@
-//! What Lambda sends for a Kinesis stream, read without copying.
+//! The event that Lambda sends for a Kinesis stream, read with serde.
 //!
-//! Field for field what `aws_lambda_events::event::kinesis::KinesisEvent` understands (a test compares
-//! the two on AWS's sample events), but text stays where Lambda's body has it, base64 is decoded only by
-//! who needs it, and records are handed on one by one instead of being collected.
-//!
-//! Lambda writes all records alike, so what stands between the values of one is looked for, as it is, in
-//! the next, which is several times as fast as reading it; see `Layout`.
+//! The structs borrow text from the event and name only the fields that the function uses.
+//! `aws_lambda_events` has the whole event as types, but they own every text and decode every date:
+//! three times the CPU (docs/PERFORMANCE.md). A test compares both on AWS's sample events.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>
 
 use std::borrow::Cow;
+use std::fmt;
+use std::time::Instant;
 
-use crate::json::{Malformed, Reader};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-/// One record of the event.
-#[derive(Debug, Default)]
+use crate::record::Records;
+
+/// An event, its records decoded.
+#[derive(Debug)]
+pub struct Event {
+    /// When the function got it.
+    pub started: Instant,
+    /// Its records.
+    pub records: Records,
+}
+
+impl Event {
+    /// Parses an event.
+    ///
+    /// # Errors
+    /// The text is not a Kinesis event in JSON. A record that is merely unusable is not an error, see
+    /// [`Rejection`](crate::record::Rejection).
+    pub fn parse(text: &str) -> serde_json::Result<Self> {
+        /// <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct KinesisEvent {
+            records: Records,
+        }
+        let started = Instant::now();
+        let KinesisEvent { records } = serde_json::from_str(text)?;
+        Ok(Self { started, records })
+    }
+}
+
+/// What the Lambda runtime calls with the body of an invocation. The body is dropped before the handler
+/// runs, so one copy of the event is in memory, and none beside the command for the cache.
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The text first, then its fields by `parse`: the runtime's own deserializer allocates a copy of
+        // each field's name, which costs more than this second pass over the text.
+        let text = <&RawValue>::deserialize(deserializer)?;
+        Self::parse(text.get()).map_err(D::Error::custom)
+    }
+}
+
+/// A record of the event.
+#[derive(Debug, Deserialize)]
 pub struct Record<'a> {
     /// ARN of the stream.
+    #[serde(borrow, default, rename = "eventSourceARN")]
     pub event_source_arn: Cow<'a, str>,
-    /// The record as Kinesis has it.
+    /// The Kinesis record.
+    #[serde(borrow)]
     pub kinesis: Kinesis<'a>,
 }
 
 /// A Kinesis record.
-#[derive(Debug, Default)]
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Kinesis<'a> {
-    /// Arrival at the stream, in milliseconds since the Unix epoch.
-    /// Not guaranteed to grow from record to record.
-    pub arrival: u64,
+    /// Arrival at the stream, in seconds since the Unix epoch with three decimals.
+    /// Can decrease from record to record.
+    pub approximate_arrival_timestamp: f64,
     /// The payload in base64.
+    #[serde(borrow)]
     pub data: Cow<'a, str>,
-    /// Partition key: the MQTT topic.
+    /// The MQTT topic.
+    #[serde(borrow, default)]
     pub partition_key: Cow<'a, str>,
-    /// Sequence number, see [`sequence`](crate::sequence).
+    /// Up to 129 digits, see [`sequence`](crate::sequence).
+    #[serde(borrow, default)]
     pub sequence_number: Cow<'a, str>,
 }
 
-/// Calls `take` with every record of the event in turn.
-///
-/// # Errors
-/// When the text is not such an event; some records may have been handed out by then.
-pub fn each_record<'a>(event: &'a str, mut take: impl FnMut(Record<'a>)) -> Result<(), Malformed> {
-    let mut json = Reader::new(event);
-    let mut found = false;
-    json.object("a Kinesis event with `Records`", |json, field| {
-        if field != "Records" {
-            return json.skip();
-        }
-        if std::mem::replace(&mut found, true) {
-            return Err(json.malformed("a second `Records`"));
-        }
-        let mut layout = Layout::default();
-        json.list("a list of Kinesis records", |json| {
-            let record = match layout.read(json) {
-                Some(record) => record,
-                None => record(json, &mut layout)?,
-            };
-            take(record);
-            Ok(())
-        })
-    })?;
-    json.end()?;
-    found
-        .then_some(())
-        .ok_or_else(|| json.malformed("missing field `Records`"))
+impl Kinesis<'_> {
+    /// Arrival at the stream, in milliseconds since the Unix epoch.
+    pub fn arrival(&self) -> u64 {
+        // Far below 2^53, so rounding gives the exact millisecond; `as` turns a negative into zero.
+        (self.approximate_arrival_timestamp * 1000.0).round() as u64
+    }
 }
 
-fn record<'a>(json: &mut Reader<'a>, layout: &mut Layout<'a>) -> Result<Record<'a>, Malformed> {
-    let mut record = Record::default();
-    let mut found = false;
-    layout.begin(json);
-    json.object("a record", |json, field| {
-        match field {
-            "eventID" => layout.pass(json, Value::Other, Reader::skip)?,
-            "eventSourceARN" => record.event_source_arn = json.string()?,
-            "kinesis" => {
-                if std::mem::replace(&mut found, true) {
-                    // The second one counts, with none of the first one's values.
-                    layout.give_up();
+/// Decodes each record as it is parsed: a list of parsed records would be a fifth of the event's size.
+impl<'de> Deserialize<'de> for Records {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Records;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of Kinesis records")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Records, A::Error> {
+                let mut records = Records::default();
+                while let Some(record) = list.next_element::<Record<'de>>()? {
+                    records.push(&record);
                 }
-                record.kinesis = kinesis(json, layout)?;
-            }
-            _ => json.skip()?,
-        }
-        Ok(())
-    })?;
-    if !found {
-        return Err(json.malformed("missing field `kinesis`"));
-    }
-    layout.end(json, &record);
-    Ok(record)
-}
-
-fn kinesis<'a>(json: &mut Reader<'a>, layout: &mut Layout<'a>) -> Result<Kinesis<'a>, Malformed> {
-    let mut kinesis = Kinesis::default();
-    let (mut arrival, mut data) = (None, None);
-    json.object("a Kinesis record", |json, field| {
-        match field {
-            "approximateArrivalTimestamp" => {
-                let seconds = layout.pass(json, Value::Arrival, Reader::number)?;
-                arrival = Some(milliseconds(seconds));
-            }
-            "data" => data = Some(layout.pass(json, Value::Data, Reader::string)?),
-            "partitionKey" => {
-                kinesis.partition_key = layout.pass(json, Value::PartitionKey, Reader::string)?;
-            }
-            "sequenceNumber" => {
-                kinesis.sequence_number =
-                    layout.pass(json, Value::SequenceNumber, Reader::string)?;
-            }
-            _ => json.skip()?,
-        }
-        Ok(())
-    })?;
-    kinesis.data = data.ok_or_else(|| json.malformed("missing field `data`"))?;
-    kinesis.arrival =
-        arrival.ok_or_else(|| json.malformed("missing field `approximateArrivalTimestamp`"))?;
-    Ok(kinesis)
-}
-
-/// A value that differs from record to record.
-#[derive(Clone, Copy, Debug)]
-enum Value {
-    Arrival,
-    Data,
-    PartitionKey,
-    SequenceNumber,
-    /// One that nobody asks for.
-    Other,
-}
-
-/// How the last record that was read as JSON is written: texts that are expected again as they are, and
-/// a value behind each of them.
-///
-/// A text goes from the end of one value to the start of the next, so where all texts are the same, what
-/// is between them is what reading the record as JSON would find there: a number, or a string's
-/// characters, which hold neither quote nor backslash. Any other record is read as JSON.
-#[derive(Debug, Default)]
-struct Layout<'a> {
-    /// Text in front of each value, quotes included.
-    values: Vec<(&'a str, Value)>,
-    /// Text behind the last value.
-    rest: &'a str,
-    /// A string that is part of the texts.
-    event_source_arn: Cow<'a, str>,
-    /// Where the text that comes next starts, while a record is read.
-    from: usize,
-    known: bool,
-}
-
-impl<'a> Layout<'a> {
-    /// A record comes.
-    fn begin(&mut self, json: &Reader<'a>) {
-        self.values.clear();
-        self.from = json.at();
-        self.known = true;
-    }
-
-    /// A value comes, which `read` reads. One that is no string as it should be is text like any other.
-    fn pass<T>(
-        &mut self,
-        json: &mut Reader<'a>,
-        value: Value,
-        read: impl FnOnce(&mut Reader<'a>) -> Result<T, Malformed>,
-    ) -> Result<T, Malformed> {
-        let is_text = json.peek() == b'"';
-        let start = json.at();
-        let result = read(json)?;
-        let quotes = usize::from(is_text);
-        if is_text == !matches!(value, Value::Arrival) {
-            let before = json.between(self.from, start + quotes);
-            self.values.push((before, value));
-            self.from = json.at() - quotes;
-        }
-        Ok(result)
-    }
-
-    /// The record is not one to go by.
-    fn give_up(&mut self) {
-        self.known = false;
-    }
-
-    /// The record was this.
-    fn end(&mut self, json: &Reader<'a>, record: &Record<'a>) {
-        self.rest = json.since(self.from);
-        self.event_source_arn = record.event_source_arn.clone();
-    }
-
-    /// The next record, if it is written as the last one; else the reader stays where it is.
-    fn read(&self, json: &mut Reader<'a>) -> Option<Record<'a>> {
-        if !self.known {
-            return None;
-        }
-        let mut ahead = json.clone();
-        let mut kinesis = Kinesis::default();
-        for (before, value) in &self.values {
-            ahead.pass(before)?;
-            match value {
-                Value::Arrival => kinesis.arrival = milliseconds(ahead.number().ok()?),
-                Value::Data => kinesis.data = Cow::Borrowed(ahead.characters()?),
-                Value::PartitionKey => kinesis.partition_key = Cow::Borrowed(ahead.characters()?),
-                Value::SequenceNumber => {
-                    kinesis.sequence_number = Cow::Borrowed(ahead.characters()?);
-                }
-                Value::Other => drop(ahead.characters()?),
+                Ok(records)
             }
         }
-        ahead.pass(self.rest)?;
-        *json = ahead;
-        Some(Record {
-            event_source_arn: self.event_source_arn.clone(),
-            kinesis,
-        })
-    }
-}
 
-/// Lambda writes seconds with a fraction of three digits.
-fn milliseconds(seconds: f64) -> u64 {
-    // Far below 2^53, so rounding finds the exact millisecond; `as` turns a negative into zero.
-    (seconds * 1000.0).round() as u64
+        deserializer.deserialize_seq(List)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use aws_lambda_events::event::kinesis::KinesisEvent;
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use proptest::prelude::*;
 
     use super::*;
 
-    /// A record in one of some ways to write it, of which Lambda's is the first.
-    fn written(style: usize, values: &[String; 5], arrival: u32) -> String {
-        let [key, sequence, data, id, arn] = values.each_ref().map(|value| {
-            let text = serde_json::Value::from(value.as_str()).to_string();
-            match style {
-                // Every escape of JSON may stand for a plain character.
-                1 => text.replace('a', r"\u0061"),
-                _ => text,
-            }
-        });
-        let kinesis = format!(
-            r#""partitionKey":{key},"sequenceNumber":{sequence},"data":{data},"approximateArrivalTimestamp":{arrival}.5"#
-        );
-        match style {
-            0 | 1 => format!(
-                r#"{{"kinesis":{{"x":"1.0",{kinesis}}},"eventID":{id},"eventSourceARN":{arn}}}"#
-            ),
-            2 => format!(
-                r#" {{ "eventSourceARN" : {arn} , "kinesis" : {{ {kinesis} , "data" : {key} }} , "eventID" : 7 }} "#
-            ),
-            3 => format!(
-                r#"{{"kinesis":{{{kinesis}}},"kinesis":{{"data":{data},"approximateArrivalTimestamp":1e3}},"eventID":{id}}}"#
-            ),
-            4 => format!(
-                r#"{{"eventID":{id},"eventID":{arn},"kinesis":{{"approximateArrivalTimestamp": 7 ,"y":{{"data":{key}}},"data":{data}}}}}"#
-            ),
-            _ => format!(r#"{{"kinesis":{{{kinesis},"sequenceNumber":{id}}},"z":{key}}}"#),
-        }
-    }
-
-    fn read(event: &str) -> Vec<String> {
-        let mut records = Vec::new();
-        each_record(event, |record| records.push(format!("{record:?}"))).unwrap();
-        records
-    }
-
-    proptest! {
-        #[test]
-        fn a_record_is_read_alike_alone_and_behind_others(
-            style in 0..6_usize,
-            records in proptest::collection::vec((0..24_usize, any::<[u8; 5]>(), 0..3_u32), 0..12),
-        ) {
-            // Values that look like what is around them.
-            const VALUES: [&str; 10] = [
-                "", "a", "49590338", "\"", "\\", "ü", "\",\"data\":\"", "}", "\\\"", "arn:a",
-            ];
-            let records: Vec<_> = records
-                .into_iter()
-                .map(|(other, values, arrival)| {
-                    // Most are written alike.
-                    let style = if other < 6 { other } else { style };
-                    // Half of them plain.
-                    let value = |n: u8| VALUES[usize::from(n) % 20 % 10 % if n < 128 { 3 } else { 10 }];
-                    written(style, &values.map(|n| value(n).to_owned()), arrival)
-                })
-                .collect();
-            let alone: Vec<_> = records
-                .iter()
-                .flat_map(|record| read(&format!(r#"{{"Records":[{record}]}}"#)))
-                .collect();
-            prop_assert_eq!(read(&format!(r#"{{"Records":[{}]}}"#, records.join(","))), alone);
-        }
-    }
-
-    #[test]
-    fn records_that_are_written_alike_are_read_by_the_layout_of_the_one_before() {
-        let one = written(0, &["k", "1", "YQ==", "s:1", "arn"].map(str::to_owned), 1);
-        let other = written(0, &["key", "23", "", "s:23", "arn"].map(str::to_owned), 20);
-        let event = [one.as_str(), other.as_str()].concat();
-        let mut json = Reader::new(&event);
-        let mut layout = Layout::default();
-        assert!(layout.read(&mut json).is_none());
-        record(&mut json, &mut layout).unwrap();
-        let by_layout = layout.read(&mut json).unwrap();
-        assert_eq!(by_layout.kinesis.partition_key, "key");
-        assert_eq!(by_layout.kinesis.sequence_number, "23");
-        assert_eq!(by_layout.kinesis.data, "");
-        assert_eq!(by_layout.kinesis.arrival, 20_500);
-        assert_eq!(by_layout.event_source_arn, "arn");
-        json.end().unwrap();
-    }
-
-    /// In the form of the events that AWS's documentation and SDKs show: plain, encrypted, and with a
-    /// window.
+    /// In the form of the events in AWS's documentation and SDKs: plain, encrypted, and with a window.
     const SAMPLES: &[&str] = &[
         include_str!("../tests/events/kinesis.json"),
         include_str!("../tests/events/kinesis-encrypted.json"),
@@ -322,63 +132,98 @@ mod tests {
     ];
 
     #[test]
-    fn reads_what_aws_lambda_events_reads() {
+    fn an_event_is_parsed_as_by_aws_lambda_events() {
         for sample in SAMPLES {
-            let theirs: KinesisEvent = serde_json::from_str(sample).unwrap();
-            let mut ours = Vec::new();
-            each_record(sample, |record| ours.push(record)).unwrap();
-            assert_eq!(ours.len(), theirs.records.len());
-            for (ours, theirs) in ours.iter().zip(&theirs.records) {
-                let arrival = theirs
-                    .kinesis
-                    .approximate_arrival_timestamp
-                    .timestamp_millis();
-                assert_eq!(ours.kinesis.arrival as i64, arrival);
+            let expected: KinesisEvent = serde_json::from_str(sample).unwrap();
+            let records = Event::parse(sample).unwrap().records;
+            assert_eq!(records.len(), expected.records.len());
+            for (record, expected) in records.iter().zip(&expected.records) {
+                let kinesis = &expected.kinesis;
+                let arrival = kinesis.approximate_arrival_timestamp.timestamp_millis();
+                assert_eq!(record.arrival as i64, arrival);
                 assert_eq!(
-                    Some(ours.event_source_arn.as_ref()),
-                    theirs.event_source_arn.as_deref()
+                    Some(&records.streams()[record.stream]),
+                    expected.event_source_arn.as_ref()
                 );
-                assert_eq!(ours.kinesis.partition_key, theirs.kinesis.partition_key);
-                assert_eq!(ours.kinesis.sequence_number, theirs.kinesis.sequence_number);
-                assert_eq!(
-                    STANDARD.decode(ours.kinesis.data.as_bytes()).unwrap(),
-                    theirs.kinesis.data.0
-                );
+                assert_eq!(record.partition_key, kinesis.partition_key);
+                assert_eq!(record.sequence_number, kinesis.sequence_number);
+                assert_eq!(record.payload, Ok(&kinesis.data.0[..]));
             }
         }
     }
 
     #[test]
     fn text_is_borrowed_from_the_event() {
-        each_record(SAMPLES[0], |record| {
-            assert!(matches!(record.event_source_arn, Cow::Borrowed(_)));
-            assert!(matches!(record.kinesis.data, Cow::Borrowed(_)));
-            assert!(matches!(record.kinesis.partition_key, Cow::Borrowed(_)));
-            assert!(matches!(record.kinesis.sequence_number, Cow::Borrowed(_)));
-        })
-        .unwrap();
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Borrowed<'a> {
+            #[serde(borrow)]
+            records: Vec<Record<'a>>,
+        }
+        let event: Borrowed<'_> = serde_json::from_str(SAMPLES[0]).unwrap();
+        for record in event.records {
+            let kinesis = record.kinesis;
+            for text in [
+                record.event_source_arn,
+                kinesis.data,
+                kinesis.partition_key,
+                kinesis.sequence_number,
+            ] {
+                assert!(matches!(text, Cow::Borrowed(_)), "{text}");
+            }
+        }
     }
 
     #[test]
-    fn escapes_are_understood() {
-        let event = r#"{"Records":[{"kinesis":{"approximateArrivalTimestamp":1,"data":"\/w==","partitionKey":"k\u00fc"}}]}"#;
-        each_record(event, |record| {
-            assert_eq!(record.kinesis.data, "/w==");
-            assert_eq!(record.kinesis.partition_key, "kü");
-        })
-        .unwrap();
+    fn escapes_are_decoded() {
+        let event = r#"{"Records":[{"eventSourceARN":"\u0061","kinesis":{
+            "approximateArrivalTimestamp":1,"data":"\/w==","partitionKey":"k\u00fc",
+            "sequenceNumber":"\u0030\u0037"}}]}"#;
+        let records = Event::parse(event).unwrap().records;
+        let record = records.iter().next().unwrap();
+        assert_eq!(records.streams(), ["a"]);
+        assert_eq!(record.payload, Ok(&[255][..]));
+        assert_eq!((record.partition_key, record.sequence_number), ("kü", "07"));
     }
 
     #[test]
-    fn what_is_no_kinesis_event_is_an_error() {
+    fn the_lambda_runtime_gets_the_same_event_and_the_reason_of_an_error() {
+        let parse = |text: &'static str| {
+            let mut json = serde_json::Deserializer::from_slice(text.as_bytes());
+            Event::deserialize(&mut json)
+        };
+        assert_eq!(parse(SAMPLES[0]).unwrap().records.len(), 2);
+        let error = parse(r#"{"detail-type":"Scheduled Event"}"#).unwrap_err();
+        assert!(
+            error.to_string().contains("missing field `Records`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn unknown_fields_of_any_depth_are_ignored() {
+        let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let event = format!(
+            r#"{{"x":{nested},"Records":[{{"y":{nested},"kinesis":{{"z":{nested},
+            "data":"","approximateArrivalTimestamp":-1}}}}]}}"#
+        );
+        let records = Event::parse(&event).unwrap().records;
+        assert_eq!(records.iter().next().unwrap().arrival, 0);
+    }
+
+    #[test]
+    fn what_is_not_a_kinesis_event_is_an_error() {
         for (event, expected) in [
+            ("", "EOF"),
             ("{}", "missing field `Records`"),
-            ("[]", "expected a Kinesis event with `Records`"),
-            ("null", "expected a Kinesis event with `Records`"),
+            ("null", "invalid type: null"),
             (r#"{"Records":{}}"#, "expected a list of Kinesis records"),
             (r#"{"Records":[{}]}"#, "missing field `kinesis`"),
-            (r#"{"Records":[]} x"#, "expected the end"),
-            (r#"{"Records":[],"Records":[]}"#, "a second `Records`"),
+            (r#"{"Records":[]} x"#, "trailing characters"),
+            (
+                r#"{"Records":[],"Records":[]}"#,
+                "duplicate field `Records`",
+            ),
             (
                 r#"{"Records":[{"kinesis":{"approximateArrivalTimestamp":1}}]}"#,
                 "missing field `data`",
@@ -388,8 +233,14 @@ mod tests {
                 "missing field `approximateArrivalTimestamp`",
             ),
         ] {
-            let error = each_record(event, drop).unwrap_err().to_string();
+            let error = Event::parse(event).unwrap_err().to_string();
             assert!(error.contains(expected), "{event}: {error}");
+        }
+        for end in 0..SAMPLES[0].len() - 1 {
+            assert!(
+                Event::parse(&SAMPLES[0][..end]).is_err(),
+                "cut off at {end}"
+            );
         }
     }
 }

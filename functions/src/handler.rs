@@ -11,8 +11,10 @@ use tracing::{Level, enabled, error, warn};
 
 use crate::batch::Batch;
 use crate::cache::{Cache, patience};
+use crate::event::Event;
 use crate::log;
 use crate::metrics::{self, Outcome};
+use crate::record::Record;
 use crate::script::Counted;
 
 /// The function with what it keeps from one invocation to the next.
@@ -44,58 +46,54 @@ impl Function {
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
     ///
     /// # Errors
-    /// None: a body that is no Kinesis event fails before it comes here.
+    /// None: a body that is not a Kinesis event fails in the Lambda runtime.
     pub async fn handle(
         &self,
-        event: LambdaEvent<Batch>,
+        event: LambdaEvent<Event>,
     ) -> Result<KinesisEventResponse, Infallible> {
         let LambdaEvent {
-            payload: mut batch,
+            payload: Event { started, records },
             context,
             ..
         } = event;
-        for rejected in &batch.rejected {
+        let batch = Batch::new(&records);
+        for (record, rejection) in &batch.rejected {
             warn!(
-                device = rejected.device,
-                sequence_number = rejected.sequence_number,
-                reason = %rejected.reason,
+                device = record.device(),
+                sequence_number = record.sequence_number,
+                reason = %rejection,
                 request_id = context.request_id,
                 "record rejected",
             );
         }
         let mut response = KinesisEventResponse::default();
         let mut outcome = Outcome {
-            records: batch.records as u64,
+            records: records.len() as u64,
             rejected: batch.rejected.len() as u64,
             ..Outcome::default()
         };
-        let groups = std::mem::take(&mut batch.groups);
-        let counted = if groups.is_empty() {
+        let counted = if batch.groups.is_empty() {
             Ok(Counted::default())
         } else {
             let deadline = Instant::now() + patience(remaining(&context));
-            self.cache.lock().await.count(groups, deadline).await
+            self.cache.lock().await.count(&batch.groups, deadline).await
         };
+        let retry = |record: &Record<'_>| record.sequence_number.to_owned();
         match counted {
             Ok(counted) => {
                 outcome.new = counted.new;
                 outcome.duplicates = counted.duplicates + batch.repeated as u64;
                 outcome.devices = counted.devices;
                 outcome.evicted = counted.evicted;
-                response.set_failures(
-                    batch
-                        .rejected
-                        .into_iter()
-                        .map(|record| record.sequence_number),
-                );
+                response.set_failures(batch.rejected.iter().map(|(record, _)| retry(record)));
             }
             Err(unavailable) => {
                 error!(error = %unavailable, request_id = context.request_id, "batch given back");
                 outcome.cache_unavailable = true;
-                response.set_failures(batch.first);
+                response.set_failures(records.iter().next().as_ref().map(retry));
             }
         }
-        outcome.milliseconds = batch.started.elapsed().as_micros() as f64 / 1000.0;
+        outcome.milliseconds = started.elapsed().as_micros() as f64 / 1000.0;
         self.report(&outcome, response.batch_item_failures.len(), &context);
         Ok(response)
     }

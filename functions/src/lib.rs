@@ -25,9 +25,10 @@
 //!
 //! # Layout
 //!
-//! [`intake`] the way in, [`event`] what Lambda sends, [`json`] how it is read, [`sequence`] and [`record`] one record, [`batch`] a whole event folded by
-//! device, [`pack`] and [`script`] the step in the cache, [`cache`] the kept connection,
-//! [`connection`] how it is made, [`handler`] one invocation, [`metrics`] and [`log`] what is told of it, [`config`] the environment.
+//! In the order of an invocation: [`event`] parses the body, [`record`] holds the decoded records,
+//! [`batch`] groups them by device ([`sequence`] orders them, [`message`] writes the latest payloads), and
+//! [`script`] counts them in one step over the connection of [`cache`], made by [`connection`].
+//! [`handler`] is one invocation, [`metrics`] and [`log`] its two log lines, [`config`] the environment.
 
 pub mod batch;
 pub mod cache;
@@ -35,17 +36,19 @@ pub mod config;
 pub mod connection;
 pub mod event;
 pub mod handler;
-pub mod intake;
-pub mod json;
 pub mod log;
+pub mod message;
 pub mod metrics;
-pub mod pack;
+#[cfg(test)]
+mod old_event;
+#[cfg(test)]
+mod old_json;
 pub mod record;
 pub mod script;
 pub mod sequence;
 
 use anyhow::Context as _;
-use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
+use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 
 /// Serves invocations until the process is ended.
 ///
@@ -57,16 +60,8 @@ pub fn run(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     log::start(&variable)?;
     let config = config::Config::from_env(&variable)?;
     let function = handler::Function::new(cache::Cache::new(config.cache), metrics::write);
-    let place = intake::Place::default();
-    let handle = async |event: LambdaEvent<Option<batch::Batch>>| {
-        let batch = place.take().or(event.payload);
-        let batch = batch.ok_or_else(|| Error::from("the event is null, not one of Kinesis"))?;
-        function
-            .handle(LambdaEvent::new(batch, event.context))
-            .await
-            .map_err(Error::from)
-    };
-    let runtime = Runtime::new(service_fn(handle)).layer(intake::Intake { place: &place });
+    let handle = async |event: LambdaEvent<event::Event>| function.handle(event).await;
+    let runtime = Runtime::new(service_fn(handle));
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -44,8 +44,8 @@ impl Script {
         Self { text, hash }
     }
 
-    /// The command that runs the script on these groups: one, whatever their number.
-    pub fn command(&self, groups: Groups) -> Cmd {
+    /// The command that runs the script on all groups.
+    pub fn command(&self, groups: &Groups<'_>) -> Cmd {
         let packed = groups.pack();
         let streams = groups.streams;
         let mut command = Cmd::with_capacity(5 + streams.len(), packed.len() + 256);

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use functions::batch::Batch;
+use functions::event::Event;
 use functions::handler::Function;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
@@ -77,9 +77,9 @@ pub(crate) async fn invoke_within(
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_millis() as u64;
-    let batch = Batch::parse(&event(records).to_string()).unwrap();
+    let event = Event::parse(&event(records).to_string()).unwrap();
     let response = function
-        .handle(LambdaEvent::new(batch, context))
+        .handle(LambdaEvent::new(event, context))
         .await
         .unwrap();
     response

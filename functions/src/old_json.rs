@@ -321,7 +321,7 @@ mod tests {
                     let _ = Reader::new(text).skip();
                     let _ = Reader::new(text).string();
                     let _ = Reader::new(text).number();
-                    let _ = crate::event::each_record(text, drop);
+                    let _ = crate::old_event::each_record(text, drop);
                 }
             }
         }
