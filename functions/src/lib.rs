@@ -1,27 +1,26 @@
-//! The Lambda function that keeps the sensors' live state: a batch of a Kinesis stream in, one atomic
-//! step in the cache, one announcement out.
+//! The Lambda function that keeps the sensors' live state: it counts a batch of a Kinesis stream in one
+//! atomic step in the cache and announces the changes.
 //!
-//! It calls no AWS API: records come in the event, metrics leave in the log.
+//! It calls no AWS API: the event has the records, and its metrics are log lines.
 //!
 //! # What it guarantees
 //!
-//! - A Kinesis record is counted exactly once, however often and in whatever pieces Lambda delivers
-//!   it, as long as the cache keeps what it was told.
-//!   Counts and watermarks change in one step and are therefore kept or lost together: a failover of
-//!   the cache may lose the writes of its last moments, which had been answered but not yet
-//!   replicated, and with them that many counts.
+//! - A Kinesis record is counted exactly once, however often and in whatever batches Lambda delivers it, as
+//!   long as the cache keeps its data.
+//!   Counts and watermarks change in one step, so they are kept or lost together: a failover of the cache
+//!   may lose its last writes, which were acknowledged but not replicated, and their counts.
 //!   Two MQTT deliveries of one message are two Kinesis records and count twice.
-//! - "Latest" never goes back in time, neither a device's nor the one of all.
-//!   Later is who arrived later at the stream, and of two in one millisecond the one with the higher
-//!   sequence number.
-//!   Sequence numbers of different shards say nothing about time, so across shards the arrival
-//!   decides, as the shards' clocks saw it.
-//! - A record that cannot be taken is rejected again on each retry and ends in the failure bucket.
-//! - A cache that is away is waited for; the batch is then given back unchanged.
+//! - The latest message, of a device and of all, never goes back in time.
+//!   The latest record is the one that arrived last at the stream; in the same millisecond, the one with the
+//!   higher sequence number.
+//!   Sequence numbers of different shards do not tell time, so across shards the arrival decides, by the
+//!   shards' clocks.
+//! - A rejected record is rejected on each retry and ends in the failure bucket.
+//! - The function waits for an unavailable cache, and then returns the batch for a retry.
 //!
-//! A record that is put into the stream again, say from the failure bucket, is another record and
-//! counts. The same record handed to the function again by other means counts only while nothing
-//! later of its key was.
+//! A record that is put into the stream again, such as from the failure bucket, is another record and
+//! counts. The same record passed to the function by other means counts only if no later record of its key
+//! was counted.
 //!
 //! # Layout
 //!
@@ -39,10 +38,6 @@ pub mod handler;
 pub mod log;
 pub mod message;
 pub mod metrics;
-#[cfg(test)]
-mod old_event;
-#[cfg(test)]
-mod old_json;
 pub mod record;
 pub mod script;
 pub mod sequence;
@@ -50,12 +45,12 @@ pub mod sequence;
 use anyhow::Context as _;
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 
-/// Serves invocations until the process is ended.
+/// Serves invocations until the process ends.
 ///
-/// `variable` looks up an environment variable; [`config::Config::from_env`] says which.
+/// `variable` looks up an environment variable; [`config::Config::from_env`] lists them.
 ///
 /// # Errors
-/// When the environment is incomplete or the Runtime API cannot be spoken to.
+/// The environment is incomplete, or the Runtime API fails.
 pub fn run(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     log::start(&variable)?;
     let config = config::Config::from_env(&variable)?;
