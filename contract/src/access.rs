@@ -1,26 +1,26 @@
-//! What each program may do in the cache, as the access strings of its users.
+//! Rights of the programs in the cache, as the access strings of their users.
 //!
-//! The template gives each program a user of its own with these rights; the tests of the programs hold
-//! them against a real server, and against what the programs send.
+//! The template gives each program its own user with these rights. Tests of the programs check them with a
+//! real server and against the commands that the programs send.
 //!
-//! What an access string cannot say: which script `EVALSHA` runs and `SCRIPT LOAD` brings. Whoever is the
-//! function may run another script, but no script does more than its user: the same commands on the
-//! same keys.
-//! Syntax: <https://valkey.io/topics/acl/>, as "Role-Based Access Control" of the ElastiCache user guide
-//! takes it. All of it exists since Redis 6.2.
+//! An access string cannot restrict which script `EVALSHA` runs and `SCRIPT LOAD` loads. With the
+//! function's credentials another script can run, but every script is limited to the user's commands and
+//! keys.
+//! Syntax: <https://valkey.io/topics/acl/>, as accepted by ElastiCache ("Role-Based Access Control" in its
+//! user guide). Everything here exists since Redis 6.2.
 
 use std::fmt;
 
 use crate::redis::{CHANNEL, KEYS};
 
-/// Rights of one user. Shown, it is an access string.
+/// Rights of one user. Its `Display` is the access string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// The commands, in lower case; `command|subcommand` for a part of one.
+    /// Allowed commands, in lower case; `command|subcommand` allows one subcommand.
     pub commands: &'static [&'static str],
 }
 
-/// The function: its one script, and what the script calls.
+/// The function runs its script, and the script runs these commands.
 pub const FUNCTION: Access = Access {
     commands: &[
         "evalsha",
@@ -42,7 +42,7 @@ pub const FUNCTION: Access = Access {
     ],
 };
 
-/// The web UI: it reads and listens.
+/// The web UI reads and subscribes.
 pub const WEBUI: Access = Access {
     commands: &[
         "exec",
@@ -56,8 +56,8 @@ pub const WEBUI: Access = Access {
     ],
 };
 
-/// Channels are reset first, because a server may be set up to give every user all of them, and then
-/// refuses a single one as superfluous (`acl-pubsub-default`).
+/// Resets channels first: a server can be configured to allow all channels by default
+/// (`acl-pubsub-default`), and then rejects a single one as redundant.
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "on ~{KEYS} resetchannels &{CHANNEL} -@all")?;

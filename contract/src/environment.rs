@@ -1,7 +1,7 @@
 //! Environment variables that the programs read.
 //!
-//! A test in `snapshots` proves that the templates set exactly these, except for those that the
-//! platform sets.
+//! A test in `snapshots` checks that the templates set exactly these, except for those that the platform
+//! sets.
 
 /// URL of the cache for both programs: `rediss://<host>:<port>` on AWS, where TLS is required.
 pub const REDIS_URL: &str = "REDIS_URL";
@@ -12,34 +12,35 @@ pub const PORT: &str = "PORT";
 /// Default of [`PORT`]: Beanstalk's own.
 pub const DEFAULT_PORT: u16 = 5000;
 
-/// Address that the web UI listens on.
+/// IP address that the web UI listens on.
 pub const INTERFACE: &str = "INTERFACE";
 
 /// Default of [`INTERFACE`].
 pub const DEFAULT_INTERFACE: &str = "0.0.0.0";
 
-/// How many frames a second a browser gets at most, 1–100: what changes in between is merged. A new
-/// value is therefore shown about a second divided by it later than it could be at most; later still
-/// where there are so many browsers that serving them fills the machine.
+/// Most frames that a browser gets a second, 1–100; changes in between are merged. A value is therefore
+/// shown up to `1 s / FRAMES_PER_SECOND` late, and later if there are more browsers than the machine can
+/// serve at that rate.
 pub const FRAMES_PER_SECOND: &str = "FRAMES_PER_SECOND";
 
-/// Default of [`FRAMES_PER_SECOND`]: more than eyes follow in a table, and cheap for ten thousand browsers.
+/// Default of [`FRAMES_PER_SECOND`]: faster than a person can read a table, and cheap for ten thousand
+/// browsers.
 pub const DEFAULT_FRAMES_PER_SECOND: u32 = 20;
 
-/// The most that [`FRAMES_PER_SECOND`] takes; screens show no more.
+/// Maximum of [`FRAMES_PER_SECOND`]: few screens show more.
 pub const MAX_FRAMES_PER_SECOND: u32 = 100;
 
-/// ID of the cache's user that the program signs in as, by the credentials of its role. Together with
-/// [`CACHE_NAME`], or neither: then the cache is a server that asks nobody, as on a desk.
+/// ID of the cache user that the program signs in as, with the credentials of its role. Set together with
+/// [`CACHE_NAME`]; if neither is set, the program connects without signing in, as to a local server.
 pub const CACHE_USER: &str = "CACHE_USER";
 
-/// ID of the replication group that the program signs in to, which is not its address.
+/// ID of the replication group that the program signs in to; not its address.
 pub const CACHE_NAME: &str = "CACHE_NAME";
 
-/// What the function reads and the template must set.
+/// Variables that the function reads and the template sets.
 pub const FUNCTION: &[&str] = &[REDIS_URL, CACHE_USER, CACHE_NAME];
 
-/// What the web UI reads and the template must set.
+/// Variables that the web UI reads and the template sets.
 pub const WEBUI: &[&str] = &[
     REDIS_URL,
     CACHE_USER,
@@ -49,7 +50,7 @@ pub const WEBUI: &[&str] = &[
     FRAMES_PER_SECOND,
 ];
 
-/// What the function reads and Lambda sets:
+/// Variables that the function reads and Lambda sets:
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime>.
 pub const FUNCTION_PLATFORM: &[&str] = &[
     "AWS_LAMBDA_RUNTIME_API",
@@ -58,22 +59,22 @@ pub const FUNCTION_PLATFORM: &[&str] = &[
     "AWS_LAMBDA_FUNCTION_VERSION",
 ];
 
-/// Level of the function's logs, set by Lambda when its `LoggingConfig` names one.
+/// Log level of the function, set by Lambda if its `LoggingConfig` has one.
 pub const AWS_LAMBDA_LOG_LEVEL: &str = "AWS_LAMBDA_LOG_LEVEL";
 
 /// Region of the function, set by Lambda like the names of [`FUNCTION_CREDENTIALS`].
 pub const AWS_REGION: &str = "AWS_REGION";
 
-/// Public part of the credentials of the function's role.
+/// Access key ID of the function's role.
 pub const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
 
-/// What signs.
+/// Secret access key of the function's role.
 pub const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 
-/// Token of the role's session.
+/// Session token of the function's role.
 pub const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 
-/// What the function reads to sign in to the cache and Lambda sets, at the same place as
+/// Variables that the function reads to sign in to the cache and Lambda sets; source as for
 /// [`FUNCTION_PLATFORM`].
 pub const FUNCTION_CREDENTIALS: &[&str] = &[
     AWS_REGION,
@@ -82,7 +83,7 @@ pub const FUNCTION_CREDENTIALS: &[&str] = &[
     AWS_SESSION_TOKEN,
 ];
 
-/// Where the web UI asks for the credentials of its instance's role, read as AWS's SDKs do; nobody sets
-/// it on AWS, where the address is always the same:
+/// Endpoint from which the web UI reads the credentials of its instance's role, the variable of AWS's SDKs.
+/// Not set on AWS, where the endpoint is always the same:
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html>.
 pub const AWS_EC2_METADATA_SERVICE_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";

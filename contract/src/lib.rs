@@ -1,10 +1,10 @@
 //! Names and numbers that the infrastructure, the function, the web UI and the tests must agree on.
 //!
 //! Nothing here does IO, and nothing here knows AWS's formats.
-//! A name that stands in this crate stands nowhere else in the repository.
+//! Other packages use these constants instead of repeating their values.
 //!
-//! Layout: [`topic`], [`environment`], [`redis`] and who may do what there in [`access`], [`http`],
-//! [`timing`], [`metrics`], [`oidc`], and [`message`] for what travels.
+//! Layout: [`topic`] and [`environment`]; [`redis`] with the rights in [`access`]; [`message`], the JSON
+//! between function, web UI and browser; [`http`], [`timing`], [`metrics`], [`oidc`].
 
 pub mod access;
 pub mod environment;

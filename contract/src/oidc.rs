@@ -1,11 +1,10 @@
-//! Sign-in at the balancer by OpenID Connect: what the network must let out, what the bundle tells the
-//! balancer, and what Elastic Beanstalk must be able to read.
+//! Settings of OpenID Connect sign-in at the load balancer. They decide the balancer's egress rules, the
+//! bundle's listener configuration, and which secret Elastic Beanstalk may read.
 //!
-//! An Application Load Balancer signs people in before it passes a request on, and needs nothing of the web
-//! UI for that: "Authenticate users using an Application Load Balancer" of the Elastic Load Balancing user
-//! guide.
+//! An Application Load Balancer signs users in before it forwards a request; the web UI is not involved:
+//! "Authenticate users using an Application Load Balancer" in the Elastic Load Balancing user guide.
 
-/// Seconds that a sign-in lasts at most, by "AuthenticateOidcConfig" of the same: a week.
+/// Longest session, in seconds: a week, by "AuthenticateOidcConfig" in the same guide's API reference.
 pub const LONGEST_SESSION_SECONDS: u32 = 604_800;
 
 /// An identity provider and this application's account there.
@@ -24,20 +23,20 @@ pub struct Oidc {
     /// The application's ID at the provider, where
     /// `https://<the dashboard's name>/oauth2/idpresponse` must be an allowed redirect.
     pub client_id: &'static str,
-    /// Where its secret is.
+    /// Location of its secret.
     pub client_secret: Secret,
-    /// What is asked for, separated by spaces; `openid` must be among it.
+    /// Requested scopes, separated by spaces, with `openid` among them.
     pub scope: &'static str,
-    /// Seconds after which somebody signs in again, 1 to [`LONGEST_SESSION_SECONDS`].
+    /// Seconds after which a user must sign in again, 1 to [`LONGEST_SESSION_SECONDS`].
     pub session_seconds: u32,
     /// IPv4 ranges of the provider's token and user-info endpoints: the balancer may reach port 443 there
-    /// and nowhere else. A security group knows no names, so a provider that publishes no ranges takes
-    /// `0.0.0.0/0`.
+    /// and nowhere else. A security group accepts no host names; use `0.0.0.0/0` if the provider publishes no
+    /// ranges.
     pub provider_cidrs: &'static [&'static str],
 }
 
-/// A text in AWS Secrets Manager, in the account and region of the stack. Only where it is stands here,
-/// never what it is.
+/// The location of a secret in AWS Secrets Manager, in the account and region of the stack; never the secret
+/// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Secret {
     /// The secret's name.
@@ -47,9 +46,9 @@ pub struct Secret {
 }
 
 impl Oidc {
-    /// What is wrong with the settings, each in one sentence that names the setting.
+    /// Problems of the settings, each with the setting's name.
     ///
-    /// What may be a secret put in the wrong place is never repeated.
+    /// A value that could be a misplaced secret is not repeated.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for (setting, url, by_balancer) in [
@@ -122,7 +121,7 @@ impl Secret {
     }
 }
 
-/// What is wrong with an address; `by_balancer`: the balancer itself calls it, on port 443 alone.
+/// The problem of a URL; with `by_balancer`, the balancer calls it and supports port 443 only.
 fn url_problem(url: &str, by_balancer: bool) -> Option<String> {
     let got = format!("is `{url}`");
     let Some(rest) = url.strip_prefix("https://") else {

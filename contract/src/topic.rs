@@ -1,19 +1,19 @@
 //! MQTT topics of the sensors.
 
-/// The bare topic: the original system's, still accepted.
+/// The topic of the original system, still accepted.
 pub const BARE: &str = "topic/sensors";
 
-/// One level below [`BARE`] is one device: `topic/sensors/<device>`.
+/// Filter of the device topics, `topic/sensors/<device>`.
 pub const DEVICE_FILTER: &str = "topic/sensors/+";
 
 /// Reason String of the PUBACK (MQTT 5) with which the local run confirms a message that no topic rule
-/// takes. AWS IoT Core confirms such a message without a word.
+/// takes. AWS IoT Core confirms such a message without a reason.
 pub const NO_RULE: &str = "no topic rule takes this topic";
 
-/// The device that published to a topic: what follows `topic/sensors/`, and the whole topic when
-/// nothing does, which no single level can equal.
+/// The device of a topic: the part after `topic/sensors/`, or the whole topic if there is none, which no
+/// device of one level can equal.
 ///
-/// The Kinesis partition key is the topic, so this is also how a record's device is found.
+/// The Kinesis partition key is the topic, so this is also the device of a record.
 ///
 /// ```
 /// assert_eq!(contract::topic::device("topic/sensors/kitchen"), "kitchen");
@@ -27,7 +27,7 @@ pub fn device(topic: &str) -> &str {
         .unwrap_or(topic)
 }
 
-/// The topic on which a device publishes; the inverse of [`device`].
+/// The topic to which a device publishes; the inverse of [`device`].
 pub fn of_device(device: &str) -> String {
     if device == BARE {
         BARE.to_owned()
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn device_and_topic_are_inverse() {
+    fn device_and_topic_are_inverses() {
         for topic in ["topic/sensors", "topic/sensors/kitchen", "topic/sensors/ü"] {
             assert_eq!(of_device(device(topic)), topic);
         }

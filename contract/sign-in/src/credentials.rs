@@ -1,20 +1,20 @@
-//! A role's credentials, which nobody gets to see.
+//! Credentials of a role, whose secrets are never shown.
 
 use std::fmt;
 
 /// Credentials of a role's session, or of a user.
 ///
-/// Shown, they say no more than their public part.
+/// `Debug` shows the access key ID only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The public part, such as `ASIAIOSFODNN7EXAMPLE`.
+    /// Not secret, such as `ASIAIOSFODNN7EXAMPLE`.
     pub access_key_id: String,
     secret_access_key: String,
     session_token: Option<String>,
 }
 
 impl Credentials {
-    /// Credentials; those of a role have a session token.
+    /// Creates credentials; those of a role have a session token.
     pub fn new(
         access_key_id: impl Into<String>,
         secret_access_key: impl Into<String>,
@@ -27,12 +27,12 @@ impl Credentials {
         }
     }
 
-    /// What signs.
+    /// The key that signs.
     pub fn secret_access_key(&self) -> &str {
         &self.secret_access_key
     }
 
-    /// What proves that the key belongs to a session that has not ended.
+    /// Proof that the key belongs to a session that has not expired.
     pub fn session_token(&self) -> Option<&str> {
         self.session_token.as_deref()
     }

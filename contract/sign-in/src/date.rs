@@ -1,10 +1,10 @@
-//! Signature Version 4's time: `20261123T053000Z`, always UTC.
+//! Times of Signature Version 4, in UTC: `20261123T053000Z`.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// A time of the years 1970 to 9999; one before is taken for the first.
+/// Formats a time of the years 1970 to 9999; an earlier one becomes 1970-01-01.
 pub(crate) fn compact(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (year, month, day) = civil(seconds / DAY);
@@ -13,7 +13,7 @@ pub(crate) fn compact(at: SystemTime) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// The time, if the text is one.
+/// Parses a time.
 pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     if date.len() != 8 || time.len() != 6 {
@@ -39,14 +39,14 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     );
     let days = days(year, month, day)?;
     let at = UNIX_EPOCH + Duration::from_secs(days * DAY + hour * 3600 + minute * 60 + second);
-    // What does not come out as it went in was no time: the 30th of February, 25 o'clock.
+    // A time that formats differently does not exist: the 30th of February, 25 o'clock.
     (compact(at) == text).then_some(at)
 }
 
-/// Year, month and day of a day since 1970-01-01.
+/// Year, month and day of a number of days since 1970-01-01.
 ///
-/// Years begin in March here, so that the leap day is a year's last and months have lengths that one
-/// line tells: 153 days for each five of them.
+/// Years begin in March here, so that the leap day is the last day of a year, and five months always have
+/// 153 days.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + MARCH_OF_YEAR_0;
     let (era, day_of_era) = (days / ERA, days % ERA);
@@ -59,7 +59,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-/// The day since 1970-01-01 of a date, which need not exist.
+/// Days since 1970-01-01 of a date, which need not exist.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     let year = if month <= 2 {
         year.checked_sub(1)?
@@ -73,7 +73,7 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     (year / 400 * ERA + day_of_era).checked_sub(MARCH_OF_YEAR_0)
 }
 
-/// Days of 400 years, after which the calendar repeats itself.
+/// Days of 400 years, the period of the calendar.
 const ERA: u64 = 146_097;
 
 /// Days from 0000-03-01 to 1970-01-01.
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_and_read() {
+    fn times_are_formatted_and_parsed() {
         for (seconds, text) in [
             (0, "19700101T000000Z"),
             (951_782_399, "20000228T235959Z"),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn invalid_times_are_refused() {
         for text in [
             "",
             "20260230T000000Z",

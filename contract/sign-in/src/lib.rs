@@ -1,19 +1,19 @@
-//! Sign-in to an ElastiCache cache with a role's own credentials, so that no secret is kept anywhere.
+//! Sign-in to an ElastiCache cache with the credentials of a role, without a stored secret.
 //!
-//! The password is a token: a presigned request that nobody ever sends. It is signed on the spot, without
-//! a call to AWS, and is good for [`VALIDITY`]; the cache verifies it and asks IAM whether the role has
+//! The password is a token: a presigned request that is never sent. The program signs it without a call to
+//! AWS, and it is valid for [`VALIDITY`]. The cache verifies it and checks with IAM that the role has
 //! `elasticache:Connect` on cache and user.
-//! "Authenticating with IAM" of the Amazon ElastiCache user guide:
+//! "Authenticating with IAM" in the Amazon ElastiCache user guide:
 //! <https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html>.
 //!
-//! Pure: time and credentials come as arguments. What AWS's own signer (botocore) makes of the same
-//! time, credentials and user is kept in `tests/botocore.json`, and equals these tokens byte for byte.
+//! Pure: time and credentials are arguments. `tests/botocore.json` has the tokens of AWS's own signer
+//! (botocore) for the same time, credentials and user; these tokens equal them byte for byte.
 //!
-//! Not here: serverless caches, whose token names a `ResourceType`; requests with a body or further
+//! Not supported: serverless caches, whose token has a `ResourceType`; requests with a body or further
 //! headers.
 //!
 //! Layout: [`SignIn`] and [`token`]; [`Credentials`]; `signature` is Signature Version 4, `date` its
-//! time; [`Presented`] is a token as whoever receives it sees it.
+//! times; [`Presented`] is a received token.
 
 mod credentials;
 mod date;
@@ -29,22 +29,22 @@ pub use credentials::Credentials;
 pub use presented::{Presented, Refusal};
 use signature::Request;
 
-/// A token opens connections for so long after it was made; a connection that it opened stays open.
+/// Time for which a token opens connections; a connection outlives its token.
 pub const VALIDITY: Duration = Duration::from_secs(900);
 
-/// Who signs in where.
+/// A user and the cache to sign in to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignIn {
-    /// ID of the cache's user.
+    /// ID of the cache user.
     pub user: String,
-    /// ID of the replication group, in lower case as AWS gives it; not its address.
+    /// ID of the replication group in lower case, as AWS returns it; not its address.
     pub cache: String,
 }
 
-/// One of the two variables is set and the other is not.
+/// One of the two variables is set without the other.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{set} is set and {missing} is not; set both to sign in to the cache, or neither for a server that asks nobody"
+    "{set} is set and {missing} is not: set both to sign in to the cache, or neither to connect without signing in"
 )]
 pub struct OnlyOne {
     set: &'static str,
@@ -52,11 +52,10 @@ pub struct OnlyOne {
 }
 
 impl SignIn {
-    /// Reads [`CACHE_USER`] and [`CACHE_NAME`]. Nothing when neither is set: then nobody signs in.
+    /// Reads [`CACHE_USER`] and [`CACHE_NAME`]. `None` if neither is set: the program does not sign in.
     ///
     /// # Errors
-    /// One is set without the other. A program that went on would meet a cache that lets it in by
-    /// accident, or not at all.
+    /// One is set without the other.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Result<Option<SignIn>, OnlyOne> {
         let variable = |name| variable(name).filter(|value| !value.is_empty());
         let only = |set, missing| Err(OnlyOne { set, missing });
@@ -69,9 +68,9 @@ impl SignIn {
     }
 }
 
-/// The password for one connection, made at a time by credentials of a role.
+/// The password of a connection that is opened within [`VALIDITY`] of `at`.
 ///
-/// It opens the cache to whoever has it: it belongs into the `AUTH` command and nowhere else.
+/// It is a secret: use it in the `AUTH` command only.
 pub fn token(sign_in: &SignIn, region: &str, credentials: &Credentials, at: SystemTime) -> String {
     let date = date::compact(at);
     let credential = format!(
@@ -109,8 +108,8 @@ pub fn token(sign_in: &SignIn, region: &str, credentials: &Credentials, at: Syst
     )
 }
 
-/// A time as AWS writes it, `2026-11-23T05:30:00Z` or `20261123T053000Z`; such as that at which
-/// credentials expire.
+/// Parses a time in AWS's formats, `2026-11-23T05:30:00Z` or `20261123T053000Z`, such as the expiration of
+/// credentials.
 pub fn time(text: &str) -> Option<SystemTime> {
     date::parse(&text.replace(['-', ':'], ""))
 }
@@ -146,12 +145,12 @@ mod tests {
     fn one_variable_without_the_other_is_refused() {
         let error = check(&[("CACHE_USER", "a")]).unwrap_err();
         assert!(
-            error.starts_with("CACHE_USER is set and CACHE_NAME is not;"),
+            error.starts_with("CACHE_USER is set and CACHE_NAME is not:"),
             "{error}"
         );
         let error = check(&[("CACHE_NAME", "a"), ("CACHE_USER", "")]).unwrap_err();
         assert!(
-            error.starts_with("CACHE_NAME is set and CACHE_USER is not;"),
+            error.starts_with("CACHE_NAME is set and CACHE_USER is not:"),
             "{error}"
         );
     }

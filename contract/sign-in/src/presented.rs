@@ -1,6 +1,6 @@
-//! A token as whoever receives it sees it: what it says, and whether to believe it.
+//! A received token: parsing and verification.
 //!
-//! ElastiCache does this on AWS; here the local run does.
+//! ElastiCache does this on AWS, `local` on this machine.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -10,19 +10,19 @@ use thiserror::Error;
 use crate::signature::{self, Request};
 use crate::{Credentials, SignIn, VALIDITY, date};
 
-/// A signer's clock may be so far ahead.
+/// Most by which a signer's clock may be ahead.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// A token taken apart, not yet believed.
+/// A parsed token, not yet verified.
 #[derive(Debug)]
 pub struct Presented<'t> {
-    /// The cache that it names.
+    /// The cache in the token.
     pub cache: &'t str,
-    /// The user that it names.
+    /// The user in the token.
     pub user: String,
-    /// The region that it was signed for.
+    /// The region in the token.
     pub region: String,
-    /// Public part of the credentials that it claims to be signed with.
+    /// Access key ID of the credentials that the token claims to be signed with.
     pub access_key_id: String,
     session_token: Option<Hidden<String>>,
     date: String,
@@ -32,47 +32,47 @@ pub struct Presented<'t> {
     signature: Hidden<Vec<u8>>,
 }
 
-/// Why a token is not believed. Nothing of the token is repeated but what is public.
+/// Why a token is refused. Messages repeat no secret part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// It is no token at all.
-    #[error("the password is not a sign-in token: {0}")]
+    /// The text is not a token.
+    #[error("invalid sign-in token: {0}")]
     Malformed(String),
-    /// It is for something else.
-    #[error("the token is for {what} `{got}`, expected `{expected}`")]
-    Elsewhere {
-        /// What it is about.
+    /// The token is for another cache, user or region.
+    #[error("invalid sign-in token for {what} \"{got}\": expected \"{expected}\"")]
+    Mismatch {
+        /// `cache`, `user` or `region`.
         what: &'static str,
-        /// What the token says.
+        /// The token's.
         got: String,
-        /// What it should say.
+        /// The server's.
         expected: String,
     },
-    /// It was made too long ago, or by a clock that is wrong.
-    #[error("the token was made at {made} and is good for {} s; it is {now} now: look at the clocks", VALIDITY.as_secs())]
-    OutOfTime {
-        /// When, as it says.
-        made: String,
-        /// The time here.
+    /// The token is expired, or a clock is wrong.
+    #[error("expired sign-in token: created at {created}, valid for {} s, now {now}; fix: check the clocks", VALIDITY.as_secs())]
+    Expired {
+        /// The token's time.
+        created: String,
+        /// The server's time.
         now: String,
     },
-    /// Somebody else made it, or it was changed.
-    #[error("the token's signature is not one of access key {0}")]
-    Forged(String),
+    /// The signature is of other credentials, or the token was changed.
+    #[error("invalid sign-in token: its signature is not of access key {0}")]
+    Signature(String),
 }
 
 impl<'t> Presented<'t> {
-    /// Takes a token apart, whatever the order of its parameters.
+    /// Parses a token, its parameters in any order.
     ///
     /// # Errors
-    /// It is not a presigned `connect`.
+    /// It is not a presigned `connect` request.
     pub fn parse(token: &'t str) -> Result<Presented<'t>, Refusal> {
         let malformed = |message: &str| Refusal::Malformed(message.to_owned());
         let (cache, query) = token
             .split_once("/?")
             .ok_or_else(|| malformed("expected CACHE/?Action=connect&…"))?;
         if cache.is_empty() || cache.contains(['/', '\n', ':']) {
-            return Err(malformed("it does not begin with the cache's name"));
+            return Err(malformed("expected the cache's name at its start"));
         }
         let mut values = BTreeMap::new();
         let mut signed = Vec::new();
@@ -80,23 +80,23 @@ impl<'t> Presented<'t> {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let (Some(name), Some(value)) = (signature::decode(name), signature::decode(value))
             else {
-                return Err(malformed("a parameter is not percent-encoded UTF-8"));
+                return Err(malformed("expected percent-encoded UTF-8 parameters"));
             };
             if name != "X-Amz-Signature" {
                 signed.push(signature::pair(&name, &value));
             }
             if values.insert(name, value).is_some() {
-                return Err(malformed("a parameter stands in it twice"));
+                return Err(malformed("expected each parameter once"));
             }
         }
         let mut take = |name: &str| {
             let value = values.remove(name);
-            value.ok_or_else(|| Refusal::Malformed(format!("it has no {name}")))
+            value.ok_or_else(|| Refusal::Malformed(format!("expected {name}")))
         };
         let mut fixed = |name: &str, expected: &str| match take(name)? {
             got if got == expected => Ok(()),
             got => Err(Refusal::Malformed(format!(
-                "{name} is `{got}`, expected `{expected}`"
+                "invalid {name} \"{got}\": expected \"{expected}\""
             ))),
         };
         fixed("Action", "connect")?;
@@ -104,29 +104,29 @@ impl<'t> Presented<'t> {
         fixed("X-Amz-SignedHeaders", "host")?;
         let user = take("User")?;
         let date = take("X-Amz-Date")?;
-        let at = date::parse(&date).ok_or_else(|| malformed("X-Amz-Date is no time"))?;
+        let at = date::parse(&date).ok_or_else(|| malformed("expected a time in X-Amz-Date"))?;
         let expires = take("X-Amz-Expires")?.parse().ok();
         let valid_for = expires
             .map(Duration::from_secs)
             .filter(|expires| *expires <= VALIDITY)
-            .ok_or_else(|| malformed("X-Amz-Expires is not a number up to 900"))?;
+            .ok_or_else(|| malformed("expected a number up to 900 in X-Amz-Expires"))?;
         let bytes = signature::unhex(&take("X-Amz-Signature")?)
-            .ok_or_else(|| malformed("X-Amz-Signature is not hexadecimal"))?;
+            .ok_or_else(|| malformed("expected hexadecimal digits in X-Amz-Signature"))?;
         let credential = take("X-Amz-Credential")?;
         let session_token = take("X-Amz-Security-Token").ok();
         let parts: Vec<&str> = credential.rsplitn(5, '/').collect();
         let [_, _, region, _, access_key_id] = parts[..] else {
             return Err(malformed(
-                "X-Amz-Credential is not KEY/DAY/REGION/elasticache/aws4_request",
+                "expected KEY/DAY/REGION/elasticache/aws4_request in X-Amz-Credential",
             ));
         };
         if credential != format!("{access_key_id}/{}", signature::scope(&date, region)) {
             return Err(malformed(
-                "X-Amz-Credential is not of that day and of elasticache",
+                "expected that day and elasticache in X-Amz-Credential",
             ));
         }
         if let Some(name) = values.keys().next() {
-            return Err(Refusal::Malformed(format!("{name} is not expected in it")));
+            return Err(Refusal::Malformed(format!("unexpected {name}")));
         }
         Ok(Presented {
             cache,
@@ -142,10 +142,11 @@ impl<'t> Presented<'t> {
         })
     }
 
-    /// Whether these credentials made it, in time, for this cache, user and region.
+    /// Verifies that these credentials signed the token for this cache, user and region, and that it is not
+    /// expired.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first mismatch.
     pub fn verify(
         &self,
         expected: &SignIn,
@@ -159,7 +160,7 @@ impl<'t> Presented<'t> {
             ("region", &self.region, region),
         ] {
             if got != expected {
-                return Err(Refusal::Elsewhere {
+                return Err(Refusal::Mismatch {
                     what,
                     got: got.to_owned(),
                     expected: expected.to_owned(),
@@ -172,18 +173,18 @@ impl<'t> Presented<'t> {
             date: &self.date,
             region,
         };
-        // The session token is signed as well, so a comparison that stops early tells nothing.
+        // The session token is signed as well, so a comparison that stops early leaks nothing useful.
         let session = self.session_token.as_ref().map(|token| token.0.as_str());
         if self.access_key_id != credentials.access_key_id
             || session != credentials.session_token()
             || !request.is_signed_by(credentials.secret_access_key(), &self.signature.0)
         {
-            return Err(Refusal::Forged(self.access_key_id.clone()));
+            return Err(Refusal::Signature(self.access_key_id.clone()));
         }
         let too_early = self.at > now + CLOCK_SKEW;
         if too_early || now > self.at + self.valid_for {
-            return Err(Refusal::OutOfTime {
-                made: self.date.clone(),
+            return Err(Refusal::Expired {
+                created: self.date.clone(),
                 now: date::compact(now),
             });
         }
@@ -191,7 +192,7 @@ impl<'t> Presented<'t> {
     }
 }
 
-/// What is not shown.
+/// A value that `Debug` does not show.
 struct Hidden<T>(T);
 
 impl<T> std::fmt::Debug for Hidden<T> {

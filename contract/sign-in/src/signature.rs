@@ -1,11 +1,11 @@
 //! AWS Signature Version 4 of a presigned `GET /` with no header but `host`.
 //!
-//! "Create a signed AWS API request" of the IAM user guide:
+//! "Create a signed AWS API request" in the IAM user guide:
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 //!
-//! By hand, because it is this small: it adds 13 KB to the function. AWS's own crate (`aws-sigv4` 1.6, with
-//! the least features that compile) adds 186 KB and 29 packages, a second SHA-256 and the SDK's runtime
-//! interfaces among them, and gives the same signature with the parameters in another order.
+//! Not AWS's crate, because of its size: this module adds 13 KB to the function, `aws-sigv4` 1.6 with the
+//! fewest features that compile adds 186 KB and 29 packages, among them a second SHA-256 and the SDK's
+//! runtime interfaces. It gives the same signature with the parameters in another order.
 
 use std::fmt::Write as _;
 
@@ -14,17 +14,17 @@ use ring::{digest, hmac};
 /// `X-Amz-Algorithm`
 pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// What is signed for.
+/// The service in the signature's scope.
 const SERVICE: &str = "elasticache";
 
-/// SHA-256 of nothing, the request's body.
+/// SHA-256 of the empty body.
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// What a signature is about.
+/// A request to sign.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) host: &'a str,
-    /// Encoded `name=value`, in any order, all but the signature.
+    /// Encoded `name=value` pairs in any order, without the signature.
     pub(crate) query: &'a [String],
     /// `20261123T053000Z`
     pub(crate) date: &'a str,
@@ -40,7 +40,7 @@ impl Request<'_> {
         )
     }
 
-    /// Whether this is the signature; takes as long for a nearly right one as for any other.
+    /// Whether this is the signature, compared in constant time.
     pub(crate) fn is_signed_by(&self, secret_access_key: &str, signature: &[u8]) -> bool {
         let key = self.key(secret_access_key);
         hmac::verify(&key, self.string_to_sign().as_bytes(), signature).is_ok()
@@ -75,7 +75,7 @@ impl Request<'_> {
     }
 }
 
-/// What a key is good for: a day, a region, a service.
+/// Scope of a signing key: day, region and service.
 pub(crate) fn scope(date: &str, region: &str) -> String {
     format!("{}/{region}/{SERVICE}/aws4_request", day(date))
 }
@@ -84,7 +84,7 @@ fn day(date: &str) -> &str {
     date.split('T').next().unwrap_or_default()
 }
 
-/// `name=value`, encoded.
+/// An encoded `name=value` pair.
 pub(crate) fn pair(name: &str, value: &str) -> String {
     let mut text = String::with_capacity(name.len() + value.len() + 1);
     encode(&mut text, name);
@@ -93,7 +93,7 @@ pub(crate) fn pair(name: &str, value: &str) -> String {
     text
 }
 
-/// RFC 3986: everything but letters, digits and `-._~`, with capital digits.
+/// Percent-encodes all bytes but letters, digits and `-._~` (RFC 3986), in capital digits.
 fn encode(text: &mut String, value: &str) {
     for byte in value.bytes() {
         match byte {
@@ -108,7 +108,7 @@ fn encode(text: &mut String, value: &str) {
     }
 }
 
-/// The reverse of [`encode`]; nothing if it is not encoded like that.
+/// Reverses [`encode`]; `None` if the text is not encoded like that.
 pub(crate) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -121,7 +121,7 @@ pub(crate) fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Lower-case hexadecimal.
+/// Formats bytes as lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to memory does not fail.
@@ -130,7 +130,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The reverse of [`hex`].
+/// Reverses [`hex`]; `None` if the text is not hexadecimal.
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes().chunks(2);
     digits

@@ -45,7 +45,7 @@ fn tokens_are_those_of_botocore() {
 }
 
 #[test]
-fn tokens_of_botocore_are_believed_while_they_are_good() {
+fn tokens_of_botocore_are_accepted_while_they_are_valid() {
     for case in cases() {
         let presented = Presented::parse(&case.token).expect("is a token");
         assert_eq!(presented.user, case.sign_in.user);
@@ -53,10 +53,10 @@ fn tokens_of_botocore_are_believed_while_they_are_good() {
         assert_eq!(verify(case.at), Ok(()));
         assert_eq!(verify(case.at + VALIDITY), Ok(()));
         let late = verify(case.at + VALIDITY + Duration::from_secs(1));
-        assert!(matches!(late, Err(Refusal::OutOfTime { .. })), "{late:?}");
+        assert!(matches!(late, Err(Refusal::Expired { .. })), "{late:?}");
         if let Some(early) = case.at.checked_sub(Duration::from_secs(301)) {
             let early = verify(early);
-            assert!(matches!(early, Err(Refusal::OutOfTime { .. })), "{early:?}");
+            assert!(matches!(early, Err(Refusal::Expired { .. })), "{early:?}");
         }
     }
 }
@@ -75,7 +75,7 @@ fn the_order_of_parameters_does_not_matter() {
 }
 
 #[test]
-fn a_token_for_something_else_says_what_differs() {
+fn a_token_for_another_server_is_refused_with_the_difference() {
     let case = &cases()[0];
     let presented = Presented::parse(&case.token).expect("is a token");
     let check = |sign_in: &SignIn, region: &str, expected: &str| {
@@ -85,15 +85,19 @@ fn a_token_for_something_else_says_what_differs() {
     };
     let mut other = case.sign_in.clone();
     other.user = "somebody".to_owned();
-    check(&other, &case.region, "the token is for user `");
+    check(&other, &case.region, "invalid sign-in token for user ");
     let mut other = case.sign_in.clone();
     other.cache = "elsewhere".to_owned();
-    check(&other, &case.region, "the token is for cache `");
-    check(&case.sign_in, "mars-north-1", "the token is for region `");
+    check(&other, &case.region, "invalid sign-in token for cache ");
+    check(
+        &case.sign_in,
+        "mars-north-1",
+        "invalid sign-in token for region ",
+    );
 }
 
 #[test]
-fn a_changed_token_is_not_believed_and_its_secrets_are_not_repeated() {
+fn a_changed_token_is_refused_and_its_secrets_are_not_repeated() {
     let cases = cases();
     let case = cases
         .iter()
@@ -113,7 +117,7 @@ fn a_changed_token_is_not_believed_and_its_secrets_are_not_repeated() {
         ] {
             assert!(!told.contains(secret), "{told} repeats {secret}");
         }
-        assert!(matches!(error, Refusal::Forged(_)), "{error}");
+        assert!(matches!(error, Refusal::Signature(_)), "{error}");
     };
     let other = Credentials::new(
         &credentials.access_key_id,
@@ -133,7 +137,7 @@ fn a_changed_token_is_not_believed_and_its_secrets_are_not_repeated() {
 }
 
 #[test]
-fn what_is_no_token_is_told_without_being_repeated() {
+fn an_invalid_token_is_refused_without_being_repeated() {
     let token = &cases()[0].token;
     let removed = |name: &str| {
         let (cache, query) = token.split_once("/?").expect("has a query");
@@ -143,29 +147,26 @@ fn what_is_no_token_is_told_without_being_repeated() {
     for (text, expected) in [
         (String::new(), "expected CACHE/?Action=connect"),
         ("hunter2".to_owned(), "expected CACHE/?Action=connect"),
-        (
-            format!("http://{token}"),
-            "does not begin with the cache's name",
-        ),
-        (format!("{token}&User=x"), "stands in it twice"),
-        (format!("{token}&Else=x"), "Else is not expected"),
-        (format!("{token}%"), "not percent-encoded"),
-        (format!("{token}0"), "not hexadecimal"),
+        (format!("http://{token}"), "expected the cache's name"),
+        (format!("{token}&User=x"), "expected each parameter once"),
+        (format!("{token}&Else=x"), "unexpected Else"),
+        (format!("{token}%"), "expected percent-encoded"),
+        (format!("{token}0"), "expected hexadecimal"),
         (
             token.replace("=connect", "=delete"),
-            "Action is `delete`, expected `connect`",
+            "invalid Action \"delete\": expected \"connect\"",
         ),
         (
             token.replace("s=900", "s=901"),
-            "X-Amz-Expires is not a number up to 900",
+            "expected a number up to 900 in X-Amz-Expires",
         ),
         (
             token.replace("elasticache", "rds"),
-            "not of that day and of elasticache",
+            "expected that day and elasticache",
         ),
-        (removed("User"), "it has no User"),
-        (removed("X-Amz-Signature"), "it has no X-Amz-Signature"),
-        (removed("X-Amz-Date"), "it has no X-Amz-Date"),
+        (removed("User"), "expected User"),
+        (removed("X-Amz-Signature"), "expected X-Amz-Signature"),
+        (removed("X-Amz-Date"), "expected X-Amz-Date"),
     ] {
         let error = Presented::parse(&text)
             .expect_err("is no token")
