@@ -1,33 +1,33 @@
--- One batch, as one atomic step. Whatever is asked of Redis here exists since 6.2.
+-- Counts one batch in one atomic step. Needs Redis 6.2 or later.
 --
--- Before it is sent, the contract's names and limits are put in for `C` and their names.
+-- `C.name` is replaced by the contract's names and limits before the script is sent.
 --
--- ARGV[1]   random text: the epoch, should this be the first state
--- ARGV[2]   MessagePack: a list with WIDTH values for every stream and partition key of the batch:
---   +0 where in ARGV the stream's ARN stands    +5 digits that all these numbers have in common in front
---   +1 partition key                            +6 the highest of them, empty if it is the only one
---   +2 bytes at the key's end that are device   +7 the latest record's, empty if it is the highest
---   +3 number of records                        +8 arrival of the latest record, in milliseconds
---   +4 their sequence numbers, ascending,       +9 its message as JSON
---      spaces between; from the second on
---      without what +5 counts
+-- ARGV[1]   random text: the epoch, if this is the first state
+-- ARGV[2]   MessagePack: a list with WIDTH values for each stream and partition key of the batch:
+--   +0 index of the stream's ARN in ARGV       +5 length of the common prefix of these numbers
+--   +1 partition key                           +6 the highest of them, empty if it is the only one
+--   +2 length of the device at the key's end   +7 the latest record's, empty if it is the highest
+--   +3 number of records                       +8 arrival of the latest record, in milliseconds
+--   +4 their sequence numbers, ascending,      +9 its message as JSON
+--      separated by spaces; all but the
+--      first without the common prefix
 -- ARGV[3]…  ARNs of the streams
 --
--- Answers { new, duplicates, changed devices, evicted devices, seq }; seq is 0 if nothing was new.
+-- Returns { new, duplicates, changed devices, evicted devices, seq }; seq is 0 if nothing was new.
 --
--- A watermark is a field of its device's hash while the device is kept, and a key of the same name with
--- a time to live afterwards: a call costs more than a field, and renewing a time to live most of all.
+-- A watermark is a field of its device's hash while the device is kept, and afterwards a key of the same
+-- name with a time to live: a field costs less than a call, and renewing a time to live costs most.
 --
--- Everything is read, and everything that can fail on foreign data has failed, before the first write:
--- Redis does not take back what a script wrote before its error.
+-- Everything is read, and data of other programs is checked, before the first write: Redis does not undo
+-- the writes of a script that fails.
 
 local WIDTH = 10
 
--- Found at once, where globals are looked for by name.
+-- Locals are faster than globals.
 local redis, string = redis, string
 
--- Sequence numbers have up to 129 digits, no Lua number holds them.
--- They come without leading zeros, so the longer is the greater; arrivals are compared alike.
+-- Compares sequence numbers, which have up to 129 digits, more than a Lua number, and no leading zeros.
+-- Arrivals are compared in the same way.
 local function above(a, b)
   if #a ~= #b then return #a > #b end
   return a > b
@@ -43,20 +43,20 @@ local function either(text, other)
   return text
 end
 
--- Lua's own conversion turns to exponents at 10^14.
+-- Lua's own conversion uses exponents from 10^14 on.
 local function whole(number)
   return string.format('%d', number)
 end
 
--- Lua's numbers are exact up to 2^53, and its own conversion takes fractions and exponents, too.
+-- Lua's numbers are exact up to 2^53, and its own conversion accepts fractions and exponents.
 local function integer(key, text)
   if not string.find(text, '^%d+$') or tonumber(text) >= 2 ^ 53 then
-    error({ err = 'ERR ' .. key .. ' holds something other than a whole number below 2^53' })
+    error({ err = 'ERR ' .. key .. ' is not an integer below 2^53' })
   end
   return tonumber(text)
 end
 
--- What is new, by the watermarks.
+-- Find the new records by the watermarks.
 
 local groups = cmsgpack.unpack(ARGV[2])
 local prefixes = {}
@@ -77,7 +77,7 @@ for i = 1, #groups, WIDTH do
   else
     local key = C.device_prefix .. device
     local stored = redis.call('HMGET', key, C.device_count, C.device_at, C.device_sequence, field)
-    -- With all fields that it will ever have: a table that grows is made anew.
+    -- With all fields from the start: a table that grows is reallocated.
     state = {
       device = device,
       key = key,
@@ -124,8 +124,7 @@ for i = 1, #groups, WIDTH do
       states[#states + 1] = state
     end
     state.count = state.count + fresh
-    -- The batch's latest record may itself be a duplicate when arrival times run backwards;
-    -- then the device already holds it, and this is false.
+    -- If arrival times decrease, the batch's latest record may be a duplicate, which the device already has.
     local at, sequence = groups[i + 8], either(groups[i + 7], last)
     if later(at, sequence, state.at, state.sequence) then
       state.at, state.sequence, state.message = at, sequence, groups[i + 9]
@@ -137,11 +136,11 @@ if new == 0 then
   return { 0, duplicates, 0, 0, 0 }
 end
 
--- The rest of what is needed.
+-- Read the rest of the state.
 
 local stored = redis.call('MGET', C.count, C.seq, C.epoch, C.ledger)
 if not (stored[1] and stored[2] and stored[3] and stored[4]) then
-  -- Not there yet, or of another type, which only GET takes for an error.
+  -- Missing, or of another type, for which only GET fails.
   for _, key in ipairs({ C.count, C.seq, C.epoch, C.ledger }) do
     redis.call('GET', key)
   end
@@ -154,7 +153,7 @@ if not epoch or seq == 1 then
 end
 local at, sequence, bytes = string.match(stored[4] or '  0', '^(%d*) (%d*) (%d+)$')
 if not at then
-  error({ err = 'ERR ' .. C.ledger .. ' holds something other than three whole numbers' })
+  error({ err = 'ERR ' .. C.ledger .. ' is not three integers' })
 end
 local best = { at = at, sequence = sequence }
 bytes = integer(C.ledger, bytes)
@@ -172,29 +171,29 @@ for _, state in ipairs(states) do
     end
   else
     if not string.find(state.at, '^%d+$') then
-      error({ err = 'ERR ' .. state.key .. ' holds an arrival that is no whole number' })
+      error({ err = 'ERR ' .. state.key .. ' has an arrival that is not an integer' })
     end
     state.stored = redis.call('HGET', state.key, C.device_latest)
   end
 end
 local latest = best.message or redis.call('GET', C.latest) or 'null'
--- Most batches bring no device that is not in the set already.
+-- Most batches add no device to the set.
 local kept = grows and redis.call('ZCARD', C.devices)
 
--- From here on everything is written, the set of devices first: nobody has asked yet whether it is one.
+-- Write, the set of devices first: its type is not checked yet.
 
 local scores = {}
 for _, state in ipairs(states) do
   scores[#scores + 1] = state.at
   scores[#scores + 1] = state.device
 end
--- Redis keeps up to 128 short members as a list and walks it for each: at a hundred devices that was a
--- third of all time. A member above 64 bytes makes it a tree, and it stays one without that member.
+-- Redis stores a set of up to 128 short members as a list, with linear search: a third of all time at a
+-- hundred devices. A member above 64 bytes converts the list to a tree for good.
 local first = kept == 0
 if first then
   redis.call('ZADD', C.devices, '-inf', string.rep(' ', 65))
 end
--- As many at once as Lua's stack certainly holds.
+-- At most 1,000 arguments a call, which fit Lua's stack.
 local added = 0
 for i = 1, #scores, 1000 do
   added = added + redis.call('ZADD', C.devices, unpack(scores, i, math.min(i + 999, #scores)))
@@ -223,14 +222,14 @@ for _, state in ipairs(states) do
   end
 end
 
--- The longest silent devices go, their watermarks stay: a late retry is no news.
+-- Evict the longest silent devices. Their watermarks stay, so that a late retry is not counted.
 
 local gone, removed = {}, {}
 local mark_prefix = C.mark_prefix
 while kept and (kept > C.max_devices or (bytes > C.max_device_bytes and kept > 0)) do
   local device = redis.call('ZPOPMIN', C.devices)[1]
   local key = C.device_prefix .. device
-  -- Whatever else bears a device's name goes, too: an error would come too late.
+  -- Also if the key is of another type: an error here would come after the first writes.
   local length = redis.pcall('HSTRLEN', key, C.device_latest)
   if type(length) == 'number' then
     bytes = bytes - length
@@ -245,7 +244,7 @@ while kept and (kept > C.max_devices or (bytes > C.max_device_bytes and kept > 0
   gone[device] = true
   removed[#removed + 1] = cjson.encode(device)
 end
--- A length that somebody else changed must not lead below what the next batch takes.
+-- If another program changed a message's length, the sum must not become negative.
 if kept == 0 or bytes < 0 then bytes = 0 end
 
 local texts = {
@@ -257,7 +256,7 @@ if best.message then
 end
 redis.call('MSET', unpack(texts))
 
--- Payloads are put together as text and never decoded: a number that a device wrote stays as it wrote it.
+-- Payloads are concatenated as text and not decoded, so that numbers stay as the device wrote them.
 
 local room = C.max_announcement_bytes - 256
 if #latest > room then latest = 'null' end

@@ -1,7 +1,7 @@
-//! The one connection to the cache, kept over invocations.
+//! The connection to the cache, kept from one invocation to the next.
 //!
-//! Between invocations Lambda freezes the process, so the connection may have died without anybody
-//! noticing. The script is idempotent: whatever went wrong, sending it again is right.
+//! Lambda freezes the process between invocations, so the connection may be dead when it is used again.
+//! The script is idempotent, so it is sent again after any error.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,25 +19,24 @@ use crate::script::{Counted, Limits, Script};
 /// Time to connect, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Time for an answer: a batch of 10,000 devices takes a small server well below a second.
+/// Time for a response: a batch of 10,000 devices takes a small server less than a second.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A connection unused for so long is not tried: what stands between function and cache may have
-/// forgotten it without a word, and waiting for [`RESPONSE_TIMEOUT`] is dearer than connecting anew.
-/// AWS's stateful network devices forget after 350 seconds:
+/// Idle time after which a connection is replaced. The network may have dropped it silently, and waiting
+/// for [`RESPONSE_TIMEOUT`] costs more than connecting. AWS drops idle connections after 350 seconds:
 /// <https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.html>.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Waiting times between attempts double from the first to the last.
+/// Delays between attempts: they double from the first to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// The cache did not take the batch in time. As far as anybody can tell nothing has changed.
+/// The cache did not count the batch in time; probably nothing changed.
 #[derive(Debug, Error)]
-#[error("the cache did not answer in time after {attempts} attempts; last: {last}")]
+#[error("cannot count the batch in time: {attempts} attempts, the last: {last}")]
 pub struct Unavailable {
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// What was wrong last.
+    /// Error of the last attempt.
     pub last: String,
 }
 
@@ -59,8 +58,8 @@ enum Failure {
     Connect(#[from] ConnectError),
     #[error("no connection within {} s", CONNECT_TIMEOUT.as_secs())]
     NoConnection,
-    #[error("no answer within {} s", RESPONSE_TIMEOUT.as_secs())]
-    Answer,
+    #[error("no response within {} s", RESPONSE_TIMEOUT.as_secs())]
+    NoResponse,
 }
 
 impl Cache {
@@ -69,7 +68,7 @@ impl Cache {
         Self::with_limits(connector, Limits::default())
     }
 
-    /// With other limits than the contract's.
+    /// Creates one with limits other than the contract's.
     pub fn with_limits(connector: impl Into<Connector>, limits: Limits) -> Self {
         let script = Script::new(limits);
         Self {
@@ -81,14 +80,14 @@ impl Cache {
         }
     }
 
-    /// Counts the groups and announces what changed, in one atomic step and, unless something fails,
-    /// one round trip. Tries again until the deadline.
+    /// Counts the groups and announces the changes in one atomic step and, without errors, one round trip.
+    /// Retries until the deadline.
     ///
-    /// When an attempt succeeded but its answer was lost, the numbers are those of the repetition:
-    /// everything is a duplicate.
+    /// If an attempt succeeds but its response is lost, the result is the retry's: all records are
+    /// duplicates.
     ///
     /// # Errors
-    /// When the deadline passed first.
+    /// The deadline passes first.
     pub async fn count(
         &mut self,
         groups: &Groups<'_>,
@@ -98,7 +97,7 @@ impl Cache {
         let mut wait = BACKOFF.0;
         let mut unavailable = Unavailable {
             attempts: 0,
-            last: "no answer".to_owned(),
+            last: "no response".to_owned(),
         };
         loop {
             unavailable.attempts += 1;
@@ -113,11 +112,11 @@ impl Cache {
             }
             unavailable.last = failure.to_string();
             if kept {
-                // Most likely it did not outlive the freeze, which says nothing about the cache.
-                debug!(error = %failure, "the kept connection failed, connecting anew");
+                // It probably died while the process was frozen; the cache may be fine.
+                debug!(error = %failure, "kept connection failed, reconnecting");
                 continue;
             }
-            warn!(error = %failure, attempt = unavailable.attempts, "the cache did not take the batch");
+            warn!(error = %failure, attempt = unavailable.attempts, "cache unreachable");
             let next = Instant::now() + wait;
             if next >= deadline {
                 return Err(unavailable);
@@ -128,14 +127,14 @@ impl Cache {
     }
 
     fn connection_is_kept(&mut self) -> bool {
-        // The wall clock, since the other one may stand still in the freezer.
-        if is_over(self.connected, self.used, SystemTime::now()) {
+        // The wall clock: the monotonic clock may stop while the process is frozen.
+        if is_expired(self.connected, self.used, SystemTime::now()) {
             self.connection = None;
         }
         self.connection.is_some()
     }
 
-    /// Never takes longer than until the deadline.
+    /// Sends the command once; ends at the deadline.
     async fn attempt(&mut self, command: &Cmd, deadline: Instant) -> Result<Counted, Failure> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
@@ -149,7 +148,7 @@ impl Cache {
             Err(Failure::Redis(error))
                 if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) =>
             {
-                // A new server, or one that was restarted or told to forget.
+                // The server is new, was restarted, or its scripts were flushed.
                 send::<String>(connection, &self.script.load(), deadline).await?;
                 send(connection, command, deadline).await?
             }
@@ -160,19 +159,18 @@ impl Cache {
     }
 }
 
-/// Until when a batch may wait for the cache, for an invocation that Lambda ends in `remaining`.
+/// Time that a batch may wait for the cache if Lambda ends the invocation in `remaining`.
 ///
-/// The margin is what the answer needs; a function timeout set too short for it still gets half of
-/// its time.
+/// The margin is for the response; a function timeout shorter than two margins is halved.
 pub fn patience(remaining: Duration) -> Duration {
     remaining
         .saturating_sub(timing::FUNCTION_DEADLINE_MARGIN)
         .max(remaining / 2)
 }
 
-/// Whether a connection is not to be tried any more: unused for too long, or so old that the cache may
-/// end it while a batch is on it.
-fn is_over(connected: SystemTime, used: SystemTime, now: SystemTime) -> bool {
+/// Whether to replace a connection: it was idle for too long, or is so old that the cache may close it
+/// while it is in use.
+fn is_expired(connected: SystemTime, used: SystemTime, now: SystemTime) -> bool {
     let longer_ago =
         |then: SystemTime, limit| now.duration_since(then).is_ok_and(|age| age > limit);
     longer_ago(used, IDLE_TIMEOUT) || longer_ago(connected, timing::CACHE_CONNECTION_RENEWAL)
@@ -182,7 +180,7 @@ async fn connect(
     connector: &Connector,
     deadline: Instant,
 ) -> Result<MultiplexedConnection, Failure> {
-    // Timeouts are ours: the client's own are too short for a large batch.
+    // This module has its own timeouts: the client's are too short for a large batch.
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None);
@@ -197,11 +195,11 @@ async fn send<T: redis::FromRedisValue>(
     command: &Cmd,
     deadline: Instant,
 ) -> Result<T, Failure> {
-    // One timer for both limits: each that is set wakes the thread once.
+    // One timer for both limits, because each timer wakes the thread.
     let end = deadline.min(Instant::now() + RESPONSE_TIMEOUT);
     Ok(timeout_at(end, command.query_async(connection))
         .await
-        .map_err(|_| Failure::Answer)??)
+        .map_err(|_| Failure::NoResponse)??)
 }
 
 #[cfg(test)]
@@ -209,19 +207,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_given_up_before_anybody_ends_it() {
+    fn a_connection_is_replaced_before_it_is_closed() {
         let check = |age: u64, idle: u64, expected: bool| {
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
             let ago = |seconds| now - Duration::from_secs(seconds);
-            let over = is_over(ago(age), ago(idle), now);
-            assert_eq!(over, expected, "{age} s old, unused for {idle} s");
+            let expired = is_expired(ago(age), ago(idle), now);
+            assert_eq!(expired, expected, "{age} s old, idle for {idle} s");
         };
         check(0, 0, false);
         check(300, 300, false);
         check(301, 301, true);
         check(11 * 60 * 60, 1, false);
         check(11 * 60 * 60 + 1, 1, true);
-        // Lambda has it frozen for a night.
+        // Frozen overnight.
         check(9 * 60 * 60, 8 * 60 * 60, true);
     }
 

@@ -1,4 +1,4 @@
-//! What the environment says.
+//! Settings from environment variables.
 
 use anyhow::bail;
 use contract::environment::{self, REDIS_URL};
@@ -8,16 +8,17 @@ use crate::connection::Connector;
 /// The function's settings.
 #[derive(Debug)]
 pub struct Config {
-    /// The cache. Nothing is connected yet.
+    /// Connects to the cache.
     pub cache: Connector,
 }
 
 impl Config {
-    /// Reads [`environment::FUNCTION`], and [`environment::FUNCTION_CREDENTIALS`] when the cache asks who
-    /// we are; proves the presence of [`environment::FUNCTION_PLATFORM`], which the Lambda runtime needs.
+    /// Reads [`environment::FUNCTION`], and [`environment::FUNCTION_CREDENTIALS`] to sign in. Checks that
+    /// [`environment::FUNCTION_PLATFORM`] is set, which the Lambda runtime needs.
     ///
     /// # Errors
-    /// Names everything that is missing at once. A URL is never repeated, since it may hold a password.
+    /// Variables are missing, all of which are named, or invalid. The message does not repeat a URL, which
+    /// may contain a password.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let set = |name: &&&str| variable(name).is_none_or(|value| value.is_empty());
         let missing: Vec<&str> = [REDIS_URL]
@@ -28,7 +29,7 @@ impl Config {
             .collect();
         if !missing.is_empty() {
             bail!(
-                "environment variables missing: {}; the template sets {REDIS_URL}, Lambda sets the rest",
+                "missing environment variables: {}; the template sets {REDIS_URL}, Lambda sets the rest",
                 missing.join(", "),
             );
         }
@@ -65,7 +66,7 @@ mod tests {
     fn all_missing_variables_are_named_at_once() {
         let text = check(&PLATFORM[1..]);
         assert!(
-            text.contains("missing: REDIS_URL, AWS_LAMBDA_RUNTIME_API;"),
+            text.contains("variables: REDIS_URL, AWS_LAMBDA_RUNTIME_API;"),
             "{text}"
         );
     }
@@ -73,12 +74,15 @@ mod tests {
     #[test]
     fn a_bad_url_is_refused_without_being_repeated() {
         let text = check(&[PLATFORM, &[("REDIS_URL", "https://:secret@cache")]].concat());
-        assert!(text.starts_with("REDIS_URL is not a Redis URL"), "{text}");
+        assert!(
+            text.starts_with("invalid REDIS_URL: expected a Redis URL"),
+            "{text}"
+        );
         assert!(!text.contains("secret"), "{text}");
     }
 
     #[test]
-    fn a_complete_environment_is_taken() {
+    fn a_complete_environment_is_accepted() {
         let text = check(&[PLATFORM, &[("REDIS_URL", "rediss://:secret@cache:6380")]].concat());
         assert_eq!(text, "cache:6380");
     }

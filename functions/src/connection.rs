@@ -1,8 +1,8 @@
-//! Connecting to the cache, and signing in to it.
+//! Connections to the cache, and sign-in.
 //!
-//! With sign-in, every connection gets a token of its own, made on the spot by the credentials of the
-//! function's role. Lambda puts them into the environment when it starts the process and ends the process
-//! before they expire, so there is nothing to renew but the connection.
+//! Each connection that signs in gets its own token, created with the credentials of the function's role.
+//! Lambda sets them in the environment when it starts the process and ends the process before they expire,
+//! so only the connection is renewed.
 
 use std::time::SystemTime;
 
@@ -15,14 +15,14 @@ use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo as _, R
 use sign_in::{Credentials, SignIn, token};
 use thiserror::Error;
 
-/// Makes connections to one cache.
+/// Connects to a cache.
 #[derive(Clone, Debug)]
 pub struct Connector {
     client: Client,
     login: Option<Login>,
 }
 
-/// Who signs in, and by whose credentials.
+/// The user to sign in as, and the credentials.
 #[derive(Clone, Debug)]
 struct Login {
     sign_in: SignIn,
@@ -30,27 +30,27 @@ struct Login {
     credentials: Credentials,
 }
 
-/// A connection that was not made.
+/// Why connecting failed.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The cache was not reached, or does not speak the protocol.
+    /// The cache is unreachable, or the protocol fails.
     #[error("{0}")]
     Redis(#[from] RedisError),
-    /// It was reached and does not let this user in. It does not say which of the reasons it is.
+    /// The cache refuses the sign-in; it does not say for which reason.
     #[error(
-        "the cache {cache} does not let user {user} in with the credentials of access key {access_key_id}; look whether the function's role has elasticache:Connect on both, the cache's user group holds the user, and the user's access string begins with `on`"
+        "cannot sign in to cache {cache} as user {user} with access key {access_key_id}: check that the function's role has elasticache:Connect on both, the cache's user group has the user, and the user's access string begins with `on`"
     )]
     Refused {
-        /// The cache's name.
+        /// ID of the replication group.
         cache: String,
-        /// The user's ID.
+        /// ID of the user.
         user: String,
-        /// Public part of the credentials.
+        /// Access key ID of the credentials.
         access_key_id: String,
     },
 }
 
-/// A server that asks nobody, or takes what is in its URL.
+/// For a server without sign-in, or with a password in the URL.
 impl From<Client> for Connector {
     fn from(client: Client) -> Self {
         Self {
@@ -61,15 +61,15 @@ impl From<Client> for Connector {
 }
 
 impl Connector {
-    /// Connects to the server of a URL, and signs in when the environment says so.
+    /// Creates a connector for the server of a URL, with sign-in if the environment has its variables.
     ///
     /// # Errors
-    /// The URL is none, or half of what signing in takes is missing.
-    /// The URL is never repeated, since it may hold a password.
+    /// The URL is invalid, or only some of the variables for signing in are set.
+    /// The message does not repeat the URL, which may contain a password.
     pub fn new(url: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let Ok(client) = client(url) else {
             bail!(
-                "{} is not a Redis URL; expected something like rediss://host:6379",
+                "invalid {}: expected a Redis URL such as rediss://host:6379",
                 contract::environment::REDIS_URL
             );
         };
@@ -80,15 +80,15 @@ impl Connector {
         Ok(Self { client, login })
     }
 
-    /// Where it connects to.
+    /// The server's address.
     pub fn address(&self) -> String {
         self.client.get_connection_info().addr().to_string()
     }
 
-    /// A new connection, signed in.
+    /// Opens a connection and signs in.
     ///
     /// # Errors
-    /// Nobody is there, or does not let us in.
+    /// The cache is unreachable or refuses the sign-in.
     pub async fn connect(
         &self,
         config: &AsyncConnectionConfig,
@@ -118,7 +118,7 @@ impl Login {
             .collect();
         if !missing.is_empty() {
             bail!(
-                "environment variables missing: {}; Lambda sets them, and signing in to the cache as {} needs them",
+                "missing environment variables: {}; Lambda sets them, and signing in to the cache as {} needs them",
                 missing.join(", "),
                 sign_in.user
             );
@@ -135,7 +135,7 @@ impl Login {
         })
     }
 
-    /// The client with a token for one connection.
+    /// The client, with a token for one connection.
     fn client(&self, client: &Client, now: SystemTime) -> Result<Client, RedisError> {
         let info = client.get_connection_info();
         let token = token(&self.sign_in, &self.region, &self.credentials, now);
@@ -160,9 +160,9 @@ impl Login {
 
 fn client(url: &str) -> redis::RedisResult<Client> {
     let info = url.into_connection_info()?;
-    // The last piece of a command must not wait until what went before is acknowledged.
+    // Without Nagle's algorithm, so that the end of a large command is sent at once.
     let tcp = info.tcp_settings().clone().set_nodelay(true);
-    // The client would tell its name and version, by a command that the function's user may not use.
+    // The client would send its name and version, with a command that the user's access string forbids.
     let redis = info.redis_settings().clone().set_skip_set_lib_name();
     Client::open(info.set_tcp_settings(tcp).set_redis_settings(redis))
 }

@@ -1,4 +1,4 @@
-//! One invocation: a batch in, the sequence numbers to retry out.
+//! One invocation: counts a batch and returns the sequence numbers to retry.
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +17,7 @@ use crate::metrics::{self, Outcome};
 use crate::record::Record;
 use crate::script::Counted;
 
-/// The function with what it keeps from one invocation to the next.
+/// The function and its state between invocations.
 #[derive(Debug)]
 pub struct Function {
     cache: Mutex<Cache>,
@@ -25,7 +25,7 @@ pub struct Function {
 }
 
 impl Function {
-    /// Nothing is connected before the first batch; `write` gets the lines of every batch, see
+    /// Creates the function. It connects with the first batch; `write` gets the log lines of each batch, see
     /// [`log::batch`] and [`metrics::line`].
     pub fn new(cache: Cache, write: fn(&str)) -> Self {
         Self {
@@ -36,12 +36,11 @@ impl Function {
 
     /// Counts a batch.
     ///
-    /// The response holds every record that cannot be taken.
-    /// Lambda takes the lowest of them as its checkpoint and sends it again together with everything
-    /// behind it, which then are duplicates; the record is rejected each time, until the mapping's
-    /// retries are used up and the batch goes to the failure bucket.
-    /// When the cache stays away, the response holds the first record alone: the whole batch is retried
-    /// in one piece. An error would be retried too, but with the batch cut in two for nothing.
+    /// The response has the rejected records. Lambda retries from the lowest of them: the record is rejected
+    /// again and the records behind it are duplicates, until the mapping's retries are used up and the
+    /// batch goes to the failure bucket.
+    /// If the cache is unavailable, the response has the first record only, so that Lambda retries the whole
+    /// batch. It would retry after an error, too, but split the batch in two.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
     ///
@@ -88,7 +87,7 @@ impl Function {
                 response.set_failures(batch.rejected.iter().map(|(record, _)| retry(record)));
             }
             Err(unavailable) => {
-                error!(error = %unavailable, request_id = context.request_id, "batch given back");
+                error!(error = %unavailable, request_id = context.request_id, "batch returned for a retry");
                 outcome.cache_unavailable = true;
                 response.set_failures(records.iter().next().as_ref().map(retry));
             }
@@ -98,7 +97,7 @@ impl Function {
         Ok(response)
     }
 
-    /// One line of log and one of metrics, in one piece.
+    /// Writes one log line and one line of metrics, in one call.
     fn report(&self, outcome: &Outcome, failed: usize, context: &Context) {
         let mut lines = String::new();
         if enabled!(Level::INFO) {

@@ -1,4 +1,4 @@
-//! Structured logs: one JSON object a line on standard output, where Lambda picks them up.
+//! Structured logs: JSON objects, one a line, on standard output, which Lambda collects.
 
 use anyhow::anyhow;
 use contract::environment::AWS_LAMBDA_LOG_LEVEL;
@@ -9,11 +9,10 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::metrics::Outcome;
 
-/// Starts logging at the level of the function's `LoggingConfig`, which Lambda passes in
-/// [`AWS_LAMBDA_LOG_LEVEL`], else at `INFO`.
+/// Starts logging at the level in [`AWS_LAMBDA_LOG_LEVEL`], by default `INFO`.
 ///
 /// # Errors
-/// When logging was started before.
+/// Logging is already started.
 pub fn start(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .json()
@@ -23,11 +22,11 @@ pub fn start(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
         .with_target(false)
         .with_max_level(level(variable(AWS_LAMBDA_LOG_LEVEL).as_deref()))
         .try_init()
-        .map_err(|error| anyhow!("start logging: {error}"))
+        .map_err(|error| anyhow!("cannot start logging: {error}"))
 }
 
-/// The line of a batch, its end included, as the subscriber of [`start`] would write it: made here, so
-/// that it and the batch's metrics are written at once.
+/// The log line of a batch with its line feed, in the format of [`start`]; formatted here so that one call
+/// writes it together with the batch's metrics.
 pub fn batch(outcome: &Outcome, failed: usize, request_id: &str) -> String {
     #[derive(Serialize)]
     struct Line<'a> {
@@ -44,7 +43,7 @@ pub fn batch(outcome: &Outcome, failed: usize, request_id: &str) -> String {
         request_id: &'a str,
     }
     let mut timestamp = String::with_capacity(32);
-    // Fails only where the text does, and memory takes all.
+    // Writing to memory does not fail.
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
     let line = Line {
         timestamp,
@@ -59,12 +58,12 @@ pub fn batch(outcome: &Outcome, failed: usize, request_id: &str) -> String {
         milliseconds: outcome.milliseconds,
         request_id,
     };
-    let mut text = serde_json::to_string(&line).expect("names and numbers always become JSON");
+    let mut text = serde_json::to_string(&line).expect("names and numbers are valid JSON");
     text.push('\n');
     text
 }
 
-/// Lambda's level names; `FATAL` has no counterpart here and becomes the next one.
+/// Parses Lambda's level names; `FATAL` becomes `ERROR`.
 fn level(name: Option<&str>) -> LevelFilter {
     match name {
         Some("TRACE") => LevelFilter::TRACE,

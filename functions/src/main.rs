@@ -1,9 +1,11 @@
-//! The Lambda function's program; everything is in the library.
+//! The Lambda function's program; the code is in the library.
 
 fn main() -> anyhow::Result<()> {
-    // Before anything speaks TLS: rustls refuses to choose among providers by itself.
+    // Before the first TLS connection: rustls does not choose a provider by itself.
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| anyhow::anyhow!("a TLS provider was already installed"))?;
+        .map_err(|_| {
+            anyhow::anyhow!("cannot install the TLS provider: another one is installed")
+        })?;
     functions::run(|name| std::env::var(name).ok())
 }

@@ -1,7 +1,7 @@
-//! Metrics of a batch, as a log line in CloudWatch's embedded metric format:
+//! Metrics of a batch as a log line in CloudWatch's embedded metric format:
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 //!
-//! CloudWatch makes metrics of it, so the function needs neither a call nor a permission.
+//! CloudWatch extracts the metrics, so the function needs neither a call nor a permission.
 
 use std::io::Write as _;
 use std::sync::LazyLock;
@@ -11,30 +11,29 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-/// What became of a batch.
+/// Result of a batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outcome {
-    /// Records in it.
+    /// Number of records.
     pub records: u64,
     /// Records counted.
     pub new: u64,
-    /// Records that had been counted before.
+    /// Records that were counted before.
     pub duplicates: u64,
-    /// Records that cannot be taken.
+    /// Records rejected.
     pub rejected: u64,
     /// Devices that changed.
     pub devices: u64,
-    /// Devices forgotten to stay below the caps.
+    /// Devices evicted to stay within the limits.
     pub evicted: u64,
-    /// The batch was given back because the cache did not answer.
+    /// Whether the batch is returned because the cache did not answer.
     pub cache_unavailable: bool,
-    /// From the start of the batch to its answer.
+    /// Time from the start of the batch to its response.
     pub milliseconds: f64,
 }
 
-/// Writes lines to standard output, where Lambda picks them up.
-///
-/// When that is closed nothing happens: the batch is done, and there is nowhere else to complain.
+/// Writes lines to standard output, which Lambda collects. Errors are ignored: the batch is counted, and
+/// there is no other output.
 pub fn write(lines: &str) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout
@@ -42,7 +41,7 @@ pub fn write(lines: &str) {
         .and_then(|()| stdout.flush());
 }
 
-/// The line, its end included. `timestamp` is in milliseconds since the Unix epoch.
+/// The line with its line feed. `timestamp` is in milliseconds since the Unix epoch.
 pub fn line(outcome: &Outcome, function: &str, request_id: &str, timestamp: u64) -> String {
     let line = Line {
         outcome,
@@ -50,12 +49,12 @@ pub fn line(outcome: &Outcome, function: &str, request_id: &str, timestamp: u64)
         request_id,
         timestamp,
     };
-    let mut text = serde_json::to_string(&line).expect("names and numbers always become JSON");
+    let mut text = serde_json::to_string(&line).expect("names and numbers are valid JSON");
     text.push('\n');
     text
 }
 
-/// Written name by name: a tree of JSON values costs as much as ten records.
+/// Serialized field by field: a tree of JSON values costs as much as ten records.
 struct Line<'a> {
     outcome: &'a Outcome,
     function: &'a str,
@@ -97,7 +96,7 @@ impl Serialize for Line<'_> {
     }
 }
 
-/// Which members of the line are metrics.
+/// Declares which members of the line are metrics.
 struct Directive(u64);
 
 impl Serialize for Directive {
@@ -109,7 +108,7 @@ impl Serialize for Directive {
     }
 }
 
-/// The same for every batch.
+/// The declarations, the same for every batch.
 static DEFINITIONS: LazyLock<Box<RawValue>> = LazyLock::new(|| {
     let definition = |(name, unit)| json!({"Name": name, "Unit": unit});
     let counts = COUNTS.iter().map(|name| (*name, "Count"));

@@ -1,4 +1,4 @@
-//! The one step in the cache: `batch.lua`, with the contract's names in front of it.
+//! The script `batch.lua`, with the contract's names and limits filled in.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -7,18 +7,18 @@ use redis::{Cmd, FromRedisValue, ParsingError, Value};
 
 use crate::batch::Groups;
 
-/// How much the cache may hold, and an announcement carry.
+/// Limits of the cache and of an announcement.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Devices kept at most.
+    /// Most devices kept.
     pub devices: usize,
-    /// Bytes of their latest messages kept at most.
+    /// Most bytes of their latest messages.
     pub device_bytes: usize,
-    /// Bytes of messages in an announcement at most; names are not counted.
+    /// Most bytes of messages in an announcement; names do not count.
     pub announcement_bytes: usize,
 }
 
-/// The contract's.
+/// The contract's limits.
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -29,7 +29,7 @@ impl Default for Limits {
     }
 }
 
-/// The script and its hash, under which the server keeps it.
+/// The script and its hash, by which the server finds it.
 #[derive(Debug)]
 pub struct Script {
     text: String,
@@ -37,7 +37,7 @@ pub struct Script {
 }
 
 impl Script {
-    /// The script with the contract's names and these limits.
+    /// The script with these limits.
     pub fn new(limits: Limits) -> Self {
         let text = fill_in(include_str!("batch.lua"), &constants(limits));
         let hash = redis::Script::new(&text).get_hash().to_owned();
@@ -49,14 +49,14 @@ impl Script {
         let packed = groups.pack();
         let streams = groups.streams;
         let mut command = Cmd::with_capacity(5 + streams.len(), packed.len() + 256);
-        // No keys are declared: which ones it touches, the script learns as it runs. That is fine
-        // without cluster mode, which the template's cache does not use.
+        // No keys are declared: the script finds out which ones it uses. Only cluster mode requires them,
+        // which the template's cache does not use.
         command.arg("EVALSHA").arg(&self.hash).arg(0);
         command.arg(random()).arg(packed).arg(streams);
         command
     }
 
-    /// The command that makes the server know the script.
+    /// The command that loads the script into the server.
     pub fn load(&self) -> Cmd {
         let mut command = redis::cmd("SCRIPT");
         command.arg("LOAD").arg(&self.text);
@@ -64,18 +64,18 @@ impl Script {
     }
 }
 
-/// What the script answers.
+/// Result of the script.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Records counted.
     pub new: u64,
-    /// Records that had been counted before.
+    /// Records that were counted before.
     pub duplicates: u64,
     /// Devices that changed.
     pub devices: u64,
-    /// Devices forgotten to stay below the limits.
+    /// Devices evicted to stay within the limits.
     pub evicted: u64,
-    /// Number of the new state, zero if nothing changed.
+    /// Number of the new state; zero if nothing changed.
     pub seq: u64,
 }
 
@@ -92,7 +92,7 @@ impl FromRedisValue for Counted {
     }
 }
 
-/// What `batch.lua` calls `C.` and a name, and what it stands for.
+/// Names and values of the constants in `batch.lua`.
 fn constants(limits: Limits) -> Vec<(&'static str, String)> {
     let texts = [
         ("count", names::COUNT),
@@ -115,16 +115,16 @@ fn constants(limits: Limits) -> Vec<(&'static str, String)> {
         ("max_device_bytes", limits.device_bytes as u64),
         ("max_announcement_bytes", limits.announcement_bytes as u64),
     ];
-    // Rust's quoting is Lua's for names like these.
+    // For such names, Rust's quoting is valid in Lua.
     let texts = texts.map(|(name, text)| (name, format!("{text:?}")));
     let numbers = numbers.map(|(name, number)| (name, number.to_string()));
     texts.into_iter().chain(numbers).collect()
 }
 
-/// Puts the constants where they are named: a table of them would be made anew for every batch.
+/// Replaces `C.name` by the constant's value: Redis would build a table of constants for each batch.
 ///
 /// # Panics
-/// When the script names a constant that there is not; it is part of this program.
+/// The script uses an unknown constant; it is part of this program.
 fn fill_in(script: &str, constants: &[(&str, String)]) -> String {
     let mut pieces = script.split("C.");
     let mut text = pieces.next().unwrap_or_default().to_owned();
@@ -132,15 +132,16 @@ fn fill_in(script: &str, constants: &[(&str, String)]) -> String {
         let end = piece.find(|c: char| c != '_' && !c.is_ascii_lowercase());
         let (name, rest) = piece.split_at(end.unwrap_or(piece.len()));
         let constant = constants.iter().find(|(known, _)| *known == name);
-        let (_, value) = constant.unwrap_or_else(|| panic!("batch.lua names C.{name}"));
+        let (_, value) =
+            constant.unwrap_or_else(|| panic!("unknown constant in batch.lua: C.{name}"));
         text.push_str(value);
         text.push_str(rest);
     }
     text
 }
 
-/// 128 bits that no other invocation has: the standard library seeds its hash maps from the system's
-/// source of randomness, which is enough for a name that keeps no secret.
+/// 128 random bits. The standard library seeds its hash maps from the system's randomness, which is enough
+/// for a unique name that is not secret.
 fn random() -> String {
     let half = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", half(), half())
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn constants_stand_where_they_are_named() {
+    fn constants_are_filled_in() {
         let constants = [("a", "1".to_owned()), ("a_b", "\"x\"".to_owned())];
         assert_eq!(fill_in("f(C.a, C.a_b)..C.a", &constants), "f(1, \"x\")..1");
         let used =

@@ -1,36 +1,35 @@
-//! Sequence numbers: whole numbers of up to 129 digits, far beyond any machine integer.
+//! Sequence numbers: integers of up to 129 digits.
 //!
-//! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Record.html>: unique within a shard, and
-//! those of a child shard are higher than those of its parents, so they order the records of one
-//! partition key in one stream for ever.
+//! They are unique within a shard, and those of a child shard are higher than those of its parents, so they
+//! order the records of a partition key in a stream:
+//! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Record.html>.
 
 use std::cmp::Ordering;
 
-/// Most digits that Kinesis gives.
+/// Most digits of a Kinesis sequence number.
 pub const MAX_DIGITS: usize = 129;
 
-/// The digits without leading zeros, so that [`compare`] can go by length;
-/// nothing for what is no such number.
+/// The digits without leading zeros, as [`compare`] needs them; `None` for another text.
 pub fn digits(text: &str) -> Option<&str> {
     let number = !text.is_empty()
         && text.len() <= MAX_DIGITS
-        // All of them looked at, whatever comes: several at once.
+        // Without an early exit, so that the compiler vectorizes the loop.
         && text.bytes().filter(|byte| !byte.is_ascii_digit()).count() == 0;
-    // A zero stays a digit: lists of numbers are told apart by their digits.
+    // Zero keeps a digit: an empty text means that there is no number.
     number.then(|| match text.trim_start_matches('0') {
         "" => "0",
         digits => digits,
     })
 }
 
-/// Compares two results of [`digits`] as numbers.
+/// Compares two results of [`digits`] as integers.
 pub fn compare(a: &str, b: &str) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
-/// How many digits all numbers from `lowest` to `highest` have in common in front.
+/// Length of the common prefix of all numbers from `lowest` to `highest`.
 ///
-/// Those of one shard and batch differ in their last digits only, so this shortens lists of them.
+/// Numbers of one shard and batch differ in their last digits only, so this shortens lists of them.
 pub fn common(lowest: &str, highest: &str) -> usize {
     if lowest.len() != highest.len() {
         return 0;
@@ -44,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_decimal_numbers_of_129_digits_are_taken() {
+    fn only_decimal_numbers_of_129_digits_are_accepted() {
         let longest = "9".repeat(MAX_DIGITS);
         let too_long = "1".repeat(MAX_DIGITS + 1);
         for (text, expected) in [
@@ -63,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lowest_and_highest_share_all_between_share() {
+    fn the_common_prefix_is_that_of_lowest_and_highest() {
         for (lowest, highest, expected) in [
             ("1234", "1239", 3),
             ("1234", "1334", 1),
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_compared_as_numbers_never_as_text() {
+    fn numbers_are_not_compared_as_text() {
         for (a, b) in [("9", "10"), ("0", "1"), ("99", "100"), ("123", "124")] {
             assert_eq!(compare(a, b), Ordering::Less, "{a} {b}");
             assert_eq!(compare(b, a), Ordering::Greater, "{b} {a}");

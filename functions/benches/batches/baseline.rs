@@ -1,5 +1,5 @@
-//! The designs that are compared with, as Lambda functions in Rust: this program in another role, so
-//! that they are built with the same compiler, options and libraries.
+//! The designs to compare with, as Lambda functions in Rust. They are roles of the bench's program, so that
+//! they are built with the same compiler, options and libraries.
 
 use aws_lambda_events::event::kinesis::KinesisEvent;
 use aws_lambda_events::event::streams::KinesisEventResponse;
@@ -26,7 +26,7 @@ pub(crate) fn original() -> Result<(), Error> {
     block_on(Runtime::new(service_fn(handle)).run())
 }
 
-/// The next thought: the same commands in one transaction, on a connection that is kept.
+/// The plain handler: the same commands in one transaction, on a kept connection.
 pub(crate) fn plain() -> Result<(), Error> {
     let client = client()?;
     let kept: Mutex<Option<MultiplexedConnection>> = Mutex::default();
@@ -51,7 +51,7 @@ pub(crate) fn plain() -> Result<(), Error> {
     block_on(Runtime::new(service_fn(handle)).run())
 }
 
-/// The least that a handler can take: it looks at no record, and asks Redis for nothing once.
+/// The least that a handler can cost: it parses no record and sends Redis one `PING`.
 pub(crate) fn idle() -> Result<(), Error> {
     let client = client()?;
     let kept: Mutex<Option<MultiplexedConnection>> = Mutex::default();

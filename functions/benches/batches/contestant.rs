@@ -1,5 +1,4 @@
-//! A function under measurement: its process, a Lambda Runtime API for it alone, a Redis server for it
-//! alone.
+//! A measured function: its process, its own Lambda Runtime API, and its own Redis server.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// Ticks a second in `/proc/<pid>/stat`; the same on every Linux that Lambda and developers run.
+/// Ticks a second in `/proc/<pid>/stat`; the same on common Linux systems.
 const TICKS: f64 = 100.0;
 
 const REQUEST_ID: &str = "8f1f2a0e-0000-4000-8000-00000000000b";
 
-/// A Redis server that keeps nothing; ended when dropped.
+/// A Redis server in memory, ended on drop.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -60,7 +59,7 @@ impl Drop for Server {
     }
 }
 
-/// The function's process; ended when dropped.
+/// The function's process, ended on drop.
 pub(crate) struct Function {
     child: Child,
     listener: TcpListener,
@@ -68,7 +67,7 @@ pub(crate) struct Function {
 }
 
 impl Function {
-    /// Starts `command`, which is to use the Redis server at `redis`.
+    /// Starts `command` with the Redis server at `redis`.
     pub(crate) fn start(command: &[&Path], redis: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let [program, arguments @ ..] = command else {
@@ -92,7 +91,7 @@ impl Function {
         })
     }
 
-    /// Hands over an event; the time until the function's answer.
+    /// Sends an event. Returns the time until the function's response.
     pub(crate) fn invoke(&mut self, event: &str) -> Result<Duration> {
         let path = self.request()?.0;
         ensure!(path.ends_with("/next"), "the function asked for {path}");
@@ -128,7 +127,7 @@ impl Function {
         cpu(self.child.id())
     }
 
-    /// Most memory that it ever had, in bytes.
+    /// Its peak memory, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let kilobytes = status

@@ -7,14 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 
 const STREAM: &str = "arn:aws:kinesis:eu-central-1:123456789012:stream/sensors";
 
-/// Makes events whose records nobody has seen before.
+/// Creates events with new records.
 #[derive(Default)]
 pub(crate) struct Events {
     records: u64,
 }
 
 impl Events {
-    /// So many records, in turn of so many devices, with payloads of about 60 bytes.
+    /// An event of `records` records of `devices` devices in turn, with payloads of about 60 bytes.
     pub(crate) fn next(&mut self, records: u64, devices: u64) -> String {
         let mut text = String::from(r#"{"Records":["#);
         for _ in 0..records {

@@ -1,4 +1,4 @@
-//! A TCP proxy that makes every round trip longer, and counts them.
+//! A TCP proxy that delays and counts round trips.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-/// What the system's sleep may be late by; the rest is waited for awake.
+/// Time by which the system's sleep may be late; the rest is waited actively.
 const SLACK: Duration = Duration::from_micros(70);
 
 pub(crate) struct Proxy {
@@ -16,9 +16,8 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// In front of `server`; requests are held back for `delay`, answers are not. What comes first on a
-    /// connection is held back once more, for the round trip that connecting takes on a real network and
-    /// not to a proxy on the same machine.
+    /// Starts a proxy for `server` that delays requests by `delay`, and the first request of a connection by
+    /// twice as much: connecting takes a round trip on a network, but not to a proxy on the same machine.
     /// It runs until this program ends.
     pub(crate) fn start(server: SocketAddr, delay: Duration) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -38,7 +37,7 @@ impl Proxy {
         })
     }
 
-    /// How often, until now, somebody asked after an answer had come.
+    /// Number of round trips: requests that followed a response.
     pub(crate) fn round_trips(&self) -> u64 {
         self.round_trips.load(Ordering::Relaxed)
     }

@@ -1,9 +1,9 @@
-//! `cargo bench -p functions --bench batches`: the function's binary beside the designs that one would
-//! write first, all driven over the Lambda Runtime API in interleaved rounds of one run.
+//! `cargo bench -p functions --bench batches`: compares the function's binary with simpler designs, over the
+//! Lambda Runtime API, in interleaved rounds of one run.
 //!
-//! Prints the tables of `docs/PERFORMANCE.md`. Needs redis-server; node and python3 take part where they
-//! are installed. `-- 5` makes five rounds instead of ten; `-- 100x10 1000x10` measures these cases only,
-//! batches of 100 and 1,000 records of 10 devices.
+//! Prints the tables of `docs/PERFORMANCE.md`. Needs redis-server; node and python3 are measured if they are
+//! installed. `-- 5` runs five rounds instead of ten; `-- 100x10 1000x10` measures batches of 100 and 1,000
+//! records of 10 devices only. `BEFORE=FILE` also measures another binary of the function.
 
 mod baseline;
 mod contestant;
@@ -22,9 +22,9 @@ use contestant::{Function, Server};
 use event::Events;
 use latency::Proxy;
 
-/// Records of a batch, and devices that they come from in turn.
+/// Number of records of a batch, and of the devices that send them in turn.
 ///
-/// One device is the original's own load: all its sensors publish to one topic.
+/// One device is the load of the original system, whose sensors publish to one topic.
 const BATCHES: [(u64, u64); 8] = [
     (10, 1),
     (100, 1),
@@ -37,11 +37,11 @@ const BATCHES: [(u64, u64); 8] = [
 ];
 const ADDED_LATENCY: Duration = Duration::from_micros(500);
 
-/// A contestant's share of a round, in whole batches.
+/// Time of a design in a round, in whole batches.
 const TURN: Duration = Duration::from_millis(250);
 const WARM_UP: Duration = Duration::from_millis(1_000);
 
-/// Counts nothing.
+/// Does not count.
 const IDLE: &str = "idle handler, Rust";
 
 struct Design {
@@ -83,7 +83,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Ours first, then the original's.
+/// This function first.
 fn designs() -> Result<Vec<Design>> {
     let this = std::env::current_exe()?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/baseline");
@@ -113,6 +113,12 @@ fn designs() -> Result<Vec<Design>> {
             command: vec![this, "idle".into()],
         },
     ];
+    if let Some(before) = std::env::var_os("BEFORE") {
+        designs.push(Design {
+            name: "this function, before",
+            command: vec![before.into()],
+        });
+    }
     for (name, program, script) in [
         ("plain handler, Node", "node", "plain.mjs"),
         ("no Redis client, Node", "node", "bare.mjs"),
@@ -211,7 +217,7 @@ impl<'a> Entry<'a> {
             .with_context(|| self.design.name)
     }
 
-    /// Whole batches until the time is over; their number and the seconds they took.
+    /// Sends whole batches until the time is over. Returns their number and seconds.
     fn turn(&mut self, size: u64, devices: u64, time: Duration) -> Result<(u64, f64)> {
         let (mut batches, mut took) = (0, Duration::ZERO);
         while took < time {
@@ -229,7 +235,7 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// Everything that was handed over must have been counted.
+    /// Checks that every record was counted.
     fn check(&self) -> Result<()> {
         if self.design.name == IDLE {
             return Ok(());
@@ -273,7 +279,7 @@ fn throughput(designs: &[Design], cases: &[(u64, u64)], delayed: bool, rounds: u
         let mut rates = vec![Vec::new(); entries.len()];
         let mut batches = vec![0; entries.len()];
         for round in 0..rounds as usize {
-            // Everybody is first in turn.
+            // Each design is first in turn.
             for place in 0..entries.len() {
                 let place = (place + round) % entries.len();
                 let (count, seconds) = entries[place].turn(size, devices, TURN)?;
@@ -313,7 +319,7 @@ fn throughput(designs: &[Design], cases: &[(u64, u64)], delayed: bool, rounds: u
     entries.iter().try_for_each(Entry::check)
 }
 
-/// One event as large as Lambda hands out: what the process grows by.
+/// Measures memory for one event of Lambda's maximum size.
 fn memory(designs: &[Design]) -> Result<()> {
     for devices in [10_000, 10] {
         let size = Events::default().next(10_000, devices).len() as f64;
@@ -343,16 +349,15 @@ fn memory(designs: &[Design]) -> Result<()> {
     Ok(())
 }
 
-/// How long the proxy must hold requests back, so that a round trip through it takes
-/// [`ADDED_LATENCY`] longer than one without it.
+/// Finds the delay with which a round trip through the proxy takes [`ADDED_LATENCY`] longer than without.
 fn calibrate() -> Result<Duration> {
     let server = Server::start()?;
-    // The first one wakes the cores, too.
+    // The first measurement also wakes the cores.
     let direct = ping(server.address)?.min(ping(server.address)?);
     let expected = direct + ADDED_LATENCY;
     let mut delay = ADDED_LATENCY;
     let mut through = ping(Proxy::start(server.address, delay)?.address)?;
-    // What the proxy takes by itself depends on what it waits for.
+    // The proxy's own time depends on the delay.
     for _ in 0..5 {
         delay = (delay + expected).saturating_sub(through);
         through = ping(Proxy::start(server.address, delay)?.address)?;
@@ -379,7 +384,7 @@ fn ping(address: SocketAddr) -> Result<Duration> {
     Ok(Duration::from_secs_f64(median(times.into_iter())))
 }
 
-/// The last line of an answer of so many lines.
+/// Sends a command. Returns the last of the response's `lines` lines.
 fn ask(address: SocketAddr, command: &str, lines: usize) -> Result<String> {
     let mut redis = BufReader::new(TcpStream::connect(address)?);
     redis.get_mut().write_all(command.as_bytes())?;

@@ -1,7 +1,7 @@
-//! The function as the cache's user that the template makes for it, on a real server.
+//! The function as the cache user that the template creates for it, on a real server.
 //!
-//! A server of one's own cannot verify a token, so its user takes any password; what it may do is what
-//! counts here. That tokens are right is proven in the package `sign-in`.
+//! A Redis server cannot verify a token, so the user accepts any password; the tests are about the user's
+//! rights. The package `sign-in` tests the tokens.
 
 use std::collections::BTreeSet;
 
@@ -41,13 +41,13 @@ fn as_user(server: &Server) -> Client {
 }
 
 #[test]
-fn its_commands_are_those_that_it_sends() {
+fn its_rights_are_the_commands_that_it_sends() {
     let script = include_str!("../../src/batch.lua");
     let calls = script.split("redis.call(").skip(1).map(|call| {
         let name = call
             .strip_prefix('\'')
             .and_then(|call| call.split('\'').next());
-        name.unwrap_or_else(|| panic!("no command's name stands after redis.call: {call:.40}"))
+        name.unwrap_or_else(|| panic!("expected a command's name after redis.call: {call:.40}"))
     });
     let sent: BTreeSet<String> = calls
         .map(str::to_lowercase)
@@ -81,7 +81,7 @@ async fn the_binary_counts_as_that_user() {
     }
     assert_eq!(server.state().await.summary(), "a=1:\"x\" b=1:\"y\"");
 
-    // Nobody lets it in any more.
+    // The server refuses the user from now on.
     let mut admin = server.connection().await;
     let mut off = redis::cmd("ACL");
     off.arg("SETUSER").arg(USER).arg("off");
@@ -98,7 +98,7 @@ async fn the_binary_counts_as_that_user() {
 
     let output = program.end();
     assert!(
-        output.contains("the cache cache does not let user sensors-test-function in"),
+        output.contains("cannot sign in to cache cache as user sensors-test-function"),
         "{output}"
     );
     for secret in ["do-not-log", "X-Amz-Signature", "X-Amz-Security-Token"] {
@@ -106,7 +106,7 @@ async fn the_binary_counts_as_that_user() {
     }
 }
 
-/// Counting, repeating, forgetting: every line of the script.
+/// Counts, repeats, evicts: runs every line of the script.
 #[tokio::test]
 async fn the_whole_script_runs_as_that_user() {
     let server = server().await;
@@ -123,7 +123,7 @@ async fn the_whole_script_runs_as_that_user() {
         assert!(invoke(&function, &records).await.is_empty());
         assert!(invoke(&function, &records).await.is_empty());
     }
-    // New, and yet not the latest.
+    // New, but not the latest.
     assert!(
         invoke(&function, &[record("d0", 100, 1, "late")])
             .await
@@ -137,7 +137,7 @@ async fn the_whole_script_runs_as_that_user() {
 }
 
 #[tokio::test]
-async fn it_can_do_nothing_else() {
+async fn everything_else_is_refused() {
     let server = server().await;
     let mut connection = as_user(&server)
         .get_multiplexed_async_connection()
@@ -175,7 +175,7 @@ async fn it_can_do_nothing_else() {
         let taken = run(&mut connection, command).await;
         assert!(taken.is_ok(), "{command}: {taken:?}");
     }
-    // It brings its script itself, so it can bring another: that one gets no further than its user.
+    // The user can load another script, which is limited to the user's rights.
     for (script, may) in [
         (
             format!("return redis.call('GET', '{}')", names::COUNT),

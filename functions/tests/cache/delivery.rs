@@ -1,9 +1,9 @@
-//! However Lambda delivers, every record is counted once, and nothing goes backwards.
+//! Every record is counted once and nothing goes backwards, however Lambda delivers.
 //!
-//! A small model of the event source mapping: each shard's records are dealt to lanes by key
-//! (parallelization factor), a lane delivers batches in order, and a delivery may fail before or after
-//! the function's work, be cut in two, be retried from the lowest failure, or have a copy that comes
-//! late. The function, its script and the server are the real ones.
+//! A model of the event source mapping distributes a shard's records over lanes by key (parallelization
+//! factor). A lane delivers batches in order; a delivery may fail before or after the function ran, be
+//! split in two, be retried from the lowest failure, or be repeated late. The function, its script and the
+//! server are real.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -20,42 +20,42 @@ use crate::server::{Listener, Server, State};
 /// Deliveries of a batch with rejected records before it goes to the failure bucket.
 const ATTEMPTS: u32 = 3;
 
-/// What happens to a delivery.
+/// Outcome of a delivery.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
-    /// Lambda gets the answer.
+enum Disposition {
+    /// Lambda gets the response.
     Answered,
-    /// The function works, then Lambda sees an error, and sends the batch again.
+    /// The function counts, then Lambda sees an error and sends the batch again.
     AnswerLost,
-    /// The same, and the batch is cut in two.
+    /// The same, and the batch is split in two.
     AnswerLostAndBisected,
-    /// The same, and another poller takes over, which cuts its batches elsewhere.
+    /// The same, and another poller takes over, whose batches have other limits.
     AnswerLostAndMerged,
-    /// The function never works, and Lambda sends the batch again.
+    /// The function does not run, and Lambda sends the batch again.
     NeverStarted,
-    /// Lambda gets the answer, and a copy of the batch is still under way.
+    /// Lambda gets the response, and a copy of the batch is delivered later.
     CopyUnderWay,
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+fn disposition() -> impl Strategy<Value = Disposition> {
     prop_oneof![
-        4 => Just(Fate::Answered),
-        1 => Just(Fate::AnswerLost),
-        1 => Just(Fate::AnswerLostAndBisected),
-        1 => Just(Fate::AnswerLostAndMerged),
-        1 => Just(Fate::NeverStarted),
-        1 => Just(Fate::CopyUnderWay),
+        4 => Just(Disposition::Answered),
+        1 => Just(Disposition::AnswerLost),
+        1 => Just(Disposition::AnswerLostAndBisected),
+        1 => Just(Disposition::AnswerLostAndMerged),
+        1 => Just(Disposition::NeverStarted),
+        1 => Just(Disposition::CopyUnderWay),
     ]
 }
 
-/// A record as drawn.
+/// A random record.
 #[derive(Clone, Debug)]
 struct Draw {
     key: usize,
     good: bool,
-    /// How far its sequence number is from the one before.
+    /// Difference from the previous sequence number.
     step: u64,
-    /// Milliseconds by which its arrival deviates from the order.
+    /// Milliseconds by which its arrival is out of order.
     jitter: u64,
 }
 
@@ -71,18 +71,18 @@ fn draw() -> impl Strategy<Value = Draw> {
     })
 }
 
-/// Everything that happens, as drawn.
+/// A random run.
 #[derive(Clone, Debug)]
 struct Plan {
     records: Vec<Draw>,
-    /// Digits that all sequence numbers have in front; enough to be beyond machine numbers.
+    /// Common prefix of all sequence numbers, too long for a machine integer.
     prefix: String,
-    /// The record from which on the shards are split.
+    /// Index of the first record after the shards are split.
     split: usize,
     lanes: usize,
-    /// Which lane goes next, how many records it takes, and what happens.
-    turns: Vec<(usize, usize, Fate)>,
-    /// After which turn a copy arrives.
+    /// Next lane, size of its batch, and outcome.
+    turns: Vec<(usize, usize, Disposition)>,
+    /// Turn after which a copy arrives.
     delays: Vec<usize>,
 }
 
@@ -92,7 +92,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop_oneof![Just(String::new()), Just("4959".repeat(13))],
         0..40_usize,
         1..4_usize,
-        vec((0..16_usize, 1..9_usize, fate()), 1..40),
+        vec((0..16_usize, 1..9_usize, disposition()), 1..40),
         vec(0..30_usize, 1..10),
     )
         .prop_map(|(records, prefix, split, lanes, turns, delays)| Plan {
@@ -105,7 +105,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         })
 }
 
-/// Two keys of one device among them, and one of another stream.
+/// Includes two keys of one device, and one of another stream.
 fn keyed(key: usize) -> (&'static str, Record) {
     let (device, stream, partition_key) = match key {
         0 => ("a", STREAM.to_owned(), "topic/sensors/a".to_owned()),
@@ -129,7 +129,7 @@ fn keyed(key: usize) -> (&'static str, Record) {
     )
 }
 
-/// What the payload says of its record: (arrival, sequence number).
+/// Arrival and sequence number of a record, which are its payload.
 type Stamp = (u64, String);
 
 fn stamp(message: &contract::message::Message) -> Stamp {
@@ -145,11 +145,11 @@ fn not_before(new: &Stamp, old: &Stamp) -> bool {
         .is_ge()
 }
 
-/// A lane's records in order, in pieces that bisecting made.
+/// Records of a lane in order, in the pieces that splitting made.
 #[derive(Debug, Default)]
 struct Lane {
     pieces: VecDeque<Vec<Record>>,
-    /// Deliveries of the piece at hand that the function worked on.
+    /// Deliveries of the current piece that the function processed.
     worked: u32,
 }
 
@@ -163,7 +163,7 @@ struct World {
 }
 
 impl World {
-    /// Invokes one of two functions, and looks whether anything went backwards.
+    /// Invokes one of two functions and checks that nothing went backwards.
     async fn invoke(&mut self, records: &[Record], copy: bool) -> Vec<String> {
         let function = if copy { &self.other } else { &self.function };
         let failures = invoke(function, records).await;
@@ -206,7 +206,7 @@ async fn play(plan: Plan, server: &Server) {
         .unwrap();
     let mut listener = server.listen().await;
 
-    // The stream: sequence numbers grow over both generations of shards.
+    // Sequence numbers grow over both generations of shards.
     let mut number = 7_u64;
     let mut good: BTreeMap<&str, Vec<Stamp>> = BTreeMap::new();
     let mut generations: [Vec<Lane>; 2] = Default::default();
@@ -225,7 +225,7 @@ async fn play(plan: Plan, server: &Server) {
         } else {
             record.data = "no base64".to_owned();
         }
-        // Parents and children deal keys differently, and one key never to two lanes.
+        // Parents and children distribute keys differently; a key has one lane.
         let generation = usize::from(n >= plan.split);
         let lane = (draw.key * (generation + 2) + generation) % plan.lanes;
         let pieces = &mut generations[generation][lane].pieces;
@@ -246,12 +246,12 @@ async fn play(plan: Plan, server: &Server) {
     let mut under_way: Vec<(usize, Vec<Record>)> = Vec::new();
     let mut delays = plan.delays.iter().cycle();
     let mut turn = 0;
-    // Children are read when their parents are done.
+    // Children are read when their parents are complete.
     for mut lanes in generations {
         while lanes.iter().any(|lane| !lane.pieces.is_empty()) {
             let (choice, size, mut fate) = plan.turns[turn % plan.turns.len()];
             if turn > 10 * plan.turns.len() {
-                fate = Fate::Answered;
+                fate = Disposition::Answered;
             }
             turn += 1;
             while let Some(due) = under_way.iter().position(|(due, _)| *due <= turn) {
@@ -280,7 +280,7 @@ async fn deliver(
     world: &mut World,
     lane: &mut Lane,
     size: usize,
-    fate: Fate,
+    fate: Disposition,
     copy: impl FnOnce(Vec<Record>),
 ) {
     let mut piece = lane.pieces.pop_front().unwrap();
@@ -288,15 +288,15 @@ async fn deliver(
         let rest = piece.split_off(size);
         lane.pieces.push_front(rest);
     }
-    if matches!(fate, Fate::NeverStarted) {
+    if matches!(fate, Disposition::NeverStarted) {
         lane.pieces.push_front(piece);
         return;
     }
     let failures = world.invoke(&piece, false).await;
     lane.worked += 1;
     match fate {
-        Fate::AnswerLost => lane.pieces.push_front(piece),
-        Fate::AnswerLostAndBisected => {
+        Disposition::AnswerLost => lane.pieces.push_front(piece),
+        Disposition::AnswerLostAndBisected => {
             let rest = piece.split_off(piece.len() / 2);
             lane.pieces.push_front(rest);
             if !piece.is_empty() {
@@ -304,24 +304,24 @@ async fn deliver(
             }
             lane.worked = 0;
         }
-        Fate::AnswerLostAndMerged => {
+        Disposition::AnswerLostAndMerged => {
             piece.extend(lane.pieces.pop_front().unwrap_or_default());
             lane.pieces.push_front(piece);
             lane.worked = 0;
         }
-        Fate::Answered | Fate::CopyUnderWay | Fate::NeverStarted => {
-            if matches!(fate, Fate::CopyUnderWay) {
+        Disposition::Answered | Disposition::CopyUnderWay | Disposition::NeverStarted => {
+            if matches!(fate, Disposition::CopyUnderWay) {
                 copy(piece.clone());
             }
             let lowest = piece
                 .iter()
                 .position(|record| failures.contains(&record.sequence));
             match lowest {
-                // From the lowest failure on, done or not.
+                // From the lowest failure on.
                 Some(lowest) if lane.worked < ATTEMPTS => {
                     lane.pieces.push_front(piece.split_off(lowest));
                 }
-                // Done, or off to the failure bucket.
+                // Complete, or sent to the failure bucket.
                 _ => lane.worked = 0,
             }
         }
@@ -359,7 +359,7 @@ fn check(state: &State, good: &BTreeMap<&str, Vec<Stamp>>) {
     );
 }
 
-/// Whoever only listens ends with the same state.
+/// A subscriber ends with the same state.
 async fn follow(listener: &mut Listener, server: &Server, world: &World) {
     let announcements = listener.announcements(server).await;
     let mut devices = BTreeMap::new();

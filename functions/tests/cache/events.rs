@@ -1,4 +1,4 @@
-//! What Lambda sends.
+//! Events as Lambda sends them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,13 +16,13 @@ pub(crate) struct Record {
     pub(crate) stream: String,
     pub(crate) key: String,
     pub(crate) sequence: String,
-    /// Milliseconds.
+    /// Arrival, in milliseconds since the Unix epoch.
     pub(crate) at: u64,
-    /// As it stands in the event, base64 or not.
+    /// As in the event; valid base64 or not.
     pub(crate) data: String,
 }
 
-/// A device's record in [`STREAM`].
+/// A record of a device in [`STREAM`].
 pub(crate) fn record(
     device: &str,
     sequence: impl ToString,
@@ -60,12 +60,12 @@ pub(crate) fn event(records: &[Record]) -> Value {
     json!({ "Records": records.iter().map(record).collect::<Vec<_>>() })
 }
 
-/// Invokes the function; answers the sequence numbers that it wants to see again.
+/// Invokes the function. Returns the sequence numbers to retry.
 pub(crate) async fn invoke(function: &Function, records: &[Record]) -> Vec<String> {
     invoke_within(function, records, Duration::from_secs(60)).await
 }
 
-/// The same with this time until Lambda's deadline.
+/// Invokes the function with this time until Lambda's deadline.
 pub(crate) async fn invoke_within(
     function: &Function,
     records: &[Record],

@@ -1,8 +1,8 @@
 //! The function against a real Redis server.
 //!
-//! Layout: [`server`] the server, [`tls`] TLS in front of one, [`events`] what Lambda sends, [`counting`] what the script does,
-//! [`delivery`] how often Lambda delivers, [`outage`] what the connection survives, [`program`] the binary,
-//! [`access`] what it may do.
+//! Layout: [`server`], [`tls`] and [`events`] are support; [`counting`] tests the script, [`delivery`]
+//! exactly-once under retries, [`outage`] the connection, [`program`] the binary, [`access`] its rights in the
+//! cache.
 
 mod access;
 mod counting;

@@ -1,4 +1,4 @@
-//! What the connection survives.
+//! Outages that the connection survives.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ async fn one_connection_serves_all_batches() {
         );
     }
     assert_eq!(connections(&mut connection).await, before + 1);
-    // Subcommands have had statistics of their own since Redis 7.
+    // Subcommands have their own statistics since Redis 7.
     let mut loads = statistic(&mut connection, "commandstats", "cmdstat_script|load").await;
     if loads.is_none() {
         loads = statistic(&mut connection, "commandstats", "cmdstat_script").await;
@@ -88,12 +88,12 @@ async fn a_restarted_server_costs_no_batch() {
     assert_eq!(
         server.state().await.count,
         1,
-        "memory was empty, the batch was taken"
+        "the restarted server was empty and counted the batch"
     );
 }
 
 #[tokio::test]
-async fn a_server_that_forgot_the_script_is_told_again() {
+async fn a_server_without_the_script_gets_it_again() {
     let server = Server::start();
     let function = server.function();
     invoke(&function, &[record("a", 1, 1, "x")]).await;
@@ -114,7 +114,7 @@ async fn a_server_that_forgot_the_script_is_told_again() {
 }
 
 #[tokio::test]
-async fn a_cache_that_stays_away_gives_the_batch_back_in_one_piece_and_in_time() {
+async fn an_unavailable_cache_returns_the_whole_batch_in_time() {
     let mut server = Server::start();
     let function = server.function();
     let bad = Record {
@@ -128,7 +128,7 @@ async fn a_cache_that_stays_away_gives_the_batch_back_in_one_piece_and_in_time()
     assert_eq!(
         failures,
         ["11"],
-        "not the rejected one: everything is to come again"
+        "the first record and not the rejected one, so that the whole batch is retried"
     );
     assert!(
         start.elapsed() < Duration::from_millis(700),
@@ -141,7 +141,7 @@ async fn a_cache_that_stays_away_gives_the_batch_back_in_one_piece_and_in_time()
 }
 
 #[tokio::test]
-async fn a_cache_that_hangs_gives_the_batch_back_in_time() {
+async fn a_hanging_cache_returns_the_batch_in_time() {
     let server = Server::start();
     let function = server.function();
     invoke(&function, &[record("a", 1, 1, "x")]).await;
@@ -177,7 +177,7 @@ async fn a_cache_that_hangs_gives_the_batch_back_in_time() {
     assert_eq!(
         server.state().await.count,
         2,
-        "whether or not the first try was carried out late"
+        "whether or not the first attempt was executed late"
     );
 }
 
@@ -189,7 +189,7 @@ async fn a_cache_that_comes_back_within_the_deadline_costs_no_retry() {
     server.stop();
     let batch = [record("a", 2, 2, "x")];
     let (failures, ()) = tokio::join!(invoke(&function, &batch), async {
-        // The function gets to try first: it is polled before, and nothing listens.
+        // The function's first attempt fails: it is polled first, and nothing listens.
         tokio::task::yield_now().await;
         server.restart();
     });
@@ -198,11 +198,11 @@ async fn a_cache_that_comes_back_within_the_deadline_costs_no_retry() {
 }
 
 #[tokio::test]
-async fn a_replica_is_not_written_to_and_a_promoted_one_is() {
+async fn a_replica_is_retried_until_it_is_promoted() {
     let server = Server::start();
     let function = server.function();
     let mut connection = server.connection().await;
-    // Nobody listens on port 1: a replica that lost its primary, as right after a failover.
+    // Nothing listens on port 1: a replica without its primary, as after a failover.
     let _: () = redis::cmd("REPLICAOF")
         .arg(&["127.0.0.1", "1"])
         .query_async(&mut connection)
@@ -223,7 +223,7 @@ async fn a_replica_is_not_written_to_and_a_promoted_one_is() {
 }
 
 #[tokio::test]
-async fn a_full_cache_takes_nothing_rather_than_half() {
+async fn a_full_cache_counts_nothing_of_a_batch() {
     let server = Server::start();
     let function = server.function();
     let mut connection = server.connection().await;

@@ -1,4 +1,4 @@
-//! The binary, driven over a small Lambda Runtime API, with a cache that speaks TLS and wants a password.
+//! The binary, with a Lambda Runtime API of the test and a cache with TLS and a password.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -19,7 +19,7 @@ use crate::tls::TlsEndpoint;
 const PASSWORD: &str = "do-not-log-me";
 const REQUEST_ID: &str = "8f1f2a0e-0000-4000-8000-00000000000f";
 
-/// Kinesis's sample, then one with a bad record: one over TLS, everything logged, no secret.
+/// AWS's sample event, then one with an invalid record: both are logged, without secrets.
 #[test]
 fn binary_counts_over_tls_and_logs_without_secrets() {
     let cache = TlsCache::start();
@@ -114,7 +114,7 @@ fn binary_counts_over_tls_and_logs_without_secrets() {
 }
 
 #[test]
-fn binary_trusts_no_certificate_of_an_unknown_authority() {
+fn binary_refuses_a_certificate_of_an_unknown_authority() {
     let cache = TlsCache::start();
     let stranger = TlsCache::start();
     let api = RuntimeApi::start();
@@ -141,7 +141,7 @@ fn binary_names_all_missing_variables() {
     let output: Output = command(&[]).env_clear().output().unwrap();
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr);
-    // Those of signing in go together: without any of them nobody signs in.
+    // Without the variables for signing in, the function connects without signing in.
     for name in [environment::REDIS_URL]
         .iter()
         .chain(environment::FUNCTION_PLATFORM)
@@ -150,9 +150,9 @@ fn binary_names_all_missing_variables() {
     }
 }
 
-/// A batch as large as Lambda delivers: its memory is that of the event and little more.
+/// The largest batch that Lambda delivers takes little more memory than the event twice.
 #[test]
-fn binary_takes_ten_thousand_records_of_six_megabytes() {
+fn binary_counts_ten_thousand_records_of_six_megabytes() {
     let cache = TlsCache::start();
     let api = RuntimeApi::start();
     let program = start(&[
@@ -256,7 +256,7 @@ fn command(variables: &[(&str, &str)]) -> Command {
     command
 }
 
-/// The running binary; ended when dropped.
+/// The running binary, ended on drop.
 pub(crate) struct Program {
     child: Child,
     output: Option<std::thread::JoinHandle<String>>,
@@ -277,7 +277,7 @@ pub(crate) fn start(variables: &[(&str, &str)]) -> Program {
 }
 
 impl Program {
-    /// Ends it, as Lambda does: without a word. Everything it wrote to standard output.
+    /// Kills it, as Lambda does. Returns its standard output.
     pub(crate) fn end(mut self) -> String {
         self.kill();
         self.output.take().unwrap().join().unwrap()
@@ -288,7 +288,7 @@ impl Program {
         let _ = self.child.wait();
     }
 
-    /// Most memory that it ever had, in bytes.
+    /// Its peak memory, in bytes.
     fn peak_memory(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
             .expect("read the process's memory from /proc, which Linux has");
@@ -310,7 +310,7 @@ impl Drop for Program {
     }
 }
 
-/// As much of the Runtime API as one function needs:
+/// The part of the Runtime API that one function needs:
 /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
 pub(crate) struct RuntimeApi {
     pub(crate) address: String,
@@ -326,7 +326,7 @@ impl RuntimeApi {
         let (events, next) = channel();
         let (answer, answers) = channel();
         std::thread::spawn(move || {
-            // One function has one connection at a time; it ends with the process.
+            // A function has one connection at a time; it ends with the process.
             while let Ok((connection, _)) = listener.accept() {
                 if serve(connection, &next, &answer).is_none() {
                     break;
@@ -341,12 +341,12 @@ impl RuntimeApi {
         }
     }
 
-    /// Time that the next invocations have.
+    /// Sets the time limit of the next invocations.
     pub(crate) fn grant(&self, time: Duration) {
         self.time.set(time);
     }
 
-    /// Last part of the path, and body, of the function's answer.
+    /// Invokes the function. Returns the last part of the path and the body of its response.
     pub(crate) fn invoke(&self, event: &str) -> (String, String) {
         let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + self.time.get();
         let response = format!(
@@ -360,11 +360,11 @@ impl RuntimeApi {
         self.events.send(response).unwrap();
         self.answers
             .recv_timeout(Duration::from_secs(60))
-            .expect("an answer of the function")
+            .expect("a response of the function")
     }
 }
 
-/// Serves one connection; nothing when the test is over.
+/// Serves one connection; `None` when the test is over.
 fn serve(
     mut connection: TcpStream,
     next: &Receiver<String>,

@@ -1,4 +1,4 @@
-//! A Redis server of the test's own: empty, nothing written to disk, gone when the test is.
+//! A Redis server for one test: empty, in memory, ended with the test.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
@@ -20,7 +20,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// On a socket in a folder of its own.
+    /// Starts it on a socket in a temporary folder.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let client = Client::open(format!("redis+unix://{}", socket(&folder).display())).unwrap();
@@ -33,7 +33,7 @@ impl Server {
         server
     }
 
-    /// Empty again.
+    /// Restarts it, empty.
     pub(crate) fn restart(&mut self) {
         self.stop();
         let socket = socket(&self.folder);
@@ -69,12 +69,12 @@ impl Server {
             .unwrap()
     }
 
-    /// What a reader sees now.
+    /// The current state.
     pub(crate) async fn state(&self) -> State {
         State::read(&mut self.connection().await).await
     }
 
-    /// Collects announcements from now on.
+    /// Subscribes to announcements.
     pub(crate) async fn listen(&self) -> Listener {
         let mut pubsub = self.client.get_async_pubsub().await.unwrap();
         pubsub.subscribe(names::CHANNEL).await.unwrap();
@@ -93,7 +93,7 @@ pub(crate) fn socket(folder: &TempDir) -> std::path::PathBuf {
 }
 
 /// Starts a server and waits until it accepts connections.
-/// Nothing if it ended instead, for example because its port was taken.
+/// `None` if it ended, such as when its port was taken.
 pub(crate) fn launch(
     folder: &Path,
     arguments: impl IntoIterator<Item = OsString>,
@@ -114,7 +114,7 @@ pub(crate) fn launch(
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| {
-            panic!("start redis-server: {error}; `cargo xtask test` brings it")
+            panic!("cannot start redis-server: {error}; `cargo xtask test` brings it")
         });
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let ready = lines.any(|line| {
@@ -127,19 +127,19 @@ pub(crate) fn launch(
         child.wait().unwrap();
         return None;
     }
-    // Whatever else it says is read, so that it never waits for us.
+    // Its output is read on, so that it does not block.
     std::thread::spawn(move || lines.for_each(drop));
     Some(child)
 }
 
-/// What a reader sees.
+/// State in the cache.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) count: u64,
     pub(crate) seq: u64,
     pub(crate) epoch: Option<String>,
     pub(crate) latest: Option<Message>,
-    /// By name.
+    /// Sorted by name.
     pub(crate) devices: Vec<Device>,
 }
 
@@ -215,7 +215,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Everything announced until now: Redis keeps the order, so a message of ours behind them ends them.
+    /// All announcements until now: the test publishes a last message, and Redis keeps the order.
     pub(crate) async fn announcements(&mut self, server: &Server) -> Vec<Announcement> {
         use futures_util::StreamExt as _;
         let _: () = server
