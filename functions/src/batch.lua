@@ -1,6 +1,6 @@
 -- Counts one batch in one atomic step. Needs Redis 6.2 or later.
 --
--- `C.name` is replaced by the contract's names and limits before the script is sent.
+-- Before it is sent, each `C` with a name is replaced by the constant of the contract, or by a limit.
 --
 -- ARGV[1]   random text: the epoch, if this is the first state
 -- ARGV[2]   MessagePack: a list with WIDTH values for each stream and partition key of the batch:
