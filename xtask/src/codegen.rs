@@ -1,11 +1,15 @@
-//! `cargo xtask codegen`: the resource types from the registry schemas.
+//! `cargo xtask codegen`: prepares what the generator needs, and becomes it.
+//!
+//! Without `--add` the launcher starts the generator directly, because this package does not compile
+//! while generated code is broken.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 
-use crate::{Exit, tools, workspace};
+use crate::{Exit, program, tools};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -19,45 +23,27 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let Arguments { check, add } = arguments;
-    let root = workspace::root()?;
+    let mut passed: Vec<OsString> = Vec::new();
+    passed.extend(check.then(|| "--check".into()));
     if !add.is_empty() {
-        let data = package_data(&tools::cfn_lint()?)?;
-        for name in &add {
-            let schema = cfn_codegen::import::import(&root, &data, name)
-                .with_context(|| format!("--add {name}"))?;
-            println!("{}", workspace::shown(&schema));
-        }
-        // The new types' handlers may call services that no other type's do.
-        let actions = cfn_codegen::import::import_actions(&root, &data)?;
-        println!("{}", workspace::shown(&actions));
+        passed.extend([
+            "--schemas".into(),
+            package_data(&tools::cfn_lint()?)?.into(),
+        ]);
     }
-    let report = cfn_codegen::run(&root, check)?;
-    for written in &report.written {
-        println!("{written}");
+    for name in add {
+        passed.extend(["--add".into(), name.into()]);
     }
-    // The rest was looked at when its type came in.
-    let is_new = |path: &&String| add.iter().any(|name| path.starts_with(name.as_str()));
-    let untyped: Vec<_> = report.untyped.iter().filter(is_new).collect();
-    if !untyped.is_empty() {
-        eprintln!(
-            "these look like references and take any text; type them by an overlay (cfn/overlays):"
-        );
-        untyped.iter().for_each(|path| eprintln!("  {path}"));
-    }
-    let unchecked: Vec<_> = report.unchecked.iter().filter(is_new).collect();
-    if !unchecked.is_empty() {
-        eprintln!("these patterns cannot be checked at synth:");
-        unchecked.iter().for_each(|path| eprintln!("  {path}"));
-    }
-    Ok(Exit::Done)
+    let codegen = program::build(program::CODEGEN)?;
+    match program::become_program(&codegen, passed, [])? {}
 }
 
-/// The data that the Python package comes with, from the program in its virtual environment.
+/// The schemas in the Python package of a program, found from its virtual environment.
 fn package_data(program: &Path) -> anyhow::Result<PathBuf> {
     let home = program
         .parent()
         .and_then(Path::parent)
-        .context("cfn-lint has no home")?;
+        .context("cannot find the virtual environment of cfn-lint")?;
     let libraries = home.join("lib");
     std::fs::read_dir(&libraries)
         .with_context(|| format!("list {}", libraries.display()))?
@@ -70,5 +56,5 @@ fn package_data(program: &Path) -> anyhow::Result<PathBuf> {
             )
         })
         .find(|data| data.is_dir())
-        .with_context(|| format!("{} holds no schemas", libraries.display()))
+        .with_context(|| format!("cannot find schemas in {}", libraries.display()))
 }

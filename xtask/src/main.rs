@@ -1,6 +1,6 @@
 //! The project's command line: `cargo xtask`.
 //!
-//! One file per subcommand. What is light runs in this process (`synth`, `rule`, `codegen`); what is heavy
+//! One file per subcommand. What is light runs in this process (`synth`, `rule`); what is heavy
 //! to compile (the broker, an MQTT client, the AWS SDK) is built and run as a program of its own, so
 //! that `cargo xtask synth` compiles none of them.
 //!

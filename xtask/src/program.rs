@@ -47,6 +47,11 @@ pub(crate) const CLOUD: Program = Program {
     package: "local-cloud",
     binary: "local-cloud",
 };
+pub(crate) const CODEGEN: Program = Program {
+    what: "the generator",
+    package: "cfn-codegen",
+    binary: "cfn-codegen",
+};
 pub(crate) const AWS: Program = Program {
     what: "the AWS client",
     package: "xtask-aws",

@@ -359,7 +359,11 @@ fn format(setting: &Setting) -> anyhow::Result<()> {
 }
 
 fn codegen(setting: &Setting) -> anyhow::Result<()> {
-    cfn_codegen::run(setting.root, true).map(drop)
+    let generator = program::build(program::CODEGEN)?;
+    succeed(
+        std::process::Command::new(generator).arg("--check"),
+        setting,
+    )
 }
 
 fn lint(setting: &Setting) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cfn::diff::{Action, Change, Changes, Fate, Setting, Side, Types, create_only, diff};
+use cfn::diff::{Action, Change, Changes, Disposition, Setting, Side, Types, create_only, diff};
 use cfn::document::Document;
 use serde_json::Value as Json;
 
@@ -235,7 +235,7 @@ impl Told<'_> {
             Action::Remove(fate) => {
                 let mut details = vec![match (&change.lost, fate) {
                     (Some(lost), _) => format!("lost with it: {lost}"),
-                    (None, Fate::Deleted) => "it is deleted; it holds no data".to_owned(),
+                    (None, Disposition::Deleted) => "it is deleted; it holds no data".to_owned(),
                     (None, fate) => format!("its data stays: it is {fate}"),
                 }];
                 details.extend(self.nobody_is_told(id));
@@ -459,16 +459,16 @@ impl Told<'_> {
 }
 
 /// What is lost with the old one, and how long the new one takes.
-fn consequence(change: &Change, old: Fate) -> String {
+fn consequence(change: &Change, old: Disposition) -> String {
     let seconds = cfn::typical::seconds(&change.r#type);
     let time = cfn::typical::in_words(seconds);
     let old = match (&change.lost, old) {
         (Some(lost), _) => format!("lost with the old one: {lost}"),
-        (None, Fate::Deleted) => "the old one is deleted; it holds no data".to_owned(),
-        (None, Fate::Kept) => {
+        (None, Disposition::Deleted) => "the old one is deleted; it holds no data".to_owned(),
+        (None, Disposition::Kept) => {
             "the old one is kept outside of the stack; the new one is empty".to_owned()
         }
-        (None, Fate::Snapshot) => {
+        (None, Disposition::Snapshot) => {
             "the old one is deleted after a snapshot, which the new one does not read".to_owned()
         }
     };
