@@ -87,7 +87,7 @@ test('a cache that is away is said, with the last values kept, and its return to
   await isIn(tab, 'live');
   await cache.stop();
   await isIn(tab, 'unreachable');
-  assert.match(await tab.locator('#connection-state').textContent(), /Cache unreachable\s+since \d\d:\d\d/);
+  assert.match(await tab.locator('#connection-state').textContent(), /Not updating\s+since \d\d:\d\d:\d\d \(cache unreachable\)/);
   await text(count(tab, 'kitchen'), '1');
   await check(tab);
   await tab.screenshot({ path: join(PICTURES, 'unreachable.png') });
@@ -196,8 +196,9 @@ test('pictures of light, dark and phone have no violation', async (t) => {
     await sleep(120);
   }
   for (const [name, tab] of tabs) {
-    await tab.waitForFunction(() => document.querySelector('tr[data-device="balcony"]')?.dataset.silence === 'silent');
+    await tab.waitForFunction(() => document.querySelector('tr[data-device="balcony"]')?.dataset.activity === 'silent');
     await sleep(400);
+    assert.match(await tab.locator('#inactive-count').textContent(), /^2 silent( · \d+ late)?$/);
     await check(tab);
     await tab.screenshot({ path: join(PICTURES, `${name}.png`) });
   }

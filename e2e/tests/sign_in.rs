@@ -41,13 +41,13 @@ async fn function_without_its_grant_keeps_the_record_and_the_reason_is_told() ->
     template["Resources"]["Function"]["Properties"]["Timeout"] = json!(4);
     let run = Run::start(Settings::new(&programs).template(&template)).await?;
     publish_one(&run.mqtt, "topic/sensors/kitchen", "{}").await?;
-    run.wait_for_log("batch given back").await?;
+    run.wait_for_log("batch returned for a retry").await?;
     let denial = "FunctionRole/Function is not authorized to perform: elasticache:Connect on resource: arn:aws:elasticache:";
     for said in [
         "will fail: ",
         denial,
         "-function\" refused",
-        "does not let user",
+        "cannot sign in to cache",
     ] {
         run.wait_for_log(said).await?;
     }
@@ -64,7 +64,7 @@ async fn web_ui_without_its_grant_says_that_the_cache_is_away() -> anyhow::Resul
     for said in [
         "elasticache:Connect on resource",
         "-webui\" refused",
-        "does not let user",
+        "cannot sign in to cache",
     ] {
         run.wait_for_log(said).await?;
     }

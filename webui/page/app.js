@@ -1,15 +1,15 @@
-// The dashboard's page: one WebSocket in, as few changes of the document as possible out.
+// The dashboard's page: reads one WebSocket and changes the document as little as possible.
 //
-// Frames change a plain model; an animation frame later the model is compared with what the document
-// shows. Of the table only the rows in view exist. Whatever devices sent reaches the document as text.
+// Frames change a model; in the next animation frame the model is compared with the document. The table
+// has rows only for the devices in view. Payloads are added to the document as text only.
 'use strict';
 
 (() => {
   const WATCHDOG = 60_000; // The server sends something every 25 s.
-  const HIDDEN_FOR = 10_000; // Then nobody looks, and the socket is given up.
+  const HIDDEN_FOR = 10_000; // A hidden page closes its socket after this.
   const BACKOFF = [500, 15_000];
   const HISTORY = 40; // Points of a field's sparkline.
-  const RATE_HISTORY = 120; // Seconds of the header's.
+  const RATE_HISTORY = 120; // Seconds of the header's sparkline.
   const SHOWN_FIELDS = { narrow: 2, wide: 3, from: 1180 }; // Pixels.
   const MOST_FIELDS = 24;
   const MOST_TEXT = 20_000;
@@ -24,7 +24,7 @@
     return element;
   };
   const svg = (name) => document.createElementNS('http://www.w3.org/2000/svg', name);
-  // Writing what is there already would still cost a layout.
+  // Writing the same text again would still cost a layout.
   const setText = (element, text) => {
     if (element.shown !== text) {
       element.shown = text;
@@ -40,13 +40,13 @@
   const devices = new Map();
   let overview = null; // The newest frame, without its devices.
   let changedAt = 0; // When the newest state arrived, by this clock.
-  let clockOffset = -Infinity; // The server's clock less ours.
+  let clockOffset = -Infinity; // The server's clock minus this one.
   const rates = [];
 
   const serverNow = () => Date.now() + (Number.isFinite(clockOffset) ? clockOffset : 0);
 
   function takeFrame(frame) {
-    // Delay only ever makes it smaller.
+    // A delayed frame makes it smaller, so the maximum is closest.
     clockOffset = Math.max(clockOffset, frame.now - Date.now());
     if (frame.full) {
       const kept = new Set(frame.devices.map((device) => device.device));
@@ -136,14 +136,15 @@
     return value;
   }
 
-  const silence = (device, now) => {
+  // 'live', 'late' or 'silent', by the device's own interval.
+  const activity = (device, now) => {
     const age = now - device.at;
     const interval = device.interval || 60_000;
     if (age > Math.max(12 * interval, 30_000)) return 'silent';
-    return age > Math.max(4 * interval, 8_000) ? 'quiet' : 'live';
+    return age > Math.max(4 * interval, 8_000) ? 'late' : 'live';
   };
 
-  // ---- Words -----------------------------------------------------------------------------------
+  // ---- Text ------------------------------------------------------------------------------------
 
   const whole = new Intl.NumberFormat('en');
   const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
@@ -171,7 +172,7 @@
     return `${whole.format(Math.floor(seconds / 86_400))} d ago`;
   }
 
-  // JSON laid out, but no more of it than anybody reads: neither size nor depth can hurt.
+  // Indented JSON, cut at a size and a depth.
   function layOut(value) {
     const parts = [];
     let room = MOST_TEXT;
@@ -231,7 +232,7 @@
     try {
       return JSON.stringify(payload);
     } catch {
-      return layOut(payload); // Nested deeper than the engine can follow.
+      return layOut(payload); // Nested too deep for the engine.
     }
   }
 
@@ -357,8 +358,8 @@
   function drawRow(view, device, index, now) {
     setAttribute(view.row, 'aria-rowindex', String(index + 2));
     setText(view.seen, age(now - device.at));
-    const state = silence(device, now);
-    if (view.row.dataset.silence !== state) view.row.dataset.silence = state;
+    const state = activity(device, now);
+    if (view.row.dataset.activity !== state) view.row.dataset.activity = state;
     const isPinned = pinned.has(device.name);
     if (view.isPinned !== isPinned) {
       view.isPinned = isPinned;
@@ -424,9 +425,9 @@
 
   const moreKey = Symbol('more');
   function isAmongFirst(fields, key, most) {
-    let place = 0;
+    let index = 0;
     for (const other of fields.keys()) {
-      if (place++ === most) return false;
+      if (index++ === most) return false;
       if (other === key) return true;
     }
     return false;
@@ -449,7 +450,7 @@
     const last = Math.min(order.length, Math.ceil((innerHeight - top) / rowHeight) + SPARE_ROWS);
     const wanted = new Set();
     for (let index = first; index < last; index += 1) wanted.add(order[index].name);
-    // The row with the focus stays until the focus goes.
+    // The row with the focus stays.
     const focused = document.activeElement?.closest?.('tr[data-device]')?.dataset.device;
     for (const [name, view] of rows) {
       if (!wanted.has(name) && !(name === focused && devices.has(name))) {
@@ -493,13 +494,13 @@
       setText($('last-update'), `at ${clock.format(latest.at - (Number.isFinite(clockOffset) ? clockOffset : 0))}`);
     } else {
       setText($('last-age'), '–');
-      setText($('last-update'), 'nothing yet');
+      setText($('last-update'), 'no messages yet');
     }
     if (latest !== shownMessage && !(latest && now - lastLaidOut < 100)) {
       shownMessage = latest;
       lastLaidOut = now;
       setText($('last-from'), latest ? `from ${cut(latest.device, 60)}` : '');
-      setText($('last-message'), latest ? payloadText(latest) : 'nothing yet');
+      setText($('last-message'), latest ? payloadText(latest) : 'no messages yet');
     } else if (latest !== shownMessage) {
       later(100);
     }
@@ -511,9 +512,10 @@
     rates.push(overview && connection === 'live' ? overview.rate : 0);
     if (rates.length > RATE_HISTORY) rates.shift();
     drawSpark($('rate-history'), rates, [120, 28], 0);
-    let quiet = 0;
-    for (const device of devices.values()) if (silence(device, now) !== 'live') quiet += 1;
-    setText($('quiet-count'), quiet ? `${whole.format(quiet)} quiet` : '');
+    const counts = { silent: 0, late: 0, live: 0 };
+    for (const device of devices.values()) counts[activity(device, now)] += 1;
+    const parts = ['silent', 'late'].filter((state) => counts[state] > 0);
+    setText($('inactive-count'), parts.map((state) => `${whole.format(counts[state])} ${state}`).join(' · '));
     draw();
   }
 
@@ -594,7 +596,7 @@
     live: 'Live',
     connecting: 'Connecting',
     reconnecting: 'Reconnecting',
-    unreachable: 'Cache unreachable',
+    unreachable: 'Not updating',
     stale: 'Stale',
   };
 
@@ -603,7 +605,7 @@
     const element = $('connection-state');
     if (element.dataset.state !== state) {
       element.dataset.state = state;
-      // Only a change is read out, not every second of waiting.
+      // Screen readers announce a change of state, not each second of a countdown.
       setText($('connection-text'), words[state]);
     }
     let detail = '';
@@ -611,7 +613,7 @@
       const seconds = Math.ceil((retryAt - Date.now()) / 1000);
       detail = seconds > 0 ? `in ${seconds} s` : '…';
     } else if (state === 'unreachable') {
-      detail = `since ${clock.format(overview.unreachable_since - clockOffset)}`;
+      detail = `since ${clock.format(overview.unreachable_since - clockOffset)} (cache unreachable)`;
     }
     setText($('connection-detail'), detail);
     $('retry').hidden = state !== 'reconnecting';
@@ -634,7 +636,7 @@
       try {
         frame = JSON.parse(event.data);
       } catch (error) {
-        console.error('a frame cannot be read', error);
+        console.error('invalid frame', error);
         mine.close();
         return;
       }
@@ -646,7 +648,7 @@
     mine.onclose = (event) => {
       if (socket !== mine) return;
       socket = null;
-      // A server that goes away on purpose has left its place to another.
+      // A server that shuts down is replaced by another one: reconnect at once.
       reconnect(event.code === 1001 && attempt === 0);
     };
   }
@@ -696,7 +698,7 @@
   addEventListener('pageshow', (event) => event.persisted && connect());
   $('retry').addEventListener('click', connect);
 
-  // ---- What the user does ----------------------------------------------------------------------
+  // ---- User input ------------------------------------------------------------------------------
 
   function setSort(by, down) {
     sort = { by, down };
@@ -711,7 +713,7 @@
   table.tHead.addEventListener('click', (event) => {
     const by = event.target.closest('button')?.parentNode.dataset.sort;
     if (!by) return;
-    // The interesting end of numbers is the upper one.
+    // Numbers are sorted from the highest first.
     setSort(by, sort.by === by ? !sort.down : by === 'count' || by === 'rate');
     remember();
   });
@@ -724,7 +726,7 @@
       try {
         localStorage.setItem('pinned', JSON.stringify([...pinned]));
       } catch {
-        // Pins then last as long as the page.
+        // Without storage, pins last as long as the page.
       }
       listIsOld = true;
       draw();
@@ -772,7 +774,7 @@
     const name = opened?.name;
     opened = null;
     remember();
-    // The browser gives the focus back itself, unless what had it is gone.
+    // The browser restores the focus, unless the element is gone.
     if (document.activeElement === document.body) rows.get(name)?.open.focus({ preventScroll: true });
   });
 
@@ -785,7 +787,7 @@
     try {
       await navigator.clipboard.writeText(text ?? '');
     } catch {
-      // Without HTTPS browsers have no clipboard for pages.
+      // Browsers allow pages the clipboard only over HTTPS.
       const range = document.createRange();
       range.selectNodeContents(button.id === 'drawer-copy' ? $('drawer-message') : button.previousElementSibling);
       getSelection().removeAllRanges();
@@ -800,7 +802,7 @@
     }, 1500);
   });
 
-  // What is looked at is in the address, so that it can be passed on.
+  // The view is in the address, so that it can be shared.
   function remember() {
     const parameters = new URLSearchParams();
     if (sort.by !== 'name' || sort.down) parameters.set('sort', (sort.down ? '-' : '') + sort.by);
@@ -822,7 +824,6 @@
 
   function measure() {
     rowHeight = parseFloat(getComputedStyle(document.documentElement).getPropertyValue('--row')) || 46;
-    // A table's row counts its border in; a grid's does too.
     const fields = innerWidth < SHOWN_FIELDS.from ? SHOWN_FIELDS.narrow : SHOWN_FIELDS.wide;
     if (fields !== shownFields) {
       shownFields = fields;

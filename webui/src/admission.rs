@@ -1,4 +1,4 @@
-//! Who is let in: how many, from where, and asked by which page.
+//! Admission of WebSockets: limits in total and per client address, and the origin check.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +12,7 @@ use crate::config::Caps;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Counts sockets.
+/// Counts open sockets.
 #[derive(Debug)]
 pub(crate) struct Admission {
     caps: Caps,
@@ -25,19 +25,19 @@ struct Held {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A socket's place, free again when this is dropped.
+/// Permission for one socket, returned on drop.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Permit {
     admission: Arc<Admission>,
     address: Option<IpAddr>,
 }
 
-/// Why a socket is not let in.
+/// Why a socket is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// The server is.
+    /// The server has its maximum.
     Total,
-    /// The address has its share.
+    /// The client address has its maximum.
     Address,
 }
 
@@ -49,8 +49,8 @@ impl Admission {
         })
     }
 
-    /// Takes a place for an address, or for `None` who is on this machine.
-    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Full> {
+    /// Admits a socket of an address; `None` is a client on this machine.
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Permit, Full> {
         let address = address.map(network);
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.total >= self.caps.total {
@@ -64,14 +64,14 @@ impl Admission {
             *count += 1;
         }
         held.total += 1;
-        Ok(Place {
+        Ok(Permit {
             admission: Arc::clone(self),
             address,
         })
     }
 
-    /// Places taken.
-    pub(crate) fn held(&self) -> usize {
+    /// Number of sockets.
+    pub(crate) fn sockets(&self) -> usize {
         self.held
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -79,7 +79,7 @@ impl Admission {
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut held = self
             .admission
@@ -98,7 +98,7 @@ impl Drop for Place {
     }
 }
 
-/// One customer usually has a whole /64 of IPv6 addresses.
+/// The network by which an address counts: a customer usually has a /64 of IPv6 addresses.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -109,11 +109,11 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The address whose sockets are counted.
+/// The client address by which sockets are counted.
 ///
-/// Only nginx on the same machine is believed. It and the balancer before it have each appended who
-/// connected to them; what the client itself wrote stands before that and is not looked at.
-/// Whoever connects from this machine without such a header is no stranger and is not counted.
+/// Only nginx on this machine is trusted. It and the balancer have each appended the address that connected
+/// to them; entries before those come from the client and are ignored.
+/// `None` if a client on this machine connects without the header; it does not count.
 pub(crate) fn client(peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
     let peer = peer.to_canonical();
     if !peer.is_loopback() {
@@ -125,13 +125,13 @@ pub(crate) fn client(peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         .flat_map(|value| value.to_str().unwrap_or_default().split(','))
         .map(str::trim)
         .collect();
-    // Fewer entries than proxies: there is no balancer, as on a developer's machine.
+    // Fewer entries than proxies: there is no balancer, as in a local run.
     let entry = entries.get(entries.len().saturating_sub(PROXIES))?;
-    // What cannot be read is counted together, as an address that nobody has.
+    // Invalid entries count together, as an unused address.
     Some(address(entry).unwrap_or(Ipv4Addr::UNSPECIFIED.into()))
 }
 
-/// The balancer may append the port.
+/// Parses an entry, to which the balancer may append the port.
 fn address(entry: &str) -> Option<IpAddr> {
     let bare = entry.trim_start_matches('[');
     let bare = bare.split_once(']').map_or(bare, |(address, _)| address);
@@ -140,7 +140,7 @@ fn address(entry: &str) -> Option<IpAddr> {
         .or_else(|| bare.rsplit_once(':')?.0.parse().ok())
 }
 
-/// Whether the browser spoke HTTPS to the balancer.
+/// Whether the browser connected to the balancer by HTTPS.
 pub(crate) fn is_https(peer: IpAddr, headers: &HeaderMap) -> bool {
     peer.to_canonical().is_loopback()
         && headers
@@ -148,9 +148,9 @@ pub(crate) fn is_https(peer: IpAddr, headers: &HeaderMap) -> bool {
             .is_some_and(|protocol| protocol == "https")
 }
 
-/// Whether a page of this very site asks. Whoever sends no origin is no browser.
+/// Whether a request comes from a page of this site, or has no origin and so is not from a browser.
 ///
-/// nginx passes on the host without the port, so the ports are compared if both are there.
+/// nginx forwards the host without the port, so ports are compared only if both have one.
 pub(crate) fn is_same_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true;
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn client_is_told_by_the_proxies_only() {
+    fn the_client_address_is_taken_from_the_proxies_only() {
         for (peer, forwarded, expected) in [
             ("203.0.113.9", "198.51.100.1", Some("203.0.113.9")),
             ("127.0.0.1", "", None),
@@ -244,22 +244,22 @@ mod tests {
     }
 
     #[test]
-    fn places_are_counted_and_given_back() {
+    fn sockets_are_counted_and_permits_returned() {
         let admission = Admission::new(Caps {
             total: 3,
             per_address: 2,
         });
         let (a, b) = ("2001:db8::1", "2001:db8::2");
-        let place = |text: &str| admission.admit(Some(text.parse().unwrap()));
-        let first = place(a).unwrap();
-        let second = place(b).unwrap();
-        assert_eq!(place(a).unwrap_err(), Full::Address);
+        let admit = |text: &str| admission.admit(Some(text.parse().unwrap()));
+        let first = admit(a).unwrap();
+        let second = admit(b).unwrap();
+        assert_eq!(admit(a).unwrap_err(), Full::Address);
         drop(first);
-        let _third = place(a).unwrap();
+        let _third = admit(a).unwrap();
         let _fourth = admission.admit(None).unwrap();
-        assert_eq!(place("192.0.2.1").unwrap_err(), Full::Total);
+        assert_eq!(admit("192.0.2.1").unwrap_err(), Full::Total);
         drop(second);
-        let _fifth = place("192.0.2.1").unwrap();
-        assert_eq!(admission.held(), 3);
+        let _fifth = admit("192.0.2.1").unwrap();
+        assert_eq!(admission.sockets(), 3);
     }
 }

@@ -1,7 +1,7 @@
-//! All browsers together: who is there, and the passes that bring every one of them the newest state.
+//! All browsers, and the passes that send them the newest state.
 //!
-//! A few tasks, one to a core, go through the browsers and write to one after the other. Waking a task
-//! per browser instead would cost about as much again as the writing itself.
+//! One task per core writes to its part of the browsers, one after the other. Waking a task per browser
+//! would double the cost of writing.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,31 +13,31 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::hub::Hub;
 use crate::socket::Socket;
 
-/// How often heartbeats and stalled browsers are looked at.
+/// Interval at which heartbeats and stalled browsers are checked.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Browsers that are served before others have their turn on the core.
+/// Number of browsers served before other tasks can run.
 const BATCH: usize = 64;
 
-/// The browsers, divided among the tasks.
+/// The browsers, divided into one part per task.
 #[derive(Debug)]
 pub(crate) struct Audience {
     parts: Box<[Mutex<Part>]>,
-    /// How long each part took to be served its last publication, in microseconds.
+    /// Duration of each part's last pass, in microseconds.
     passes: Box<[AtomicU64]>,
     next: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Part {
-    seats: Vec<Option<Arc<Socket>>>,
+    sockets: Vec<Option<Arc<Socket>>>,
     free: Vec<usize>,
     is_dismissed: bool,
 }
 
-/// A browser's seat, free again when this is dropped.
+/// Membership of a browser in the audience, ended on drop.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Membership {
     hub: Arc<Hub>,
     part: usize,
     index: usize,
@@ -61,32 +61,32 @@ impl Audience {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many tasks it takes, see [`attend`].
+    /// Number of parts, each served by [`attend`].
     pub(crate) fn parts(&self) -> usize {
         self.parts.len()
     }
 
-    /// How long it took to serve everybody, the last time.
+    /// Duration of the last pass over all browsers.
     pub(crate) fn pass(&self) -> Duration {
         let passes = self.passes.iter().map(|pass| pass.load(Relaxed));
         Duration::from_micros(passes.max().unwrap_or(0))
     }
 
-    /// Tells everybody, and whoever still comes, to go elsewhere.
+    /// Closes all browsers' sockets, and those of browsers that still join.
     pub(crate) fn dismiss(&self) {
         for part in 0..self.parts() {
             let mut part = self.part(part);
             part.is_dismissed = true;
-            for socket in part.seats.iter().flatten() {
+            for socket in part.sockets.iter().flatten() {
                 socket.dismiss();
             }
         }
     }
 
-    /// Some browsers from an index on; none after the last one.
+    /// Collects browsers from an index on. Returns the next index; `None` after the last one.
     fn batch(&self, part: usize, from: usize, batch: &mut Vec<Arc<Socket>>) -> Option<usize> {
         let part = self.part(part);
-        let rest = part.seats.get(from..).filter(|rest| !rest.is_empty())?;
+        let rest = part.sockets.get(from..).filter(|rest| !rest.is_empty())?;
         let rest = &rest[..rest.len().min(BATCH)];
         batch.clear();
         batch.extend(rest.iter().flatten().cloned());
@@ -94,38 +94,38 @@ impl Audience {
     }
 }
 
-/// Takes a seat for a browser that has its first frame.
-pub(crate) fn seat(hub: &Arc<Hub>, socket: &Arc<Socket>) -> Seat {
+/// Adds a browser that has its first frame.
+pub(crate) fn join(hub: &Arc<Hub>, socket: &Arc<Socket>) -> Membership {
     let audience = &hub.audience;
     let number = audience.next.fetch_add(1, Relaxed) % audience.parts();
     let mut part = audience.part(number);
     let index = part.free.pop().unwrap_or_else(|| {
-        part.seats.push(None);
-        part.seats.len() - 1
+        part.sockets.push(None);
+        part.sockets.len() - 1
     });
-    part.seats[index] = Some(Arc::clone(socket));
+    part.sockets[index] = Some(Arc::clone(socket));
     if part.is_dismissed {
         socket.dismiss();
     }
-    Seat {
+    Membership {
         hub: Arc::clone(hub),
         part: number,
         index,
     }
 }
 
-impl Drop for Seat {
+impl Drop for Membership {
     fn drop(&mut self) {
         let mut part = self.hub.audience.part(self.part);
-        let socket = part.seats[self.index].take();
+        let socket = part.sockets[self.index].take();
         part.free.push(self.index);
-        // The last one may go with it, and closing takes a moment.
+        // Outside the lock: the last reference closes the connection, which takes time.
         drop(part);
         drop(socket);
     }
 }
 
-/// Serves one part of the audience, until dropped.
+/// Serves one part of the audience until dropped.
 pub(crate) async fn attend(hub: Arc<Hub>, part: usize) {
     let mut newest = hub.subscribe();
     let mut tick = interval(TICK);
@@ -139,13 +139,13 @@ pub(crate) async fn attend(hub: Arc<Hub>, part: usize) {
             },
             _ = tick.tick() => true,
         };
-        // What is published from here on asks for another pass, whoever gets it in this one already.
+        // A later publication starts another pass, although browsers at the end of this one get it already.
         newest.mark_unchanged();
         let now = Instant::now();
         let mut from = 0;
         while let Some(to) = hub.audience.batch(part, from, &mut batch) {
             from = to;
-            // Whoever comes late in a long pass gets what is newest by then.
+            // The end of a long pass gets the newest publication.
             let publication = hub.newest();
             let (mut frames, mut publications) = (0, 0);
             for socket in batch.drain(..) {
@@ -173,14 +173,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_audience_that_has_left_takes_no_time() {
+    async fn an_empty_audience_takes_no_time() {
         let hub = Hub::new(Duration::from_millis(50));
         hub.audience.passes[0].store(80_000, Relaxed);
         let attendant = tokio::spawn(attend(Arc::clone(&hub), 0));
-        // Its first look, which is none at a publication.
+        // Its first pass, without a publication.
         yield_now().await;
         assert_eq!(hub.audience.pass(), Duration::from_millis(80));
-        assert!(hub.publish(), "that the cache is away is news");
+        assert!(hub.publish(), "the unreachable cache is a change");
         let served = async {
             while hub.audience.pass() == Duration::from_millis(80) {
                 yield_now().await;
@@ -188,7 +188,7 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(30), served)
             .await
-            .expect("the publication reaches a part without browsers, too");
+            .expect("a part without browsers gets the publication");
         attendant.abort();
     }
 }

@@ -1,7 +1,7 @@
-//! The sensors' state, as far as it was announced, and what of it has changed since when.
+//! The sensors' announced state, and the changes since each version.
 //!
-//! Nothing here does IO or knows the time: announcements and reads go in, frames come out.
-//! Every publication has a version, counted by this process; a client is a version that it has seen.
+//! Pure: announcements and reads go in, frames come out, and time is an argument.
+//! Publications have versions, counted by this process; a client is the version that it has seen.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,36 +10,36 @@ use serde::Serialize;
 
 use crate::rate::Rate;
 
-/// Forgotten devices that are remembered for clients that lag; who lags further gets a full frame.
+/// Number of evicted devices that are remembered for lagging clients; a client that lags more gets a full
+/// frame.
 const REMOVALS: usize = 4096;
 
-/// Everything read from the cache.
+/// The state read from the cache.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
-    /// Empty when the cache is.
+    /// Empty if the cache is empty.
     pub(crate) epoch: String,
-    /// The announcement up to which the rest holds at least.
+    /// Number of an announcement that the state includes; it may include later ones.
     pub(crate) seq: u64,
-    /// All records ever counted.
+    /// Number of records ever counted.
     pub(crate) count: u64,
-    /// Latest message of all.
+    /// Latest message of all devices.
     pub(crate) latest: Option<Message>,
-    /// All devices.
     pub(crate) devices: Vec<Device>,
 }
 
-/// What an announcement did.
+/// Result of an announcement.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Applied {
-    /// The board shows it.
+    /// The board has it.
     Yes,
-    /// The board was already further.
+    /// The board was already newer.
     Old,
-    /// Others are missing before it: read everything.
+    /// Announcements before it are missing: read everything.
     Gap,
 }
 
-/// The state.
+/// The sensors' state.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     epoch: String,
@@ -51,16 +51,16 @@ pub(crate) struct Board {
     devices: BTreeMap<String, Entry>,
     unreachable_since: Option<u64>,
     loaded: bool,
-    /// Whether what was published last is the cache's state.
+    /// Whether the last publication was of a reachable cache.
     ready: bool,
 
     version: u64,
     /// Devices that changed since the last publication.
     changed: Vec<String>,
-    /// Something changed since the last publication, be it a device or not.
+    /// Whether anything changed since the last publication, a device or not.
     dirty: bool,
     removed: VecDeque<(u64, String)>,
-    /// Who has seen less than this version can only be told everything.
+    /// Clients that have seen less than this version get a full frame.
     oldest: u64,
 }
 
@@ -70,11 +70,11 @@ struct Entry {
     rate: Rate,
     shown_rate: f64,
     latest: Message,
-    /// The first version that shows it as it is.
+    /// The first version with this state.
     version: u64,
 }
 
-/// [`contract::message::Frame`], borrowed.
+/// [`contract::message::Frame`] with borrowed fields.
 #[derive(Serialize)]
 struct Frame<'a> {
     epoch: &'a str,
@@ -100,7 +100,7 @@ struct DeviceFrame<'a> {
 }
 
 impl Board {
-    /// Applies an announcement whose missing parts were filled in.
+    /// Applies an announcement whose unsent parts were read.
     pub(crate) fn apply(&mut self, announcement: Announcement, now: Clock) -> Applied {
         if announcement.epoch != self.epoch || announcement.seq > self.seq + 1 {
             return Applied::Gap;
@@ -121,11 +121,11 @@ impl Board {
         Applied::Yes
     }
 
-    /// Takes over what was read from the cache, which so is in reach.
+    /// Replaces the state by one read from the cache, which is therefore reachable.
     pub(crate) fn replace(&mut self, snapshot: Snapshot, now: Clock) {
         self.dirty = true;
         if snapshot.epoch != self.epoch || snapshot.seq < self.seq {
-            // Another history: nothing of the old one may remain with anybody.
+            // Another epoch, or an older state: all clients must forget the previous one.
             *self = Self {
                 epoch: snapshot.epoch,
                 version: self.version,
@@ -160,7 +160,7 @@ impl Board {
         self.unreachable_since = None;
     }
 
-    /// The cache is out of reach since then, in milliseconds since the Unix epoch.
+    /// Marks the cache as unreachable since a time in milliseconds since the Unix epoch.
     pub(crate) fn set_unreachable(&mut self, since: u64) {
         if self.unreachable_since.is_none() {
             self.unreachable_since = Some(since);
@@ -173,22 +173,22 @@ impl Board {
         self.dirty
     }
 
-    /// Whether everybody can see the cache's state.
+    /// Whether the published state is the cache's.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready
     }
 
-    /// Epoch and sequence number up to which the state holds.
+    /// Epoch and number of the state.
     pub(crate) fn position(&self) -> (&str, u64) {
         (&self.epoch, self.seq)
     }
 
-    /// Records and devices.
+    /// Number of records and of devices.
     pub(crate) fn totals(&self) -> (u64, usize) {
         (self.count, self.devices.len())
     }
 
-    /// Lets rates fall where nothing arrives any more; devices whose rate halved have changed.
+    /// Lowers the rates of devices without records; a device whose rate halved counts as changed.
     pub(crate) fn settle(&mut self, now: f64) {
         let rate = self.rate.at(now);
         self.dirty |= rate < self.shown_rate;
@@ -200,13 +200,13 @@ impl Board {
         }
     }
 
-    /// The version that clients have who saw everything published.
+    /// The newest published version.
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    /// Makes a version of what changed and returns its frame with the version that it builds on,
-    /// which is `None` for a full frame. Nothing is made of nothing.
+    /// Publishes the changes as a new version. Returns its frame and the version that it builds on (`None` for
+    /// a full frame), or `None` if nothing changed.
     pub(crate) fn publish(&mut self, clock: Clock) -> Option<(Option<u64>, String)> {
         if !std::mem::take(&mut self.dirty) {
             return None;
@@ -232,19 +232,19 @@ impl Board {
         Some((Some(seen), frame))
     }
 
-    /// Latest messages' arrivals, in milliseconds since the Unix epoch, of what is to be published.
+    /// Arrivals of the changed devices' latest messages, in milliseconds since the Unix epoch.
     pub(crate) fn changed_at(&self) -> impl Iterator<Item = u64> {
         let changed = self.changed.iter();
         changed.filter_map(|name| self.devices.get(name).map(|entry| entry.latest.at))
     }
 
-    /// Everything.
+    /// A full frame.
     pub(crate) fn full(&self, now: u64) -> String {
         let devices = self.devices.iter().map(|(name, entry)| entry.frame(name));
         self.frame(devices.collect(), None, now)
     }
 
-    /// Everything that changed for somebody who has seen a version.
+    /// The frame with the changes since a version.
     pub(crate) fn since(&self, seen: u64, now: u64) -> String {
         if seen < self.oldest {
             return self.full(now);
@@ -266,7 +266,7 @@ impl Board {
                 .take_while(|(version, _)| *version > seen);
             let mut names: Vec<&str> = later
                 .map(|(_, name)| name.as_str())
-                // Those that came back are among the devices.
+                // Devices that came back are in `devices`.
                 .filter(|name| !self.devices.contains_key(*name))
                 .collect();
             names.sort_unstable();
@@ -289,7 +289,7 @@ impl Board {
     }
 
     fn count_to(&mut self, count: u64, now: f64) {
-        // The first count is history, not news.
+        // The first count is of the past and not a rate.
         let new = if self.loaded {
             count.saturating_sub(self.count)
         } else {
@@ -300,7 +300,7 @@ impl Board {
     }
 
     fn update(&mut self, device: Device, now: Clock) {
-        // Records may come late: a device's rate is of the time when they arrived at the stream.
+        // Records may be late: the rate is by their arrival at the stream.
         let now = now.of(device.latest.at);
         let Some(entry) = self.devices.get_mut(&device.device) else {
             let mut rate = Rate::default();
@@ -316,7 +316,7 @@ impl Board {
             self.devices.insert(device.device, entry);
             return;
         };
-        // A device that was read is ahead of announcements that were on their way.
+        // A device that was read may be newer than a queued announcement.
         let Some(new) = device.count.checked_sub(entry.count).filter(|new| *new > 0) else {
             return;
         };
@@ -327,7 +327,7 @@ impl Board {
     }
 
     fn remove(&mut self, device: String) {
-        // Otherwise it came and went within a batch, and nobody has heard of it.
+        // Unknown if it was added and evicted in one batch.
         if self.devices.remove(&device).is_some() {
             self.removed.push_back((self.version + 1, device));
         }
@@ -339,24 +339,24 @@ impl Board {
     }
 }
 
-/// Now, by the two clocks.
+/// The current time of both clocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Clock {
-    /// Seconds, steady; for rates.
+    /// Seconds of a monotonic clock, for rates.
     pub(crate) seconds: f64,
     /// Milliseconds since the Unix epoch.
     pub(crate) milliseconds: u64,
 }
 
 impl Clock {
-    /// The steady clock's seconds when the other one showed this; now if that is still to come.
+    /// Converts milliseconds since the Unix epoch to the monotonic clock; a future time becomes now.
     fn of(self, milliseconds: u64) -> f64 {
         self.seconds - self.milliseconds.saturating_sub(milliseconds) as f64 / 1000.0
     }
 }
 
 impl Entry {
-    /// Notes that it changed after a version.
+    /// Marks it as changed since a version.
     fn mark(&mut self, name: &str, version: u64, changed: &mut Vec<String>) {
         if self.version != version + 1 {
             self.version = version + 1;
@@ -429,7 +429,7 @@ mod tests {
         board
     }
 
-    /// Every message is of the future, so it counts as of now.
+    /// Messages are in the future, so they count as current.
     fn at(seconds: f64) -> Clock {
         Clock {
             seconds,
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn first_publication_is_full_and_later_ones_hold_what_changed() {
+    fn the_first_publication_is_full_and_later_ones_have_the_changes() {
         let mut board = board(&[("a", 1), ("b", 1)]);
         let first = publish(&mut board);
         assert!(first.full);
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_and_repetitions_are_told_apart() {
+    fn gaps_and_repetitions_are_distinguished() {
         let mut board = board(&[]);
         assert_eq!(
             board.apply(announcement(3, &[], &[]), at(0.0)),
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_fell_is_told_without_a_message() {
+    fn a_fallen_rate_is_published_without_a_message() {
         let mut board = board(&[("a", 1)]);
         for second in 2..20 {
             board.apply(
@@ -551,8 +551,8 @@ mod tests {
     }
 
     #[test]
-    fn records_that_come_late_are_no_rate_of_today() {
-        // Arrivals are one, two and three milliseconds after 1970: an hour ago.
+    fn late_records_do_not_count_to_the_current_rate() {
+        // They arrived one, two and three milliseconds after 1970, an hour ago.
         let hour = Clock {
             seconds: 10.0,
             milliseconds: 3_600_000,

@@ -1,4 +1,4 @@
-//! Where the cache is, and how to be let in.
+//! The cache's address, and sign-in.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,23 +8,23 @@ use sign_in::{SignIn, token};
 
 use crate::metadata::Metadata;
 
-/// The cache. Nothing is connected yet.
+/// Connects to the cache.
 #[derive(Clone, Debug)]
 pub struct Cache {
     client: Client,
     login: Option<Login>,
-    /// Connections are made anew after so long, before the cache ends them.
+    /// Age at which connections are replaced, before the cache closes them.
     pub renewal: Duration,
 }
 
-/// Who signs in, and where to find the credentials.
+/// The user to sign in as, and the source of the credentials.
 #[derive(Clone, Debug)]
 struct Login {
     sign_in: SignIn,
     metadata: Metadata,
 }
 
-/// A server that asks nobody, or takes what is in its URL.
+/// For a server without sign-in, or with a password in the URL.
 impl From<Client> for Cache {
     fn from(client: Client) -> Cache {
         Cache {
@@ -36,11 +36,10 @@ impl From<Client> for Cache {
 }
 
 impl Cache {
-    /// The server of a URL, signed in to when the environment says so.
+    /// Reads the cache's URL, and the variables for signing in if they are set.
     ///
     /// # Errors
-    /// What is wrong with the environment, all of it. A URL is never repeated, since it may hold a
-    /// password.
+    /// All problems of the environment. A message does not repeat a URL, which may contain a password.
     pub(crate) fn from_env(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Cache, Vec<String>> {
@@ -49,14 +48,14 @@ impl Cache {
             Some(Ok(client)) => Some(client),
             Some(Err(_)) => {
                 problems.push(format!(
-                    "{} is not a Redis URL, expected something like rediss://host:6379",
+                    "invalid {}: expected a Redis URL such as rediss://host:6379",
                     environment::REDIS_URL
                 ));
                 None
             }
             None => {
                 problems.push(format!(
-                    "{} is not set, expected something like redis://127.0.0.1:6379",
+                    "missing {}: expected a Redis URL such as redis://127.0.0.1:6379",
                     environment::REDIS_URL
                 ));
                 None
@@ -69,7 +68,7 @@ impl Cache {
                 match Metadata::new(variable(environment::AWS_EC2_METADATA_SERVICE_ENDPOINT)) {
                     Ok(metadata) => login = Some(Login { sign_in, metadata }),
                     Err(error) => problems.push(format!(
-                        "{} is {error}",
+                        "invalid {} {error}",
                         environment::AWS_EC2_METADATA_SERVICE_ENDPOINT
                     )),
                 }
@@ -85,7 +84,7 @@ impl Cache {
         }
     }
 
-    /// A client for connections that are made now: with a token, where we sign in.
+    /// A client that connects now, with a token if the program signs in.
     ///
     /// # Errors
     /// There are no credentials.
@@ -106,12 +105,12 @@ impl Cache {
         Ok(Client::open(info.clone().set_redis_settings(settings))?)
     }
 
-    /// Says what to look at when we are not let in, which the cache does not.
+    /// Adds what to check to a refused sign-in, for which the cache gives no reason.
     pub(crate) fn explain(&self, error: RedisError) -> anyhow::Error {
         match &self.login {
             Some(Login { sign_in, .. }) if error.kind() == ErrorKind::AuthenticationFailed => {
                 anyhow::anyhow!(
-                    "the cache {} does not let user {} in; look whether the instance's role has elasticache:Connect on both, the cache's user group holds the user, and the user's access string begins with `on`",
+                    "cannot sign in to cache {} as user {}: check that the instance's role has elasticache:Connect on both, the cache's user group has the user, and the user's access string begins with `on`",
                     sign_in.cache,
                     sign_in.user,
                 )
@@ -123,7 +122,7 @@ impl Cache {
 
 fn client(url: &str) -> redis::RedisResult<Client> {
     let info = url.into_connection_info()?;
-    // The client would tell its name and version, by a command that the web UI's user may not use.
+    // The client would send its name and version, with a command that the user's access string forbids.
     let redis = info.redis_settings().clone().set_skip_set_lib_name();
     Client::open(info.set_redis_settings(redis))
 }

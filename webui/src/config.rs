@@ -1,4 +1,4 @@
-//! What the environment says.
+//! Settings from environment variables.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -11,41 +11,40 @@ use crate::cache::Cache;
 /// The server's settings.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen.
+    /// Address to listen on.
     pub address: SocketAddr,
-    /// The cache. Nothing is connected yet.
+    /// Connects to the cache.
     pub cache: Cache,
-    /// How many WebSockets are let in.
+    /// Limits on WebSockets.
     pub caps: Caps,
-    /// Least time between two frames to a browser.
+    /// Minimum time between two frames to a browser.
     pub window: Duration,
 }
 
-/// How many WebSockets are let in at once.
+/// Limits on open WebSockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
-    /// All of them.
+    /// In total.
     pub total: usize,
-    /// Those of one client address.
+    /// Per client address.
     pub per_address: usize,
 }
 
-/// What the bundle's nginx is sized for.
+/// The contract's limits, for which the bundle's nginx is configured.
 pub const CAPS: Caps = Caps {
     total: http::MAX_CLIENTS,
     per_address: http::MAX_CLIENTS_PER_ADDRESS,
 };
 
-/// Least time between two frames to a browser where nothing else is said.
+/// Default of [`Config::window`].
 pub const WINDOW: Duration =
     Duration::from_millis(1_000 / environment::DEFAULT_FRAMES_PER_SECOND as u64);
 
 impl Config {
-    /// Reads [`environment::WEBUI`], and [`environment::AWS_EC2_METADATA_SERVICE_ENDPOINT`] when the cache
-    /// asks who we are.
+    /// Reads [`environment::WEBUI`], and [`environment::AWS_EC2_METADATA_SERVICE_ENDPOINT`] to sign in.
     ///
     /// # Errors
-    /// Names everything that is wrong at once. A URL is never repeated, since it may hold a password.
+    /// All problems in one message. It does not repeat a URL, which may contain a password.
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut problems = Vec::new();
@@ -53,7 +52,7 @@ impl Config {
             None => environment::DEFAULT_PORT,
             Some(text) => text.parse().unwrap_or_else(|_| {
                 problems.push(format!(
-                    "{} is {text:?}, expected a port from 0 to 65535",
+                    "invalid {} {text:?}: expected a port from 0 to 65535",
                     environment::PORT
                 ));
                 0
@@ -65,7 +64,7 @@ impl Config {
                 Ok(frames @ 1..=environment::MAX_FRAMES_PER_SECOND) => frames,
                 _ => {
                     problems.push(format!(
-                        "{} is {text:?}, expected a number from 1 to {}",
+                        "invalid {} {text:?}: expected a number from 1 to {}",
                         environment::FRAMES_PER_SECOND,
                         environment::MAX_FRAMES_PER_SECOND
                     ));
@@ -79,7 +78,7 @@ impl Config {
             .unwrap_or(environment::DEFAULT_INTERFACE);
         let address = interface.parse::<IpAddr>().map_err(|_| {
             problems.push(format!(
-                "{} is {interface:?}, expected an IP address such as {}",
+                "invalid {} {interface:?}: expected an IP address such as {}",
                 environment::INTERFACE,
                 environment::DEFAULT_INTERFACE
             ));
@@ -127,17 +126,17 @@ mod tests {
         ];
         let error = check(&variables).unwrap_err();
         for part in [
-            "PORT is \"http\"",
-            "INTERFACE is \"eth0\"",
-            "FRAMES_PER_SECOND is \"0\", expected a number from 1 to 100",
-            "REDIS_URL is not set",
+            "invalid PORT \"http\"",
+            "invalid INTERFACE \"eth0\"",
+            "invalid FRAMES_PER_SECOND \"0\": expected a number from 1 to 100",
+            "missing REDIS_URL",
         ] {
             assert!(error.contains(part), "{error}");
         }
     }
 
     #[test]
-    fn half_of_a_sign_in_is_refused() {
+    fn an_incomplete_sign_in_is_refused() {
         let url = ("REDIS_URL", "rediss://cache");
         let error = check(&[url, ("CACHE_USER", "webui")]).unwrap_err();
         assert!(
@@ -149,7 +148,7 @@ mod tests {
         let endpoint = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ftp://x");
         let error = check(&[&both[..], &[endpoint]].concat()).unwrap_err();
         assert!(
-            error.starts_with("AWS_EC2_METADATA_SERVICE_ENDPOINT is \"ftp://x\""),
+            error.starts_with("invalid AWS_EC2_METADATA_SERVICE_ENDPOINT \"ftp://x\""),
             "{error}"
         );
     }
@@ -157,7 +156,10 @@ mod tests {
     #[test]
     fn a_bad_url_is_refused_without_being_repeated() {
         let error = check(&[("REDIS_URL", "https://:secret@cache")]).unwrap_err();
-        assert!(error.starts_with("REDIS_URL is not a Redis URL"), "{error}");
+        assert!(
+            error.starts_with("invalid REDIS_URL: expected a Redis URL"),
+            "{error}"
+        );
         assert!(!error.contains("secret"), "{error}");
     }
 }

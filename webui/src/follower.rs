@@ -1,11 +1,11 @@
-//! Keeps the board up with the cache.
+//! Keeps the board up to date with the cache.
 //!
-//! One connection listens to the channel, another reads. Listening begins before reading, so nothing
-//! falls between; announcements that the read already contains are told by their number.
-//! Pub/sub delivers at most once, so the position in the cache is also asked for from time to time.
+//! One connection subscribes to the channel, another reads. Subscribing comes before reading, so that no
+//! announcement is missed; those that the read includes are recognized by their number.
+//! Pub/sub delivers at most once, so the position in the cache is also polled.
 //!
-//! A cache that asks who we are ends every connection some day. Before it does, new ones take over from
-//! the old ones, and nobody notices.
+//! ElastiCache closes connections that signed in with IAM after some hours. Before it does, new connections
+//! replace them without an interruption.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,22 +27,22 @@ use crate::hub::Hub;
 /// Time to connect, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Time for an answer. The largest state is read in pieces of [`PIECE`] devices.
+/// Time for a response. A large state is read in chunks of [`CHUNK`] devices.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often both connections must prove that they are alive. A cache that vanished without a word
-/// is noticed after this and [`RESPONSE_TIMEOUT`].
+/// Interval at which both connections are checked. A cache that vanished silently is detected after this and
+/// [`RESPONSE_TIMEOUT`].
 const CHECK: Duration = Duration::from_secs(3);
 
-/// Waiting times between attempts double from the first to the last; each is shortened at random by
-/// up to half, so that several servers do not come back all at once.
+/// Delays between attempts: they double from the first to the last. Each is shortened at random by up to
+/// half, so that several servers do not reconnect at the same time.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Time until the next attempt when connections could not be renewed; the old ones still work.
+/// Delay after connections could not be replaced; the old ones still work.
 const RENEWAL_RETRY: Duration = Duration::from_secs(60);
 
-/// Devices read at once.
-const PIECE: usize = 256;
+/// Number of devices read at once.
+const CHUNK: usize = 256;
 
 /// Follows the cache until dropped.
 pub(crate) async fn follow(cache: Cache, hub: Arc<Hub>) {
@@ -59,14 +59,14 @@ pub(crate) async fn follow(cache: Cache, hub: Arc<Hub>) {
         warn!(
             error = format!("{error:#}"),
             retry_in_ms = wait.as_millis() as u64,
-            "the cache is unreachable"
+            "cache unreachable"
         );
         sleep(wait.mul_f64(1.0 - fastrand::f64() / 2.0)).await;
         wait = (wait * 2).min(BACKOFF.1);
     }
 }
 
-/// Both connections.
+/// The two connections.
 struct Link {
     sink: PubSubSink,
     announcements: PubSubStream,
@@ -74,20 +74,20 @@ struct Link {
 }
 
 impl Link {
-    /// Connects, listens, and then reads everything.
+    /// Connects, subscribes, and then reads everything.
     async fn open(cache: &Cache, hub: &Hub) -> anyhow::Result<Link> {
         let client = cache.client().await.context("sign in")?;
         let listener = timeout(CONNECT_TIMEOUT, client.get_async_pubsub());
         let listener = listener
             .await
-            .context("connect in time")?
+            .context("connecting timed out")?
             .map_err(|error| cache.explain(error))
             .context("connect")?;
         let (mut sink, announcements) = listener.split();
         let subscribed = timeout(RESPONSE_TIMEOUT, sink.subscribe(CHANNEL));
         subscribed
             .await
-            .context("subscribe in time")?
+            .context("subscribing timed out")?
             .context("subscribe")?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -106,7 +106,7 @@ impl Link {
     }
 }
 
-/// From connecting to the first failure.
+/// Follows the cache until the first failure.
 async fn session(
     cache: &Cache,
     hub: &Hub,
@@ -118,11 +118,11 @@ async fn session(
     if before {
         hub.metrics.reconnects.increment();
     }
-    info!("following the cache");
+    info!("cache connected");
 
-    // Several servers do not come back all at once.
+    // At random, so that several servers do not reconnect at the same time.
     let renewal = || Instant::now() + cache.renewal.mul_f64(1.0 - fastrand::f64() / 10.0);
-    // One timer, not one for each announcement.
+    // One timer for all announcements.
     let mut renew = pin!(sleep_until(renewal()));
     let mut check = interval_at(Instant::now() + CHECK, CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -138,22 +138,22 @@ async fn session(
             }
             _ = check.tick() => {
                 let pong = timeout(RESPONSE_TIMEOUT, link.sink.ping::<redis::Value>());
-                pong.await.context("ping in time")?.context("ping")?;
-                ahead = look_ahead(&mut link.cache, hub, ahead).await?;
+                pong.await.context("ping timed out")?.context("ping")?;
+                ahead = check_position(&mut link.cache, hub, ahead).await?;
             }
             () = renew.as_mut() => match Link::open(cache, hub).await {
                 Ok(renewed) => {
                     link = renewed;
                     renew.as_mut().reset(renewal());
                     hub.metrics.reconnects.increment();
-                    info!("following the cache on new connections");
+                    info!("cache connections renewed");
                 }
                 Err(error) => {
                     renew.as_mut().reset(Instant::now() + RENEWAL_RETRY);
                     warn!(
                         error = format!("{error:#}"),
                         retry_in_ms = RENEWAL_RETRY.as_millis() as u64,
-                        "the connections to the cache are not renewed, the old ones go on"
+                        "cache connections not renewed, keeping the old ones"
                     );
                 }
             },
@@ -161,12 +161,12 @@ async fn session(
     }
 }
 
-/// Takes an announcement over, reading what it does not hold.
+/// Applies an announcement, after reading its unsent parts.
 async fn take(payload: &[u8], cache: &mut MultiplexedConnection, hub: &Hub) -> anyhow::Result<()> {
     let mut announcement: Announcement = match serde_json::from_slice(payload) {
         Ok(announcement) => announcement,
         Err(error) => {
-            warn!(%error, "an announcement cannot be read, so everything is");
+            warn!(%error, "invalid announcement, reading everything");
             return read_all(cache, hub).await;
         }
     };
@@ -183,9 +183,9 @@ async fn take(payload: &[u8], cache: &mut MultiplexedConnection, hub: &Hub) -> a
     }
 }
 
-/// Reads everything if the cache is where it already was at the last look, and the board still is not:
-/// then an announcement was lost, or the cache was emptied. Answers where the cache is, if elsewhere.
-async fn look_ahead(
+/// Reads everything if the board is still behind the cache's position of the previous check: an
+/// announcement was lost, or the cache was emptied. Returns the cache's position if the board is behind it.
+async fn check_position(
     cache: &mut MultiplexedConnection,
     hub: &Hub,
     last: Option<(String, u64)>,
@@ -212,7 +212,7 @@ async fn look_ahead(
     Ok(Some(there).filter(is_behind))
 }
 
-/// Epoch, number, count, latest message, names of the devices.
+/// Epoch, number, count, latest message, and names of the devices.
 type State = (
     Option<String>,
     Option<u64>,
@@ -233,7 +233,7 @@ async fn read_all(cache: &mut MultiplexedConnection, hub: &Hub) -> anyhow::Resul
             .query_async(cache)
             .await
             .context("read the state")?;
-        // Devices may be newer than the rest: the board never takes a device back.
+        // Devices may be newer than the rest: the board ignores older states of a device.
         let devices = read_devices(cache, &names).await?;
         let still: Option<String> = redis::cmd("GET")
             .arg(EPOCH)
@@ -270,7 +270,7 @@ async fn read_devices(
     names: &[String],
 ) -> anyhow::Result<Vec<Device>> {
     let mut devices = Vec::with_capacity(names.len());
-    for names in names.chunks(PIECE) {
+    for names in names.chunks(CHUNK) {
         let mut pipe = redis::pipe();
         for name in names {
             pipe.cmd("HMGET")
@@ -281,7 +281,7 @@ async fn read_devices(
         let fields: Vec<(Option<u64>, Option<Vec<u8>>)> =
             pipe.query_async(cache).await.context("read devices")?;
         for (name, fields) in names.iter().zip(fields) {
-            // Either may be gone: forgotten since its name was read.
+            // Missing if the device was evicted since its name was read.
             if let (Some(count), Some(latest)) = fields
                 && let Some(latest) = parse(&latest, name)
             {
@@ -296,9 +296,9 @@ async fn read_devices(
     Ok(devices)
 }
 
-/// What cannot be read is left out: somebody else wrote it.
+/// Parses a message. Returns `None` for one that another program wrote.
 fn parse(latest: &[u8], of: &str) -> Option<Message> {
     serde_json::from_slice(latest)
-        .inspect_err(|error| warn!(%error, of, "a message in the cache cannot be read"))
+        .inspect_err(|error| warn!(%error, of, "invalid message in the cache"))
         .ok()
 }

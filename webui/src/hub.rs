@@ -1,12 +1,11 @@
-//! From the board to all browsers.
+//! Publication of the board to all browsers.
 //!
-//! A frame is made once and shared: its bytes stand ready for the wire, and a browser that is up to
-//! date is written them without a copy. The first change is published at once and only then does the
-//! window begin, so a calm system is immediate and a busy one is bounded. After it, what has
-//! gathered waits a little for the next change, so that a frame is new when it is sent. The window is
-//! stretched for an audience that takes long to serve.
-//! Browsers that lag get one merged frame, made once for all that lag equally.
-//! There is no queue anywhere: what a browser has not taken does not exist for it.
+//! A frame is created once and shared: browsers that are up to date are sent the same bytes without a copy.
+//! The first change is published immediately and starts a window, so that a quiet system has no delay and
+//! a busy one a bounded rate. At the end of a window, the changes wait briefly for the next one, so that a
+//! frame is new when it is sent. The window is longer if serving all browsers takes long.
+//! Browsers that lag get a merged frame, created once for all that have seen the same version.
+//! There are no queues: a browser skips what it did not accept in time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,72 +13,93 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::audience::Audience;
 use crate::board::{Board, Clock};
 use crate::metrics::Metrics;
-use crate::wire;
+use crate::websocket;
 
-/// Serving everybody may take one part in so many of the time; what a larger audience needs, it gets less
-/// often. The rest is for reading what is new, and for the proxy in front, which copies every frame again.
+/// Serving all browsers may take one part in this many of the time; a larger audience gets fewer frames.
+/// The rest is for reading announcements, and for nginx, which copies every frame again.
 const SHARE: u32 = 3;
 
-/// However large the audience is, it sees something new after this.
+/// Longest window, for any size of the audience.
 const LONGEST_WINDOW: Duration = Duration::from_secs(1);
 
-/// A window that was stretched for a large audience ends as soon as nothing has come for so long: what
-/// came last is not to wait for more.
-const LULL: Duration = Duration::from_millis(12);
+/// A window that is stretched for a large audience ends after this time without announcements, so that the
+/// last change does not wait for more.
+const QUIET_PERIOD: Duration = Duration::from_millis(12);
 
-/// For so long at a time announcements are left lying within the window, and read together then.
-/// Waking up for each of a thousand a second costs more than all that is done with them.
-const GULP: Duration = Duration::from_millis(24);
+/// Interval at which queued announcements are drained in a batch.
+/// Waking for each of a thousand a second costs more than everything that is done with them.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(24);
 
-/// Time to read what lies there: the least that a timer knows.
-const SWALLOW: Duration = Duration::from_millis(1);
+/// Time to drain them: the resolution of tokio's timer.
+const DRAIN_TIME: Duration = Duration::from_millis(1);
 
-/// How often falling rates are looked at.
+/// Interval at which falling rates are updated.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// A full frame is shared by all that ask within this time. It only ages the frame's clock: what
-/// changed since follows as a later frame.
+/// Time for which a full frame is shared. Later changes follow in the next frame; only the frame's clock is
+/// old.
 const FULL_FRAME_AGE: Duration = Duration::from_millis(250);
 
 /// The newest publication.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Publication {
-    /// Counts up.
+    /// Increases by one with each publication.
     pub(crate) version: u64,
     /// The version that the frame builds on; `None` if it is full.
     pub(crate) base: Option<u64>,
-    /// A whole WebSocket frame.
+    /// A complete WebSocket frame.
     pub(crate) frame: Bytes,
 }
 
-/// The state and who watches it.
+/// The state and its audience.
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     pub(crate) audience: Audience,
-    /// Least time between two publications; more for a large audience.
+    /// Minimum time between two publications; longer for a large audience.
     window: Duration,
     started: Instant,
     board: Mutex<Board>,
     changed: Notify,
     newest: watch::Sender<Publication>,
     full: Mutex<Option<(Instant, u64, Bytes)>>,
-    /// Merged frames of one version, by the version that they build on.
+    /// Merged frames of the newest version, by the version that they build on.
     merged: Mutex<(u64, HashMap<u64, Bytes>)>,
 }
 
-/// A poisoned lock is only a panic elsewhere; the state behind it is whole or about to be replaced.
+/// Locks, ignoring poison: a panic leaves the state complete, or it is replaced next.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The window for an audience that took so long to serve.
+/// Lets the follower read the queued announcements once per interval, until `end` or until `goes_on` is
+/// false.
+///
+/// The thread sleeps, not a timer of the runtime: the runtime would wake for each announcement.
+fn drain_until(
+    follower: &Runtime,
+    end: Instant,
+    interval: Duration,
+    mut goes_on: impl FnMut() -> bool,
+) {
+    while let Some(rest) = end.checked_duration_since(Instant::now()) {
+        std::thread::sleep(rest.min(interval));
+        follower.block_on(async { sleep(DRAIN_TIME).await });
+        if !goes_on() {
+            return;
+        }
+    }
+}
+
+/// The window after a pass of this duration.
 fn stretched(window: Duration, pass: Duration) -> Duration {
     window.max((pass * SHARE).min(LONGEST_WINDOW))
 }
@@ -112,50 +132,54 @@ impl Hub {
         }
     }
 
-    /// Looks at the board.
+    /// Reads the board.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Board) -> T) -> T {
         look(&lock(&self.board))
     }
 
-    /// Changes the board; the change is published in its time.
+    /// Changes the board; the change is published when the window allows it.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Board, Clock) -> T) -> T {
         let result = change(&mut lock(&self.board), self.clock());
         self.changed.notify_one();
         result
     }
 
-    /// Publishes whatever changes, until dropped. Shares its thread with who follows the cache and with
-    /// nobody else, because it stops that thread, see [`GULP`].
-    pub(crate) async fn publish_forever(&self) {
-        let mut settle = interval(SETTLE);
-        settle.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+    /// Publishes changes until cancelled.
+    ///
+    /// Blocks its thread, which must be the one of `follower`, a current-thread runtime: whatever runs on
+    /// that runtime stands still while this sleeps, see [`DRAIN_INTERVAL`].
+    pub(crate) fn publish_until(&self, cancelled: &CancellationToken, follower: &Runtime) {
+        let mut settle = Instant::now() + SETTLE;
+        while !cancelled.is_cancelled() {
             if self.publish() {
-                self.pause().await;
-                if settle.tick().now_or_never().is_some() {
-                    self.settle();
-                }
+                self.pause(follower);
             } else {
-                tokio::select! {
-                    () = self.changed.notified() => {}
-                    _ = settle.tick() => self.settle(),
-                }
+                follower.block_on(async {
+                    tokio::select! {
+                        () = cancelled.cancelled() => {}
+                        () = self.changed.notified() => {}
+                        () = sleep_until(settle.into()) => {}
+                    }
+                });
+            }
+            if Instant::now() >= settle {
+                self.settle();
+                settle = Instant::now() + SETTLE;
             }
         }
     }
 
-    /// Waits until the next publication may be.
-    ///
-    /// That is a window from now, and then with the first change: at the end of a fixed time the newest
-    /// change would already have waited for half of the time between two.
-    async fn pause(&self) {
+    /// Waits until the next publication is due: a window, and then until the next change. At the end of a
+    /// fixed time the newest change would already have waited for half of the time between two changes.
+    fn pause(&self, follower: &Runtime) {
         let began = Instant::now();
         let window = stretched(self.window, self.audience.pass());
         if window == self.window {
-            self.read_until(began + window, GULP, || true).await;
+            drain_until(follower, began + window, DRAIN_INTERVAL, || true);
             if self.read(Board::is_dirty) {
                 self.has_news();
-                let _ = timeout((window / 5).min(LULL), self.changed.notified()).await;
+                let limit = (window / 5).min(QUIET_PERIOD);
+                let _ = follower.block_on(async { timeout(limit, self.changed.notified()).await });
             }
         } else {
             let mut last = None;
@@ -163,21 +187,10 @@ impl Hub {
                 if self.has_news() {
                     last = Some(Instant::now());
                 }
-                let is_quiet = last.is_some_and(|last| last.elapsed() >= LULL);
+                let is_quiet = last.is_some_and(|last| last.elapsed() >= QUIET_PERIOD);
                 !is_quiet || began.elapsed() < self.window
             };
-            self.read_until(began + window, LULL / 3, goes_on).await;
-        }
-    }
-
-    /// Reads what the cache announces from time to time, until then or until told to end.
-    async fn read_until(&self, end: Instant, gulp: Duration, mut goes_on: impl FnMut() -> bool) {
-        while let Some(rest) = end.checked_duration_since(Instant::now()) {
-            std::thread::sleep(rest.min(gulp));
-            sleep(SWALLOW).await;
-            if !goes_on() {
-                return;
-            }
+            drain_until(follower, began + window, QUIET_PERIOD / 3, goes_on);
         }
     }
 
@@ -190,7 +203,7 @@ impl Hub {
         lock(&self.board).settle(self.clock().seconds);
     }
 
-    /// Publishes what has changed; answers whether anything has.
+    /// Publishes the changes. Returns whether there were any.
     pub(crate) fn publish(&self) -> bool {
         let mut board = lock(&self.board);
         let clock = self.clock();
@@ -204,7 +217,7 @@ impl Hub {
         };
         let version = board.version();
         drop(board);
-        let frame = wire::text(&text);
+        let frame = websocket::text(&text);
         self.newest.send_replace(Publication {
             version,
             base,
@@ -213,7 +226,7 @@ impl Hub {
         true
     }
 
-    /// Follows the publications.
+    /// Subscribes to publications.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Publication> {
         self.newest.subscribe()
     }
@@ -223,7 +236,7 @@ impl Hub {
         self.newest.borrow().clone()
     }
 
-    /// The full frame with the version that it holds.
+    /// The full frame and its version.
     pub(crate) fn full(&self) -> (u64, Bytes) {
         let mut full = lock(&self.full);
         if let Some((made, version, frame)) = &*full
@@ -233,12 +246,12 @@ impl Hub {
         }
         let (version, text) =
             self.read(|board| (board.version(), board.full(self.clock().milliseconds)));
-        let frame = wire::text(&text);
+        let frame = websocket::text(&text);
         *full = Some((Instant::now(), version, frame.clone()));
         (version, frame)
     }
 
-    /// One frame for whoever has seen a version, with the version that it leads to.
+    /// The frame for browsers that have seen a version, and the version that it leads to.
     pub(crate) fn merged(&self, seen: u64) -> (u64, Bytes) {
         let mut merged = lock(&self.merged);
         let board = lock(&self.board);
@@ -246,7 +259,7 @@ impl Hub {
         if merged.0 != version {
             *merged = (version, HashMap::new());
         }
-        let make = || wire::text(&board.since(seen, self.clock().milliseconds));
+        let make = || websocket::text(&board.since(seen, self.clock().milliseconds));
         (version, merged.1.entry(seen).or_insert_with(make).clone())
     }
 }
@@ -256,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_is_stretched_for_those_who_take_long_and_never_without_end() {
+    fn a_window_is_stretched_for_a_slow_audience_up_to_a_limit() {
         let check = |window: u64, pass: u64, expected: u64| {
             let window = stretched(Duration::from_millis(window), Duration::from_millis(pass));
             assert_eq!(window.as_millis(), expected.into(), "a pass of {pass} ms");
@@ -266,7 +279,7 @@ mod tests {
         check(50, 40, 120);
         check(50, 400, 1_000);
         check(10, 40, 120);
-        // Somebody asked for a frame a second, and gets no more.
+        // A window of a second is the limit already.
         check(1_000, 400, 1_000);
     }
 }

@@ -1,17 +1,15 @@
 //! The dashboard server and its page.
 //!
-//! It keeps the sensors' state in memory, rebuilt from the cache at start and after every reconnect
-//! and kept up by the announcements themselves, and gives every browser the newest state as fast as
-//! that browser takes it, at most about twenty times a second unless its
-//! environment says otherwise.
+//! It keeps the sensors' state in memory: it reads the state from the cache at the start and after every
+//! reconnect, and applies announcements. It sends each browser the newest state as fast as the browser
+//! accepts it, by default at most 20 times a second.
 //!
-//! What it deliberately is not: a store. Whatever it holds can be read again from the cache.
+//! It stores nothing: all its state can be read again from the cache.
 //!
-//! Layout, in reading order: [`Config`]; [`Cache`] says where the cache is and signs in, with
-//! what `metadata` gives it; `follower` is the only one that talks to the cache;
-//! `board` is the state, `rate` its records a second; `hub` publishes it; `audience` brings it
-//! to all browsers; `socket` is one browser's WebSocket on `wire`, the protocol's bytes; `admission` says who is let in; `server` is the HTTP
-//! side, `page` what it serves, `metrics` what it tells.
+//! Layout, in reading order: [`Config`]; [`Cache`] connects to the cache and signs in, with the credentials
+//! of `metadata`; `follower` reads the cache; `board` is the state, `rate` its rates; `hub` publishes it;
+//! `audience` sends it to all browsers; `socket` is one browser, by the protocol in `websocket`; `admission`
+//! limits the browsers; `server` is the HTTP server, `page` its files, `metrics` its metrics.
 
 mod admission;
 mod audience;
@@ -26,7 +24,7 @@ mod page;
 mod rate;
 mod server;
 mod socket;
-mod wire;
+mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,15 +43,15 @@ pub use cache::Cache;
 pub use config::{CAPS, Caps, Config, WINDOW};
 pub use server::{App, app};
 
-/// Time that open requests and closing sockets get at shutdown.
+/// Time for open requests and closing sockets at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Serves until `shutdown`, then says goodbye to every browser (close code 1001) and drains.
+/// Serves until `shutdown`, then closes every browser's socket (code 1001) and drains.
 ///
-/// The cache may be away at the start or at any time; that is a state to show, not an error.
+/// An unreachable cache, at the start or later, is a state to show and not an error.
 ///
 /// # Errors
-/// When the listener fails.
+/// The listener fails.
 pub async fn run(
     listener: TcpListener,
     config: Config,
@@ -61,7 +59,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let address = listener
         .local_addr()
-        .context("read the listener's address")?;
+        .context("get the listener's address")?;
     let app = App::new(config.caps, config.window, shutdown.clone());
     let hub = Arc::clone(app.hub());
     let following = CancellationToken::new();
@@ -92,7 +90,7 @@ pub async fn run(
     });
     match drained.await {
         Ok(served) => served.context("serve")?.context("accept connections")?,
-        Err(_) => warn!("some connections did not end in time and were cut"),
+        Err(_) => warn!("connections cut after the shutdown timeout"),
     }
     for attendant in attendants {
         attendant.abort();
@@ -101,25 +99,20 @@ pub async fn run(
     Ok(())
 }
 
-/// Follows the cache and publishes, until cancelled, on a thread of its own: an announcement that wakes
-/// one thread for reading and another for the rest costs several times as much.
+/// Follows the cache and publishes until cancelled, on one dedicated thread: an announcement that wakes
+/// one thread to read it and another to publish it costs several times the CPU.
 fn keep_up(cache: Cache, hub: Arc<Hub>, until: CancellationToken) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start the follower's runtime")?;
-    let work = async move {
-        let both = async {
-            tokio::join!(
-                follower::follow(cache, Arc::clone(&hub)),
-                hub.publish_forever()
-            )
-        };
-        until.run_until_cancelled(both).await;
-    };
     std::thread::Builder::new()
         .name("follower".to_owned())
-        .spawn(move || runtime.block_on(work))
+        .spawn(move || {
+            // Dropped with the runtime.
+            runtime.spawn(follower::follow(cache, Arc::clone(&hub)));
+            hub.publish_until(&until, &runtime);
+        })
         .context("start the follower's thread")?;
     Ok(())
 }

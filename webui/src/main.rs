@@ -1,4 +1,4 @@
-//! The dashboard server's program; everything is in the library.
+//! The dashboard server's program; the code is in the library.
 
 use std::process::ExitCode;
 
@@ -20,10 +20,12 @@ fn main() -> ExitCode {
 }
 
 fn start() -> anyhow::Result<()> {
-    // Before anything speaks TLS: rustls refuses to choose among providers by itself.
+    // Before the first TLS connection: rustls does not choose a provider by itself.
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| anyhow::anyhow!("a TLS provider was already installed"))?;
+        .map_err(|_| {
+            anyhow::anyhow!("cannot install the TLS provider: another one is installed")
+        })?;
     let config = webui::Config::from_env(|name| std::env::var(name).ok())?;
     tracing_subscriber::fmt()
         .json()
@@ -40,7 +42,8 @@ fn start() -> anyhow::Result<()> {
         .block_on(serve(config))
 }
 
-/// Every browser is a descriptor, and the usual limit of 1,024 is far below what this server takes.
+/// Raises the limit of open files to the hard limit: each browser is a descriptor, and the usual limit is
+/// 1,024.
 fn raise_descriptor_limit() {
     let before = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -51,15 +54,15 @@ fn raise_descriptor_limit() {
         Ok(()) => raised.current,
         Err(_) => before.current,
     };
-    // Other files and connections need some as well.
+    // For other files and connections.
     let needed = webui::CAPS.total as u64 + 100;
     match limit {
         Some(descriptors) if descriptors < needed => warn!(
             descriptors,
-            needed, "fewer browsers than this server takes; raise the hard limit of open files"
+            needed, "limit of open files below the limit of browsers; fix: raise the hard limit"
         ),
         Some(descriptors) => info!(descriptors, "limit of open files"),
-        None => info!("no limit of open files"),
+        None => info!("open files are not limited"),
     }
 }
 
@@ -69,7 +72,7 @@ async fn serve(config: webui::Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let listener = TcpListener::bind(config.address).await.with_context(|| {
         format!(
-            "listen on {}; set {} and {} to a free port and an address of this machine",
+            "cannot listen on {}; fix: set {} and {} to a free port and an address of this machine",
             config.address,
             contract::environment::PORT,
             contract::environment::INTERFACE

@@ -1,8 +1,8 @@
 //! Credentials and region of the instance's role, from the instance metadata service, version 2.
 //!
-//! A request for a token, then three with it: the role's name, its credentials, the region. Kept until
-//! shortly before they expire. No call leaves the instance.
-//! "Retrieve security credentials from instance metadata" of the EC2 user guide:
+//! One request gets a token, three use it: for the role's name, its credentials and the region. The result
+//! is kept until shortly before it expires. No request leaves the instance.
+//! "Retrieve security credentials from instance metadata" in the EC2 user guide:
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html>.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,23 +21,23 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::warn;
 
-/// Where every instance finds it, unless its settings say otherwise.
+/// Default endpoint of all instances.
 const ENDPOINT: &str = "http://169.254.169.254";
 
-/// All requests together. It answers from the instance's host, in milliseconds or not at all.
+/// Timeout of all requests together. The service runs on the instance's host and answers in milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Credentials that are good for less are asked for anew; new ones are there five minutes before the old
-/// ones expire, by the page above.
+/// Credentials are renewed if they expire within this time; by the page above, new ones are available five
+/// minutes before the old ones expire.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 
-/// No answer is nearly as long.
-const MAX_ANSWER: usize = 64 * 1024;
+/// Limit of a response, in bytes; real ones are much shorter.
+const MAX_RESPONSE: usize = 64 * 1024;
 
-/// Seconds that a request's token is good for; the requests follow at once.
+/// Lifetime of a token, in seconds; the requests follow immediately.
 const TOKEN_SECONDS: &str = "60";
 
-/// What signs: whose credentials, for which region.
+/// Credentials and region.
 #[derive(Clone, Debug)]
 pub(crate) struct Session {
     pub(crate) credentials: Credentials,
@@ -46,12 +46,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn is_good_for(&self, time: Duration) -> bool {
+    fn is_valid_for(&self, time: Duration) -> bool {
         self.expires > SystemTime::now() + time
     }
 }
 
-/// The service; clones share what it said.
+/// The service; clones share the credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct Metadata {
     endpoint: Uri,
@@ -59,10 +59,10 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    /// At an endpoint like `http://[fd00:ec2::254]`, else where it usually is. Nothing is asked yet.
+    /// Creates a client of an endpoint such as `http://[fd00:ec2::254]`, or of the default endpoint.
     ///
     /// # Errors
-    /// The endpoint is no HTTP URL.
+    /// The endpoint is not an HTTP URL.
     pub(crate) fn new(endpoint: Option<String>) -> Result<Metadata, String> {
         let endpoint = endpoint.unwrap_or_else(|| ENDPOINT.to_owned());
         match endpoint.parse::<Uri>() {
@@ -70,27 +70,27 @@ impl Metadata {
                 endpoint: uri,
                 kept: Arc::default(),
             }),
-            _ => Err(format!("{endpoint:?}, expected something like {ENDPOINT}")),
+            _ => Err(format!("{endpoint:?}: expected a URL such as {ENDPOINT}")),
         }
     }
 
-    /// The role's credentials, asked for only when those at hand are about to expire.
+    /// The role's credentials, requested again only if the kept ones are about to expire.
     ///
     /// # Errors
-    /// There is no service, no role, or its answer makes no sense.
+    /// The service is unreachable, the instance has no role, or a response is invalid.
     pub(crate) async fn session(&self) -> anyhow::Result<Session> {
         let kept = self.kept().clone();
         if let Some(session) = &kept
-            && session.is_good_for(MARGIN)
+            && session.is_valid_for(MARGIN)
         {
             return Ok(session.clone());
         }
         let asked = timeout(TIMEOUT, self.ask()).await;
         let asked = asked
-            .unwrap_or_else(|_| bail!("no answer within {} s", TIMEOUT.as_secs()))
+            .unwrap_or_else(|_| bail!("no response within {} s", TIMEOUT.as_secs()))
             .with_context(|| {
                 format!(
-                    "ask the instance metadata service at {} for the role's credentials",
+                    "cannot get the role's credentials from the instance metadata service at {}",
                     self.endpoint
                 )
             });
@@ -99,11 +99,8 @@ impl Metadata {
                 *self.kept() = Some(session.clone());
                 Ok(session)
             }
-            (Err(error), Some(session)) if session.is_good_for(Duration::ZERO) => {
-                warn!(
-                    error = format!("{error:#}"),
-                    "the role's credentials are about to expire"
-                );
+            (Err(error), Some(session)) if session.is_valid_for(Duration::ZERO) => {
+                warn!(error = format!("{error:#}"), "credentials about to expire");
                 Ok(session)
             }
             (Err(error), _) => Err(error),
@@ -111,7 +108,7 @@ impl Metadata {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Option<Session>> {
-        // Whoever panicked left it whole: it is only ever replaced.
+        // A panic cannot leave it half changed: it is only replaced.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -120,11 +117,12 @@ impl Metadata {
         let token = connection
             .token()
             .await
-            .context("get a token, which version 2 of the service wants")?;
+            .context("get a token of version 2 of the service")?;
         let path = "/latest/meta-data/iam/security-credentials/";
-        let role = connection.get(path, &token).await.context(
-            "find the instance's role; it has none when its instance profile is missing",
-        )?;
+        let role = connection
+            .get(path, &token)
+            .await
+            .context("get the instance's role; an instance without an instance profile has none")?;
         let role = role.lines().next().unwrap_or_default().trim();
         let credentials = connection.get(&format!("{path}{role}"), &token).await;
         let credentials =
@@ -133,18 +131,18 @@ impl Metadata {
             .get("/latest/meta-data/placement/region", &token)
             .await;
         let region = region
-            .context("find the instance's region")?
+            .context("get the instance's region")?
             .trim()
             .to_owned();
         session(&credentials, region)
-            .with_context(|| format!("read the credentials of role {role}"))
+            .with_context(|| format!("parse the credentials of role {role}"))
     }
 }
 
-/// What the service answers.
+/// The credentials as the service returns them.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
+struct Response {
     code: String,
     access_key_id: Option<String>,
     secret_access_key: Option<String>,
@@ -152,29 +150,29 @@ struct Answer {
     expiration: Option<String>,
 }
 
-fn session(answer: &str, region: String) -> anyhow::Result<Session> {
-    // Whatever is wrong with it, its text may hold a key.
-    let Ok(answer) = serde_json::from_str::<Answer>(answer) else {
-        bail!("the answer is not the JSON that it should be");
+fn session(text: &str, region: String) -> anyhow::Result<Session> {
+    // The error does not repeat the text, which may contain a key.
+    let Ok(response) = serde_json::from_str::<Response>(text) else {
+        bail!("invalid response: expected JSON with credentials");
     };
-    let Answer {
+    let Response {
         code,
         access_key_id: Some(id),
         secret_access_key: Some(secret),
         token: Some(token),
         expiration: Some(expiration),
-    } = answer
+    } = response
     else {
         bail!(
-            "its code is {:?}, expected \"Success\" and credentials; look whether the role of the instance profile still exists and trusts ec2.amazonaws.com",
-            answer.code
+            "invalid code {:?}: expected \"Success\" and credentials; check that the role of the instance profile exists and trusts ec2.amazonaws.com",
+            response.code
         );
     };
     if code != "Success" {
-        bail!("its code is {code:?}, expected \"Success\"");
+        bail!("invalid code {code:?}: expected \"Success\"");
     }
     let expires = sign_in::time(&expiration)
-        .with_context(|| format!("it expires at {expiration:?}, which is no time"))?;
+        .with_context(|| format!("invalid expiration {expiration:?}: expected a time"))?;
     Ok(Session {
         credentials: Credentials::new(id, secret, Some(token)),
         region,
@@ -182,7 +180,7 @@ fn session(answer: &str, region: String) -> anyhow::Result<Session> {
     })
 }
 
-/// One connection, ended with us.
+/// A connection to the service, closed on drop.
 struct Connection {
     requests: SendRequest<Empty<Bytes>>,
     host: String,
@@ -195,14 +193,14 @@ impl Connection {
         let address = (host, endpoint.port_u16().unwrap_or(80));
         let stream = TcpStream::connect(address)
             .await
-            .context("connect to it; it is on EC2 instances only")?;
+            .context("connect; only EC2 instances have the service")?;
         let (requests, connection) = handshake(TokioIo::new(stream)).await?;
         Ok(Connection {
             requests,
             host: endpoint
                 .authority()
                 .map_or_else(String::new, ToString::to_string),
-            // How it ends, the requests tell.
+            // Its errors are those of the requests.
             task: tokio::spawn(async move { drop(connection.await) }).abort_handle(),
         })
     }
@@ -229,22 +227,22 @@ impl Connection {
             .header(hyper::header::HOST, &self.host)
             .header(name, value)
             .body(Empty::new())
-            .context("make a request")?;
+            .context("create a request")?;
         self.requests.ready().await?;
         let response = self.requests.send_request(request).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER)
+        let body = Limited::new(response.into_body(), MAX_RESPONSE)
             .collect()
             .await;
         let Ok(body) = body else {
-            bail!("{path}: the answer broke off or is too long");
+            bail!("{path}: incomplete or too long response");
         };
         if status != StatusCode::OK {
-            bail!("{path} answers {status}");
+            bail!("{path}: status {status}");
         }
         match String::from_utf8(body.to_bytes().to_vec()) {
             Ok(text) if !text.trim().is_empty() => Ok(text),
-            _ => bail!("{path} answers with nothing that could be read"),
+            _ => bail!("{path}: empty response, or not UTF-8"),
         }
     }
 }
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_read_and_not_shown() {
+    fn credentials_are_parsed_and_not_shown() {
         let session = session(&answer(|_| {}), "eu-central-1".to_owned()).unwrap();
         assert_eq!(session.credentials.secret_access_key(), "the-key");
         assert_eq!(session.credentials.session_token(), Some("the-session"));
@@ -284,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_told_without_a_key() {
+    fn errors_of_an_invalid_response_do_not_repeat_a_key() {
         for (text, expected) in [
             (
                 answer(|it| it["Code"] = "AssumeRoleUnauthorizedAccess".into()),
@@ -296,11 +294,11 @@ mod tests {
             ),
             (
                 answer(|it| it["Expiration"] = "soon".into()),
-                "\"soon\", which is no time",
+                "invalid expiration \"soon\"",
             ),
             (
                 answer(|_| {}).replace("\"Success\"", "the-key"),
-                "not the JSON",
+                "expected JSON",
             ),
         ] {
             let error = session(&text, String::new()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! What the server tells about itself, as Prometheus text.
+//! The server's metrics, in Prometheus's text format.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// Media type of the exposition format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A number that only grows.
+/// A counter that only increases.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -24,12 +24,12 @@ impl Counter {
     }
 }
 
-/// Milliseconds.
+/// Upper bounds, in milliseconds.
 const BUCKETS: [u64; 12] = [
     10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 60_000, 600_000,
 ];
 
-/// How long things took.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
     buckets: [Counter; BUCKETS.len() + 1],
@@ -44,14 +44,14 @@ impl Histogram {
     }
 }
 
-/// Everything that is counted.
+/// All counters.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) frames: Counter,
     pub(crate) merged: Counter,
     pub(crate) stalled: Counter,
     pub(crate) silent: Counter,
-    pub(crate) misbehaved: Counter,
+    pub(crate) violations: Counter,
     pub(crate) refused_total: Counter,
     pub(crate) refused_address: Counter,
     pub(crate) refused_origin: Counter,
@@ -61,7 +61,7 @@ pub(crate) struct Metrics {
     pub(crate) lag: Histogram,
 }
 
-/// What is looked up at the time of asking.
+/// Values that are read when the metrics are requested.
 #[derive(Debug)]
 pub(crate) struct Gauges {
     pub(crate) clients: usize,
@@ -89,7 +89,7 @@ impl Metrics {
         family(
             "webui_devices",
             "gauge",
-            "Devices known.",
+            "Devices kept.",
             &plain(gauges.devices as u64),
         );
         family(
@@ -107,13 +107,13 @@ impl Metrics {
         family(
             "webui_frames_sent_total",
             "counter",
-            "Frames given to clients.",
+            "Frames sent to clients.",
             &plain(self.frames.get()),
         );
         family(
             "webui_frames_merged_total",
             "counter",
-            "Frames that slow clients got as part of a later one.",
+            "Frames merged into a later one for slow clients.",
             &plain(self.merged.get()),
         );
         family(
@@ -123,13 +123,13 @@ impl Metrics {
             &[
                 ("{reason=\"stalled\"}", self.stalled.get()),
                 ("{reason=\"silent\"}", self.silent.get()),
-                ("{reason=\"misbehaved\"}", self.misbehaved.get()),
+                ("{reason=\"violation\"}", self.violations.get()),
             ],
         );
         family(
             "webui_clients_refused_total",
             "counter",
-            "WebSockets not opened.",
+            "WebSockets refused.",
             &[
                 ("{reason=\"total\"}", self.refused_total.get()),
                 ("{reason=\"address\"}", self.refused_address.get()),
@@ -145,18 +145,18 @@ impl Metrics {
         family(
             "webui_state_reads_total",
             "counter",
-            "Times that all state was read.",
+            "Reads of the whole state.",
             &plain(self.rereads.get()),
         );
         family(
             "webui_cache_reconnects_total",
             "counter",
-            "Connections to the cache after the first.",
+            "Reconnections to the cache.",
             &plain(self.reconnects.get()),
         );
         let _ = writeln!(
             text,
-            "# HELP webui_lag_seconds From a record's arrival at the stream to its frame.\n# TYPE webui_lag_seconds histogram"
+            "# HELP webui_lag_seconds Time from a record's arrival at the stream to its frame.\n# TYPE webui_lag_seconds histogram"
         );
         let mut count = 0;
         for (bucket, bound) in self.lag.buckets.iter().zip(BUCKETS) {

@@ -1,4 +1,4 @@
-//! What the browser loads: compressed once, validated by content hash, embedded in the binary.
+//! The page's files, embedded in the binary, compressed once, and validated by content hash.
 
 use std::io::Write;
 
@@ -33,13 +33,13 @@ pub(crate) const FILES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// One file, ready to be sent.
+/// A file with its compressed form.
 #[derive(Clone, Debug)]
 pub(crate) struct File {
     media_type: &'static str,
     plain: Bytes,
     compressed: Bytes,
-    /// Hash of the contents. The compressed form has its own tag, as caches keep both.
+    /// Hash of the contents. The compressed form has another tag, because caches keep both.
     hash: String,
 }
 
@@ -49,7 +49,7 @@ impl File {
         let compressed = encoder
             .write_all(contents.as_bytes())
             .and_then(|()| encoder.finish())
-            .expect("memory takes what is written");
+            .expect("writing to memory does not fail");
         let digest = digest(&SHA256, contents.as_bytes());
         Self {
             media_type,
@@ -62,9 +62,9 @@ impl File {
         }
     }
 
-    /// Answers a request with these headers.
-    pub(crate) fn answer(&self, headers: &HeaderMap) -> Response {
-        let is_compressed = takes_gzip(headers);
+    /// Responds to a request with these headers.
+    pub(crate) fn respond(&self, headers: &HeaderMap) -> Response {
+        let is_compressed = accepts_gzip(headers);
         let (body, suffix) = if is_compressed {
             (&self.compressed, "-gzip")
         } else {
@@ -89,7 +89,7 @@ impl File {
             response
         };
         let headers = response.headers_mut();
-        // Kept, but asked for each time: the files belong together, and a deployment changes them all.
+        // Cached and revalidated each time: the files belong together, and a deployment changes all.
         headers.insert(
             header::CACHE_CONTROL,
             header::HeaderValue::from_static("no-cache"),
@@ -105,7 +105,7 @@ impl File {
     }
 }
 
-fn takes_gzip(headers: &HeaderMap) -> bool {
+fn accepts_gzip(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING);
     let mut codings = values
         .iter()
@@ -122,7 +122,7 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Either form's tag will do, also one made weak by a proxy: the contents are the same.
+/// Whether a tag of either form is present, or a weak one of a proxy: the contents are the same.
 fn has_tag(headers: &HeaderMap, hash: &str) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH);
     let mut tags = values
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_sent_to_those_who_take_it() {
+    fn gzip_is_sent_if_it_is_accepted() {
         for (accepted, expected) in [
             ("gzip, deflate, br", true),
             ("br;q=1.0, GZIP;q=0.5", true),
@@ -151,7 +151,7 @@ mod tests {
         ] {
             let headers =
                 HeaderMap::from_iter([(header::ACCEPT_ENCODING, accepted.parse().unwrap())]);
-            assert_eq!(takes_gzip(&headers), expected, "{accepted}");
+            assert_eq!(accepts_gzip(&headers), expected, "{accepted}");
         }
     }
 

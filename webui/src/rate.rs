@@ -1,22 +1,22 @@
-//! Records a second, smoothed over the last seconds.
+//! Smoothed rates of records.
 //!
-//! Records arrive in batches, and devices report every tenth of a second or every hour.
-//! So what is averaged is the rate between two arrivals, weighted by the time between them: a quick
-//! device is averaged over [`SMOOTHING`], a slow one shows one over its interval.
+//! Records arrive in batches, and devices report every tenth of a second or every hour. So the rates between
+//! two arrivals are averaged, weighted by the time between them: a fast device is averaged over
+//! [`SMOOTHING`], a slow one has the rate of its last interval.
 
-/// Seconds after which an arrival has lost about two thirds of its weight.
+/// Time constant of the average, in seconds: an arrival has lost two thirds of its weight after it.
 const SMOOTHING: f64 = 5.0;
 
-/// A rate of less than one record in about half an hour is none.
+/// Rates below this, one record in about half an hour, are zero.
 const LEAST: f64 = 0.0005;
 
-/// Counts records over time. Times are seconds of any steady clock.
+/// The rate of records. Times are seconds of a monotonic clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Rate {
     last: Option<f64>,
     rate: f64,
     interval: f64,
-    /// How much of the averages is data; they start from nothing, not from a rate of zero.
+    /// Sum of the weights so far, to correct the averages' start at zero.
     weight: f64,
 }
 
@@ -30,11 +30,11 @@ impl Rate {
             self.interval += weight * (passed - self.interval);
             self.weight += weight * (1.0 - self.weight);
         }
-        // Clocks differ: what arrives may be a little older than what arrived before.
+        // Clocks differ, so an arrival may be slightly before the previous one.
         self.last = Some(self.last.map_or(now, |last| last.max(now)));
     }
 
-    /// Records a second, to three decimals. Falls once nothing has come for twice the usual interval.
+    /// Records a second, with three decimals. Falls after twice the usual interval without records.
     pub(crate) fn at(&self, now: f64) -> f64 {
         let Some(last) = self.last.filter(|_| self.weight > 0.0) else {
             return 0.0;
@@ -54,7 +54,7 @@ impl Rate {
 mod tests {
     use super::*;
 
-    /// Every `interval` seconds `records`, `times` times; the rate `after` seconds from the last.
+    /// The rate `after` seconds after the last of `times` arrivals of `records` every `interval` seconds.
     fn check(interval: f64, records: u64, times: u32, after: f64) -> f64 {
         let mut rate = Rate::default();
         for n in 0..times {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn one_arrival_is_no_rate() {
+    fn one_arrival_has_no_rate() {
         assert_eq!(check(1.0, 1, 1, 0.0), 0.0);
     }
 

@@ -1,4 +1,4 @@
-//! The HTTP side.
+//! The HTTP server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -18,20 +18,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
-use crate::admission::{self, Admission, Full, Place};
+use crate::admission::{self, Admission, Full, Permit};
 use crate::config::Caps;
 use crate::hub::Hub;
 use crate::metrics::{self, Gauges};
 use crate::page;
 use crate::socket::{Ended, Socket};
-use crate::wire;
+use crate::websocket;
 
-/// Only what this server itself serves; nothing inline, nothing framed, nothing sent elsewhere.
+/// Allows files and connections of this server only, nothing inline, and no framing.
 /// `'self'` includes the WebSocket: <https://www.w3.org/TR/CSP3/#match-url-to-source-expression>.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Sent with every answer.
+/// Headers of every response.
 const HEADERS: &[(&str, &str)] = &[
     ("content-security-policy", CONTENT_SECURITY_POLICY),
     ("x-content-type-options", "nosniff"),
@@ -44,10 +44,10 @@ const HEADERS: &[(&str, &str)] = &[
     ),
 ];
 
-/// A year.
+/// Sent for HTTPS requests: one year.
 const STRICT_TRANSPORT_SECURITY: &str = "max-age=31536000";
 
-/// What all requests share.
+/// State that all requests share.
 #[derive(Clone, Debug)]
 pub struct App {
     hub: Arc<Hub>,
@@ -57,9 +57,9 @@ pub struct App {
 }
 
 impl App {
-    /// Nothing is known yet, and the cache counts as unreachable until somebody says otherwise.
+    /// Creates an empty state, with the cache unreachable.
     ///
-    /// `window` is the least time between two frames to a browser.
+    /// `window` is the minimum time between two frames to a browser.
     pub fn new(caps: Caps, window: Duration, shutdown: CancellationToken) -> Self {
         Self {
             hub: Hub::new(window),
@@ -73,14 +73,14 @@ impl App {
         &self.hub
     }
 
-    /// Waits for the last socket.
+    /// Waits until all sockets are closed.
     pub(crate) async fn sockets_closed(&self) {
         self.sockets.close();
         self.sockets.wait().await;
     }
 }
 
-/// All routes, to be served with [`ConnectInfo`] of the peer.
+/// All routes. Must be served with [`ConnectInfo`] of the peer.
 pub fn app(app: App) -> Router {
     let mut router = Router::new()
         .route(http::SOCKET, get(socket))
@@ -92,11 +92,11 @@ pub fn app(app: App) -> Router {
         let file = Arc::new(page::File::new(media_type, contents));
         router = router.route(
             path,
-            get(async move |headers: HeaderMap| file.answer(&headers)),
+            get(async move |headers: HeaderMap| file.respond(&headers)),
         );
     }
     router
-        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here\n"))
+        .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
         .layer(from_fn(add_headers))
         .with_state(app)
 }
@@ -149,7 +149,7 @@ async fn state(State(app): State<App>) -> Response {
 async fn metrics(State(app): State<App>) -> Response {
     let ((records, devices), ready) = app.hub.read(|board| (board.totals(), board.is_ready()));
     let gauges = Gauges {
-        clients: app.admission.held(),
+        clients: app.admission.sockets(),
         devices,
         records,
         ready,
@@ -164,7 +164,7 @@ async fn socket(
     request: Request,
 ) -> Response {
     let headers = request.headers();
-    let Some(accept) = handshake(request.method(), headers) else {
+    let Some(accept) = websocket::accept(request.method(), headers) else {
         let upgrade = [
             (header::UPGRADE, "websocket"),
             (header::SEC_WEBSOCKET_VERSION, "13"),
@@ -172,24 +172,28 @@ async fn socket(
         return (
             StatusCode::UPGRADE_REQUIRED,
             upgrade,
-            "this is a WebSocket, version 13\n",
+            "expected a WebSocket handshake of version 13\n",
         )
             .into_response();
     };
     let metrics = &app.hub.metrics;
     if !admission::is_same_origin(headers) {
         metrics.refused_origin.increment();
-        return (StatusCode::FORBIDDEN, "the origin is another site\n").into_response();
+        return (
+            StatusCode::FORBIDDEN,
+            "the Origin header names another site\n",
+        )
+            .into_response();
     }
     if app.shutdown.is_cancelled() {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the server is going away\n",
+            "the server is shutting down\n",
         )
             .into_response();
     }
-    let place = match app.admission.admit(admission::client(peer.ip(), headers)) {
-        Ok(place) => place,
+    let permit = match app.admission.admit(admission::client(peer.ip(), headers)) {
+        Ok(permit) => permit,
         Err(Full::Total) => {
             metrics.refused_total.increment();
             return (StatusCode::SERVICE_UNAVAILABLE, "too many clients\n").into_response();
@@ -206,7 +210,7 @@ async fn socket(
     let upgraded = hyper::upgrade::on(request);
     let sockets = app.sockets.clone();
     app.sockets
-        .spawn(take_over(upgraded, sockets, app.hub, place));
+        .spawn(take_over(upgraded, sockets, app.hub, permit));
     let headers = [
         (header::CONNECTION, "upgrade"),
         (header::UPGRADE, "websocket"),
@@ -215,53 +219,34 @@ async fn socket(
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
-/// The answer to a WebSocket handshake, if it is one: RFC 6455, section 4.2.1.
-fn handshake(method: &Method, headers: &HeaderMap) -> Option<String> {
-    let has = |name: HeaderName, token: &str| {
-        let values = headers.get_all(name);
-        let mut tokens = values
-            .iter()
-            .flat_map(|value| value.to_str().unwrap_or_default().split(','));
-        tokens.any(|other| other.trim().eq_ignore_ascii_case(token))
-    };
-    let is_handshake = method == Method::GET
-        && has(header::CONNECTION, "upgrade")
-        && has(header::UPGRADE, "websocket")
-        && has(header::SEC_WEBSOCKET_VERSION, "13");
-    let key = headers
-        .get(header::SEC_WEBSOCKET_KEY)
-        .filter(|_| is_handshake)?;
-    Some(wire::accept(key.as_bytes()))
-}
-
-/// Takes the bare TCP socket back from the HTTP machinery, buffers and all, and has it served by a task
-/// that holds nothing else.
+/// Takes the TCP socket and its buffered bytes back from hyper, and serves it by a task that owns nothing
+/// else.
 async fn take_over(
     upgraded: hyper::upgrade::OnUpgrade,
     sockets: TaskTracker,
     hub: Arc<Hub>,
-    place: Place,
+    permit: Permit,
 ) {
     let upgraded = match upgraded.await {
         Ok(upgraded) => upgraded,
-        Err(error) => return debug!(%error, "the handshake was not finished"),
+        Err(error) => return debug!(%error, "handshake not completed"),
     };
     let Ok(parts) = downcast::<TokioIo<TcpStream>>(upgraded) else {
-        return tracing::error!("the server must listen on TCP");
+        return tracing::error!("expected a TCP listener");
     };
     let socket = Socket::new(parts.io.into_inner(), &parts.read_buf);
-    sockets.spawn(serve(socket, hub, place));
+    sockets.spawn(serve(socket, hub, permit));
 }
 
-async fn serve(socket: Arc<Socket>, hub: Arc<Hub>, place: Place) {
+async fn serve(socket: Arc<Socket>, hub: Arc<Hub>, permit: Permit) {
     let ended = socket.serve(Arc::clone(&hub)).await;
-    drop(place);
+    drop(permit);
     let counter = match ended {
         Ended::Left | Ended::ShutDown => return,
-        Ended::Misbehaved => &hub.metrics.misbehaved,
+        Ended::Violation => &hub.metrics.violations,
         Ended::Stalled => &hub.metrics.stalled,
         Ended::Silent => &hub.metrics.silent,
     };
     counter.increment();
-    info!(reason = ?ended, "a client was dropped");
+    info!(reason = ?ended, "client dropped");
 }

@@ -1,8 +1,8 @@
-//! One browser.
+//! The WebSocket of one browser.
 //!
-//! What an idle one costs is its TCP socket, a small task and a version number: no buffer is kept.
-//! Frames are written by whoever goes through the [`audience`]; the browser's own task
-//! reads, and writes only what the kernel did not take at once.
+//! An idle one costs a TCP socket, a small task and a version number, but no buffer.
+//! The tasks of [`audience`] write frames; the browser's own task reads, and writes only the rest that the
+//! kernel did not accept at once.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,37 +17,37 @@ use tokio::time::{Instant, timeout};
 
 use crate::audience;
 use crate::hub::{Hub, Publication};
-use crate::wire::{self, Incoming, close};
+use crate::websocket::{self, Incoming, close};
 
-/// A browser that takes no byte for this long while some are waiting is dropped.
+/// Time after which a browser that accepts no bytes is dropped.
 pub(crate) const STALLED: Duration = Duration::from_secs(20);
 
-/// A browser that has not been heard of for this long, though pinged, is dropped.
+/// Time after which a browser that does not answer pings is dropped.
 const SILENT: Duration = Duration::from_secs(HEARTBEAT.as_secs() * 5 / 2);
 
-/// Time for the other side to answer a close.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// Time for the browser to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the kernel may hold for a browser. What is in there is not conflated any more: the less it
-/// is, the newer is what a slow browser gets.
+/// The kernel's send buffer per browser, in bytes. Frames in it cannot be merged any more, so a small one
+/// gives slow browsers newer frames.
 pub(crate) const SEND_BUFFER: usize = 128 * 1024;
 
 /// Why a socket ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ended {
-    /// By the browser, or with its connection.
+    /// The browser closed it, or the connection failed.
     Left,
-    /// It did what must not be done.
-    Misbehaved,
+    /// The browser violated the protocol.
+    Violation,
     /// See [`STALLED`].
     Stalled,
     /// See [`SILENT`].
     Silent,
-    /// The server shuts down.
+    /// The server is shutting down.
     ShutDown,
 }
 
-/// An end, and the close code that is to be said before it, if the other side still listens.
+/// Reason of an end, and the close code to send before it, if any.
 type Leave = (Ended, Option<u16>);
 
 /// An upgraded connection.
@@ -59,24 +59,24 @@ pub(crate) struct Socket {
 
 #[derive(Debug)]
 struct State {
-    /// The newest version that went out, or is going out.
+    /// The newest version sent, or being sent.
     seen: u64,
-    /// What the kernel has not taken yet. Until it has, nothing else is sent, and nothing is read.
+    /// Bytes that the kernel has not accepted. Until it has, nothing else is sent or read.
     rest: Bytes,
-    /// When the kernel last took something.
+    /// Time of the last write that the kernel accepted.
     taken: Instant,
-    /// When the browser was last heard of.
+    /// Time of the last received bytes.
     heard: Instant,
     pinged: Instant,
-    /// The beginning of a frame; empty nearly always.
+    /// Start of an incomplete frame; usually empty.
     incoming: Vec<u8>,
     leave: Option<Leave>,
-    /// Its task.
+    /// Wakes the browser's task.
     waker: Option<Waker>,
 }
 
 impl State {
-    /// Makes the task end.
+    /// Ends the task.
     fn leave(&mut self, ended: Ended, code: Option<u16>) {
         self.leave.get_or_insert((ended, code));
         self.wake();
@@ -90,10 +90,10 @@ impl State {
 }
 
 impl Socket {
-    /// `read` came in together with the handshake.
+    /// `read` are the bytes received together with the handshake.
     pub(crate) fn new(stream: TcpStream, read: &[u8]) -> Arc<Self> {
         let options = socket2::SockRef::from(&stream);
-        // Both are improvements, not conditions.
+        // Works without either option.
         let _ = options.set_tcp_nodelay(true);
         let _ = options.set_send_buffer_size(SEND_BUFFER);
         let now = Instant::now();
@@ -116,7 +116,7 @@ impl Socket {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the browser up to date until it leaves or is dismissed.
+    /// Sends updates until the browser leaves or is dismissed.
     pub(crate) async fn serve(self: Arc<Self>, hub: Arc<Hub>) -> Ended {
         {
             let (version, frame) = hub.full();
@@ -126,30 +126,30 @@ impl Socket {
             self.send(&mut state, &frame);
             self.take_incoming(&mut state);
         }
-        let seat = audience::seat(&hub, &self);
-        // What was published before it sat down.
+        let membership = audience::join(&hub, &self);
+        // Sends what was published before it joined.
         self.catch_up(&hub);
         let (ended, code) = poll_fn(|cx| self.poll(&hub, cx)).await;
-        drop(seat);
+        drop(membership);
         if let Some(code) = code {
-            // Rare, and its room is needed only then.
-            let goodbye = async {
-                self.say(code).await?;
+            // Boxed because it is rare: the task stays small.
+            let closing = async {
+                self.send_close(code).await?;
                 match ended {
-                    // It has said so itself and waits for nothing but the end.
+                    // The browser closed and waits only for the end.
                     Ended::Left => Ok(()),
                     _ => self.drain().await,
                 }
             };
-            let _ = Box::pin(timeout(GOODBYE, goodbye)).await;
+            let _ = Box::pin(timeout(CLOSE_TIMEOUT, closing)).await;
         }
         ended
     }
 
-    /// Sends a publication, unless the browser has it or is still busy with another.
+    /// Sends a publication, unless the browser has it or is still receiving another. Returns the number of
+    /// publications merged in the frame, if one was sent.
     ///
-    /// Nothing that others touch at the same time is written here, not even a counter: cores would wait
-    /// for each other. Answers how many publications the frame stands for, if one was sent.
+    /// Writes nothing that other cores write, not even a counter, so that they do not wait for each other.
     pub(crate) fn offer(&self, hub: &Hub, publication: &Publication) -> Option<u64> {
         let mut state = self.state();
         let seen = state.seen;
@@ -168,7 +168,7 @@ impl Socket {
         Some(version - seen)
     }
 
-    /// Sends what is newest.
+    /// Sends the newest publication.
     fn catch_up(&self, hub: &Hub) {
         if let Some(publications) = self.offer(hub, &hub.newest()) {
             hub.metrics.frames.increment();
@@ -176,7 +176,7 @@ impl Socket {
         }
     }
 
-    /// Looks whether it is time for something.
+    /// Sends a ping if one is due, and drops the browser after a timeout.
     pub(crate) fn tick(&self, hub: &Hub, now: Instant) {
         let mut state = self.state();
         if !state.rest.is_empty() {
@@ -188,8 +188,8 @@ impl Socket {
                 return state.leave(Ended::Silent, None);
             }
             state.pinged = now;
-            // A page cannot see pings, but it must notice a dead connection too: it gets a frame.
-            self.send(&mut state, &wire::ping());
+            // A page cannot see pings, and needs a frame to detect a dead connection.
+            self.send(&mut state, &websocket::ping());
             if state.rest.is_empty() {
                 let (version, frame) = hub.merged(state.seen);
                 state.seen = version;
@@ -198,15 +198,15 @@ impl Socket {
         }
     }
 
-    /// Tells the browser to go elsewhere.
+    /// Closes the socket with code 1001, going away.
     pub(crate) fn dismiss(&self) {
         let mut state = self.state();
-        // Within a frame nothing else can be said.
+        // A close frame cannot be sent in the middle of another frame.
         let code = state.rest.is_empty().then_some(close::GOING_AWAY);
         state.leave(Ended::ShutDown, code);
     }
 
-    /// The task's side.
+    /// Polls for the browser's task.
     fn poll(&self, hub: &Hub, cx: &mut Context<'_>) -> Poll<Leave> {
         loop {
             let mut state = self.state();
@@ -245,14 +245,16 @@ impl Socket {
 
     fn take_incoming(&self, state: &mut State) {
         loop {
-            match wire::take(&mut state.incoming) {
+            match websocket::take(&mut state.incoming) {
                 Ok(None) => break,
                 Ok(Some(Incoming::Nothing)) => {}
-                Ok(Some(Incoming::Ping(payload))) => self.send_after(state, &wire::pong(&payload)),
+                Ok(Some(Incoming::Ping(payload))) => {
+                    self.send_after(state, &websocket::pong(&payload))
+                }
                 Ok(Some(Incoming::Close(code))) => {
                     return state.leave(Ended::Left, Some(code.unwrap_or(close::NORMAL)));
                 }
-                Err(code) => return state.leave(Ended::Misbehaved, Some(code)),
+                Err(code) => return state.leave(Ended::Violation, Some(code)),
             }
         }
         if state.incoming.is_empty() {
@@ -260,17 +262,17 @@ impl Socket {
         }
     }
 
-    /// Sends a control frame, behind what is on its way.
+    /// Sends a control frame after the rest.
     fn send_after(&self, state: &mut State, frame: &Bytes) {
         if state.rest.is_empty() {
             self.send(state, frame);
         } else {
-            // Incoming bytes are bounded by one read until the rest is out, and so is this.
+            // Bounded: nothing more is read until the rest is written.
             state.rest = [&state.rest[..], frame].concat().into();
         }
     }
 
-    /// Sends what the kernel takes, and leaves the rest to the task.
+    /// Writes what the kernel accepts, and leaves the rest to the task.
     fn send(&self, state: &mut State, frame: &Bytes) {
         let written = self.write(state, frame);
         if written < frame.len() {
@@ -280,7 +282,7 @@ impl Socket {
         }
     }
 
-    /// Sends more of what is left.
+    /// Writes more of the rest.
     fn flush(&self, state: &mut State) {
         let mut rest = std::mem::take(&mut state.rest);
         let written = self.write(state, &rest);
@@ -291,7 +293,8 @@ impl Socket {
         state.rest = rest;
     }
 
-    /// How much the kernel takes at once. A connection that broke takes all, and its task ends.
+    /// Writes without blocking. Returns the bytes that the kernel accepted; on a broken connection it returns
+    /// all, and the task ends.
     fn write(&self, state: &mut State, bytes: &[u8]) -> usize {
         let mut written = 0;
         while written < bytes.len() {
@@ -307,10 +310,10 @@ impl Socket {
         written
     }
 
-    /// Sends what is left and a close frame.
-    async fn say(&self, code: u16) -> io::Result<()> {
+    /// Sends the rest and a close frame.
+    async fn send_close(&self, code: u16) -> io::Result<()> {
         let rest = std::mem::take(&mut self.state().rest);
-        for mut bytes in [rest, wire::close(code)] {
+        for mut bytes in [rest, websocket::close(code)] {
             while !bytes.is_empty() {
                 self.stream.writable().await?;
                 match self.stream.try_write(&bytes) {
@@ -323,8 +326,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads until the other side closes: closing with something unread would reset the connection
-    /// and could take the close frame with it.
+    /// Reads until the browser closes: closing a connection with unread bytes resets it, and the close frame
+    /// could be lost.
     async fn drain(&self) -> io::Result<()> {
         loop {
             self.stream.readable().await?;

@@ -1,4 +1,4 @@
-//! The very program: its environment, its signals, and its TLS.
+//! The program: its environment, its signals, and TLS.
 
 #[path = "../../functions/tests/cache/tls.rs"]
 mod tls;
@@ -14,7 +14,7 @@ use tls::TlsEndpoint;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Ended with the test, whatever happens.
+/// A process, ended with the test.
 struct Process(Child);
 
 impl Drop for Process {
@@ -24,7 +24,7 @@ impl Drop for Process {
     }
 }
 
-/// Starts the program with this environment and nothing else, and gives its log lines.
+/// Starts the program with this environment only. Returns its log lines.
 fn webui(variables: &[(&str, &str)]) -> (Process, mpsc::Receiver<serde_json::Value>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_webui"));
     command
@@ -45,7 +45,7 @@ fn webui(variables: &[(&str, &str)]) -> (Process, mpsc::Receiver<serde_json::Val
     (process, receiver)
 }
 
-/// Waits for a log message, and gives its line.
+/// Waits for a log message. Returns its line.
 fn wait_for(log: &mpsc::Receiver<serde_json::Value>, message: &str) -> serde_json::Value {
     let end = Instant::now() + LIMIT;
     let mut seen = Vec::new();
@@ -53,7 +53,7 @@ fn wait_for(log: &mpsc::Receiver<serde_json::Value>, message: &str) -> serde_jso
         match log.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(line) if line["message"] == message => return line,
             Ok(line) => seen.push(line),
-            Err(_) => panic!("the log never said {message:?}: {seen:#?}"),
+            Err(_) => panic!("no log message {message:?}: {seen:#?}"),
         }
     }
 }
@@ -75,7 +75,7 @@ fn problems_of_the_environment_end_the_program_with_one_message() {
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(
-        error.contains("PORT is \"http\"") && error.contains("REDIS_URL is not set"),
+        error.contains("invalid PORT \"http\"") && error.contains("missing REDIS_URL"),
         "{error}"
     );
 }
@@ -89,7 +89,7 @@ fn both_signals_end_the_program_well_and_the_log_tells_no_secret() {
             ("INTERFACE", "127.0.0.1"),
             ("REDIS_URL", "redis://user:hunter2@127.0.0.1:1"),
         ]);
-        let away = wait_for(&log, "the cache is unreachable");
+        let away = wait_for(&log, "cache unreachable");
         assert!(!away.to_string().contains("hunter2"), "{away}");
         terminate(&process, signal);
         wait_for(&log, "stopped");
@@ -120,13 +120,13 @@ fn cache_behind_tls_is_followed_only_with_its_authority() {
     ];
     let authority = endpoint.authority.display().to_string();
     let (_trusting, log) = webui(&[&common[..], &[("SSL_CERT_FILE", &authority)]].concat());
-    wait_for(&log, "following the cache");
+    wait_for(&log, "cache connected");
 
     let other = tempfile::tempdir().expect("a temporary folder");
     let stranger = TlsEndpoint::start(other.path(), other.path().join("nobody"));
     let authority = stranger.authority.display().to_string();
     let (_distrusting, log) = webui(&[&common[..], &[("SSL_CERT_FILE", &authority)]].concat());
-    let error = wait_for(&log, "the cache is unreachable").to_string();
+    let error = wait_for(&log, "cache unreachable").to_string();
     assert!(error.contains("certificate"), "{error}");
 }
 

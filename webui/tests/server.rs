@@ -28,7 +28,7 @@ async fn close_code(client: &mut Client) -> CloseCode {
 }
 
 #[tokio::test]
-async fn client_gets_everything_first_and_then_what_changed() {
+async fn a_client_gets_everything_first_and_then_the_changes() {
     let cache = Cache::start().await;
     let mut writer = Writer::new("first");
     writer.write(&cache, "hall", 1, true).await;
@@ -55,7 +55,7 @@ async fn client_gets_everything_first_and_then_what_changed() {
 }
 
 #[tokio::test]
-async fn a_lost_announcement_is_noticed_by_the_next_and_even_without_one() {
+async fn a_lost_announcement_is_detected_with_or_without_a_next_one() {
     let cache = Cache::start().await;
     let mut writer = Writer::new("first");
     writer.write(&cache, "hall", 1, true).await;
@@ -127,7 +127,7 @@ async fn a_new_epoch_replaces_everything_for_everybody() {
 }
 
 #[tokio::test]
-async fn server_starts_without_a_cache_and_says_so() {
+async fn the_server_starts_without_a_cache_and_reports_it() {
     let mut cache = Cache::start().await;
     cache.kill();
     let server = Server::start_with(cache.client(), CAPS).await;
@@ -138,7 +138,7 @@ async fn server_starts_without_a_cache_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_cache_that_answers_nothing_any_more_is_noticed() {
+async fn a_hanging_cache_is_detected() {
     let cache = Cache::start().await;
     let server = Server::start(&cache).await;
     let mut client = server.connect().await;
@@ -184,7 +184,7 @@ async fn a_slow_client_skips_frames_and_ends_with_the_newest() {
 }
 
 #[tokio::test]
-async fn at_most_about_twenty_frames_a_second_reach_a_client() {
+async fn a_client_gets_at_most_about_twenty_frames_a_second() {
     let cache = Cache::start().await;
     let mut writer = Writer::new("first");
     writer.write(&cache, "hall", 1, true).await;
@@ -211,7 +211,7 @@ async fn at_most_about_twenty_frames_a_second_reach_a_client() {
 }
 
 #[tokio::test]
-async fn caps_count_clients_by_what_the_proxies_say() {
+async fn limits_count_clients_by_the_addresses_of_the_proxies() {
     let cache = Cache::start().await;
     let caps = Caps {
         total: 3,
@@ -227,7 +227,7 @@ async fn caps_count_clients_by_what_the_proxies_say() {
     let _third = server.connect().await;
     assert_eq!(refused(&server, &[]).await, 503);
     drop(first);
-    until("the place is free", async || {
+    until("the permit is returned", async || {
         server.connect_with(&far).await.is_ok()
     })
     .await;
@@ -266,7 +266,7 @@ async fn small_frames_are_ignored_pings_answered_and_large_frames_close() {
 }
 
 #[tokio::test]
-async fn shutdown_tells_clients_to_go_elsewhere_and_ends() {
+async fn shutdown_closes_all_clients_and_ends() {
     let cache = Cache::start().await;
     let mut server = Server::start(&cache).await;
     let mut clients = Vec::new();
@@ -286,7 +286,7 @@ async fn shutdown_tells_clients_to_go_elsewhere_and_ends() {
 }
 
 #[tokio::test]
-async fn page_is_compressed_validated_and_protected() {
+async fn the_page_is_compressed_validated_and_protected() {
     let cache = Cache::start().await;
     let server = Server::start(&cache).await;
     let plain = server.get("/").await;
@@ -347,7 +347,7 @@ async fn page_is_compressed_validated_and_protected() {
 }
 
 #[tokio::test]
-async fn metrics_tell_clients_devices_and_lag() {
+async fn metrics_have_clients_devices_and_lag() {
     let cache = Cache::start().await;
     let mut writer = Writer::new("first");
     let server = Server::start(&cache).await;

@@ -1,8 +1,8 @@
-//! The server as the cache's user that the template makes for it, with credentials from an instance
-//! metadata service, on a real cache.
+//! The server as the cache user that the template creates for it, with credentials from an instance metadata
+//! service, on a real cache.
 //!
-//! A cache of one's own cannot verify a token, so its user takes any password; what it may do is what
-//! counts here. That tokens are right is proven in the package `sign-in`.
+//! A Redis server cannot verify a token, so the user accepts any password; the tests are about the user's
+//! rights. The package `sign-in` tests the tokens.
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod support;
@@ -23,7 +23,7 @@ use webui::Config;
 
 const USER: &str = "sensors-test-webui";
 
-/// Makes the user; its rules are those of the template, or these.
+/// Creates the user with the template's access string or another one.
 async fn admit(cache: &Cache, rules: &str) {
     let mut pipe = redis::pipe();
     let command = pipe.cmd("ACL").arg("SETUSER").arg(USER).arg("nopass");
@@ -133,7 +133,7 @@ async fn connections(cache: &Cache) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn what_it_may_do_is_enough_and_connections_are_renewed_unnoticed() {
+async fn its_rights_are_sufficient_and_connections_are_renewed_unnoticed() {
     let cache = Cache::start().await;
     admit(&cache, &access::WEBUI.to_string()).await;
     let instance = Instance::default();
@@ -161,13 +161,13 @@ async fn what_it_may_do_is_enough_and_connections_are_renewed_unnoticed() {
         assert_eq!(frame.unreachable_since, None);
         assert!(server.get("/readyz").await.starts_with("HTTP/1.1 200"));
         let now = connections(&cache).await;
-        assert!(now.len() <= 4, "old connections are ended: {now:?}");
+        assert!(now.len() <= 4, "old connections are closed: {now:?}");
         seen.extend(now);
     }
     assert_eq!(
         asked.load(SeqCst),
         1,
-        "credentials are kept while they are good"
+        "credentials are kept while they are valid"
     );
     // A lost announcement is found by looking, and read with the same rights.
     writer.write(&cache, "attic", 1, false).await;
@@ -176,7 +176,7 @@ async fn what_it_may_do_is_enough_and_connections_are_renewed_unnoticed() {
 }
 
 #[tokio::test]
-async fn connections_that_cannot_be_renewed_go_on() {
+async fn connections_that_cannot_be_renewed_are_kept() {
     let cache = Cache::start().await;
     admit(&cache, &access::WEBUI.to_string()).await;
     let mut config = config(&cache, &Instance::default().start().await);
@@ -209,7 +209,7 @@ async fn connections_that_cannot_be_renewed_go_on() {
 }
 
 #[tokio::test]
-async fn credentials_about_to_expire_are_asked_for_anew() {
+async fn credentials_about_to_expire_are_renewed() {
     let cache = Cache::start().await;
     admit(&cache, &access::WEBUI.to_string()).await;
     let instance = Instance {
@@ -220,14 +220,14 @@ async fn credentials_about_to_expire_are_asked_for_anew() {
     let mut config = config(&cache, &instance.start().await);
     config.cache.renewal = Duration::from_millis(50);
     let _server = serve(config).await;
-    until("credentials were asked for three times", async || {
+    until("credentials are requested three times", async || {
         asked.load(SeqCst) >= 3
     })
     .await;
 }
 
 #[tokio::test]
-async fn it_comes_in_when_the_role_and_then_the_user_are_there() {
+async fn it_signs_in_once_the_role_and_the_user_exist() {
     let cache = Cache::start().await;
     let instance = Instance::default();
     instance.has_no_role.store(true, SeqCst);
@@ -237,17 +237,14 @@ async fn it_comes_in_when_the_role_and_then_the_user_are_there() {
     assert!(server.get("/readyz").await.starts_with("HTTP/1.1 503"));
     assert!(server.get("/healthz").await.starts_with("HTTP/1.1 200"));
     has_no_role.store(false, SeqCst);
-    until("credentials were asked for", async || {
-        asked.load(SeqCst) > 0
-    })
-    .await;
+    until("credentials are requested", async || asked.load(SeqCst) > 0).await;
     assert!(server.get("/readyz").await.starts_with("HTTP/1.1 503"));
     admit(&cache, &access::WEBUI.to_string()).await;
     ready(&server).await;
 }
 
 #[tokio::test]
-async fn the_log_says_what_to_look_at_and_tells_no_secret() {
+async fn the_log_says_what_to_check_and_has_no_secret() {
     use tokio::io::{AsyncBufReadExt, BufReader};
     let cache = Cache::start().await;
     let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_webui"))
@@ -276,8 +273,7 @@ async fn the_log_says_what_to_look_at_and_tells_no_secret() {
     let (mut log, mut refusals) = (String::new(), 0);
     while refusals < 2 {
         let line = lines.next_line().await.expect("text").expect("it goes on");
-        refusals +=
-            usize::from(line.contains("does not let user sensors-test-webui in; look whether"));
+        refusals += usize::from(line.contains("as user sensors-test-webui: check that"));
         log += &line;
     }
     for secret in ["the-key", "the-session", "the-metadata-token", "X-Amz-"] {
@@ -286,7 +282,7 @@ async fn the_log_says_what_to_look_at_and_tells_no_secret() {
 }
 
 #[tokio::test]
-async fn it_can_do_nothing_else() {
+async fn everything_else_is_refused() {
     let cache = Cache::start().await;
     admit(&cache, &access::WEBUI.to_string()).await;
     let url = format!(

@@ -1,4 +1,4 @@
-//! A cache and a server for every test, both its own and both gone with it.
+//! A cache and a server for each test, ended with the test.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 use webui::{CAPS, Caps, Config, WINDOW};
 
-/// Nothing here takes so long.
+/// Time limit of every wait.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// A redis-server on a socket of its own.
+/// A redis-server on a temporary socket.
 pub(crate) struct Cache {
     server: Child,
     folder: TempDir,
@@ -57,7 +57,7 @@ impl Cache {
         let _ = std::fs::remove_file(self.socket());
     }
 
-    /// Starts it again, empty.
+    /// Restarts it, empty.
     pub(crate) async fn restart(&mut self) {
         self.kill();
         self.server = launch(&self.socket());
@@ -99,7 +99,7 @@ impl Drop for Cache {
     }
 }
 
-/// Writes what the function writes.
+/// Writes to the cache as the function does.
 pub(crate) struct Writer {
     pub(crate) epoch: &'static str,
     pub(crate) seq: u64,
@@ -115,7 +115,7 @@ impl Writer {
         }
     }
 
-    /// One message of a device, its `count`th, written and, if `announced`, announced.
+    /// Writes the `count`th message of a device, and announces it if `announced`.
     pub(crate) async fn write(&mut self, cache: &Cache, device: &str, count: u64, announced: bool) {
         self.seq += 1;
         self.count += 1;
@@ -180,7 +180,7 @@ impl Server {
         }
     }
 
-    /// A request's whole answer.
+    /// Sends a request. Returns the whole response.
     pub(crate) async fn request(&self, path: &str, headers: &str) -> Vec<u8> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
@@ -228,7 +228,7 @@ impl Drop for Server {
     }
 }
 
-/// The next message but for pings.
+/// The next message except pings.
 pub(crate) async fn next(client: &mut Client) -> Message {
     loop {
         let message = timeout(LIMIT, client.next())
@@ -248,7 +248,7 @@ pub(crate) async fn frame(client: &mut Client) -> Frame {
     }
 }
 
-/// Frames until one fulfils the condition.
+/// The first frame that meets the condition.
 pub(crate) async fn frame_where(client: &mut Client, wanted: impl Fn(&Frame) -> bool) -> Frame {
     loop {
         let frame = frame(client).await;
@@ -258,11 +258,11 @@ pub(crate) async fn frame_where(client: &mut Client, wanted: impl Fn(&Frame) -> 
     }
 }
 
-/// Waits for what has no event to wait for.
+/// Polls until the condition is true.
 pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     let end = Instant::now() + LIMIT;
     while !condition().await {
-        assert!(Instant::now() < end, "waited in vain until {what}");
+        assert!(Instant::now() < end, "timeout: {what}");
         sleep(Duration::from_millis(10)).await;
     }
 }
