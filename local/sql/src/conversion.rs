@@ -1,4 +1,4 @@
-//! From one type to another: implicitly ("Conversions") and by `cast`.
+//! Type conversions: implicit ("Conversions") and by `cast`.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::{
     value::Value,
 };
 
-/// What `cast(x as T)` names.
+/// The type in `cast(x as T)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
     String,
@@ -20,7 +20,7 @@ pub(crate) enum Type {
 }
 
 impl Type {
-    /// The keywords after `as`, with the version that brought them.
+    /// Keywords after `as`, with the version that added them.
     pub(crate) const KEYWORDS: &[(&str, Self, SqlVersion)] = &[
         ("string", Self::String, SqlVersion::V20151008),
         ("nvarchar", Self::String, SqlVersion::V20151008),
@@ -36,7 +36,7 @@ impl Type {
     ];
 }
 
-/// Implicitly to a number: Int, Decimal, or a String that reads as a Decimal.
+/// Converts implicitly to a number: from Int, Decimal, or a String that parses as a Decimal.
 pub(crate) fn number(value: &Value<'_>) -> Option<Number> {
     match value {
         Value::Number(number) => Some(*number),
@@ -45,8 +45,8 @@ pub(crate) fn number(value: &Value<'_>) -> Option<Number> {
     }
 }
 
-/// Implicitly to an Int where the page says "converted to Int": a Decimal goes to the nearest, a String is cut.
-/// Too large ones go to the end of 64 bits.
+/// Converts implicitly to an Int where the page says "converted to Int": a Decimal is rounded to the nearest, a
+/// String is truncated. Values beyond 64 bits become the nearest 64-bit integer.
 pub(crate) fn index(value: &Value<'_>) -> Option<i64> {
     let rounding = if matches!(value, Value::String(_)) {
         Rounding::TowardsZero
@@ -56,12 +56,12 @@ pub(crate) fn index(value: &Value<'_>) -> Option<i64> {
     number(value).map(|number| number.saturating_i64(rounding))
 }
 
-/// Implicitly to an Int where the page says "rounded down".
+/// Converts implicitly to an Int where the page says "rounded down".
 pub(crate) fn index_down(value: &Value<'_>) -> Option<i64> {
     number(value).map(|number| number.saturating_i64(Rounding::Down))
 }
 
-/// Implicitly to a Boolean.
+/// Converts implicitly to a Boolean.
 pub(crate) fn bool(value: &Value<'_>) -> Option<bool> {
     match value {
         Value::Bool(bool) => Some(*bool),
@@ -71,10 +71,10 @@ pub(crate) fn bool(value: &Value<'_>) -> Option<bool> {
     }
 }
 
-/// Implicitly to a String. None: Null and Undefined.
+/// Converts implicitly to a String; `None` for Null and Undefined.
 ///
 /// # Errors
-/// The JSON text of an array or object grows out of bounds.
+/// The JSON text of an array or object exceeds a limit.
 pub(crate) fn text<'b>(value: &'b Value<'_>) -> Result<Option<Cow<'b, str>>, EvaluationError> {
     Ok(Some(match value {
         Value::String(text) => Cow::Borrowed(text),
@@ -90,7 +90,7 @@ pub(crate) fn text<'b>(value: &'b Value<'_>) -> Result<Option<Cow<'b, str>>, Eva
     }))
 }
 
-/// `cast(value as target)`.
+/// Evaluates `cast(value as target)`.
 ///
 /// # Errors
 /// As [`text`].
@@ -127,8 +127,8 @@ pub(crate) fn cast<'e>(
     })
 }
 
-/// In version 2016-03-23 a whole number comes out of a cast as Int; 1.0 and 0.0, which the page names
-/// for Booleans, stay.
+/// In version 2016-03-23 the result of a cast is an Int if it is an integer; 1.0 and 0.0 for Booleans, which the
+/// page lists, stay Decimals.
 fn whole_as_int(number: Number, source: &Value<'_>, version: SqlVersion) -> Number {
     if version == SqlVersion::V20151008 || matches!(source, Value::Bool(_)) {
         number

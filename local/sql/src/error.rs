@@ -1,13 +1,13 @@
-//! What is wrong with a statement, and where; what went wrong in an evaluation.
+//! Errors of compiling, with their position, and of evaluating.
 
 use std::fmt;
 
 /// A statement or substitution template that cannot be compiled.
 ///
-/// `Display` gives message and position, the line of SQL, and a caret below the place.
+/// `Display` shows message and position, the line of SQL, and a caret below the position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// What is wrong: got, expected, what to do. One line, lower case.
+    /// The problem and what to do; one line in lower case.
     pub message: String,
     /// Line, from 1.
     pub line: usize,
@@ -17,7 +17,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// `offset`: byte position in `text`, at most its length.
+    /// `offset` is a byte position in `text`, at most its length.
     pub(crate) fn at(text: &str, offset: usize, message: impl Into<String>) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
@@ -34,7 +34,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Characters of a long line that are shown on each side of the place.
+        /// Characters of a long line that are shown on each side of the position.
         const AROUND: usize = 60;
         let Self {
             message,
@@ -57,18 +57,18 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// An evaluation that was given up because it grew out of bounds.
+/// An evaluation that exceeded a limit.
 ///
 /// Wrong types and missing members are never errors in IoT SQL: they are Undefined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EvaluationError {
-    /// More steps than any sensible statement takes on a payload of 128 KB.
-    #[error("evaluation given up after {0} steps: select from fewer or smaller arrays")]
+    /// More steps than a reasonable statement takes for a payload of 128 KB.
+    #[error("cannot evaluate within {0} steps; fix: select from fewer or smaller arrays")]
     TooMuchWork(u64),
-    /// A value grew beyond what any rule action takes.
-    #[error("evaluation given up: a result grew beyond {0} bytes")]
+    /// A text larger than any rule action accepts.
+    #[error("cannot evaluate: a result has more than {0} bytes")]
     TooLarge(usize),
-    /// Arrays and objects nested too deep.
-    #[error("evaluation given up: a result is nested deeper than {0} levels")]
+    /// Arrays and objects that are nested too deep.
+    #[error("cannot evaluate: a result is nested deeper than {0} levels")]
     TooDeep(u32),
 }

@@ -1,4 +1,4 @@
-//! One evaluation: a compiled statement against one message.
+//! The evaluation of a compiled statement for one message.
 
 use std::{
     borrow::Cow,
@@ -15,21 +15,21 @@ use crate::{
     value::{Array, Object, ObjectBuilder, Value},
 };
 
-/// Steps that an evaluation may take: many times what a payload of 128 KB gives rise to.
+/// Most steps of an evaluation: many times those for a payload of 128 KB.
 const MAX_STEPS: u64 = 4_000_000;
-/// Levels of arrays and objects in a value.
+/// Most levels of arrays and objects in a value.
 const MAX_DEPTH: u32 = 2 * json::MAX_DEPTH;
-/// Where a payload that is no object goes when something is added to it. AWS does not say.
+/// Key of a payload that is not an object when something is added to it. AWS does not document one.
 const PAYLOAD: &str = "payload";
 
-/// What an evaluation needs and what it has found out so far.
+/// State of an evaluation.
 pub(crate) struct Evaluation<'e> {
     pub(crate) message: Message<'e>,
     pub(crate) context: &'e dyn Context,
     pub(crate) version: SqlVersion,
-    /// Parsed when first asked for. None: not JSON.
+    /// The payload, parsed on first use; the inner `None` means that it is not JSON.
     payload: OnceCell<Option<Value<'e>>>,
-    /// Those of SET, as far as they have been evaluated.
+    /// Variables of SET, as far as they are evaluated.
     variables: RefCell<Vec<Value<'e>>>,
     steps: Cell<u64>,
 }
@@ -46,7 +46,7 @@ impl<'e> Evaluation<'e> {
         }
     }
 
-    /// Gives the next variable of SET its value.
+    /// Sets the next variable of SET.
     pub(crate) fn set(&self, value: Value<'e>) {
         self.variables.borrow_mut().push(value);
     }
@@ -62,10 +62,10 @@ impl<'e> Evaluation<'e> {
         )
     }
 
-    /// Counts work.
+    /// Counts steps.
     ///
     /// # Errors
-    /// There was too much of it.
+    /// There are too many.
     pub(crate) fn spend(&self, steps: u64) -> Result<(), EvaluationError> {
         let spent = self.steps.get().saturating_add(steps);
         self.steps.set(spent);
@@ -76,14 +76,14 @@ impl<'e> Evaluation<'e> {
         }
     }
 
-    /// The payload as JSON, if it is.
+    /// The payload as JSON; `None` if it is not.
     fn payload(&self) -> Option<&Value<'e>> {
         self.payload
             .get_or_init(|| json::read(self.message.payload, self.version))
             .as_ref()
     }
 
-    /// `*` as a value: JSON as such, anything else in base64.
+    /// `*` as a value: JSON, or a base64 String of other bytes.
     fn payload_value(&self) -> Value<'e> {
         match self.payload() {
             Some(value) => value.clone(),
@@ -92,7 +92,7 @@ impl<'e> Evaluation<'e> {
         }
     }
 
-    /// Evaluates an expression; names are members of `current`, or of the payload where there is none.
+    /// Evaluates an expression; names are members of `current`, or of the payload if there is none.
     pub(crate) fn value(
         &self,
         expression: &'e Expression,
@@ -137,10 +137,10 @@ impl<'e> Evaluation<'e> {
         })
     }
 
-    /// Bounds nesting, which writing and comparing follow by recursion.
+    /// Limits nesting, because writing and comparing recurse.
     ///
     /// # Errors
-    /// Too deep.
+    /// The value is nested too deep.
     pub(crate) fn bounded(
         &self,
         value: impl Into<Value<'e>>,
@@ -226,7 +226,7 @@ impl<'e> Evaluation<'e> {
         }
     }
 
-    /// What a nested SELECT makes of an element. None: its WHERE is not true.
+    /// Result of a nested SELECT for an element; `None` if its WHERE is not true.
     fn row(
         &self,
         select: &'e Select,
@@ -241,7 +241,7 @@ impl<'e> Evaluation<'e> {
         self.project(&select.projection, Some(item)).map(Some)
     }
 
-    /// Whether a WHERE is `true`: the Boolean, nothing else.
+    /// Whether a WHERE is the Boolean `true`.
     pub(crate) fn holds(
         &self,
         filter: &'e Expression,
@@ -250,7 +250,7 @@ impl<'e> Evaluation<'e> {
         Ok(matches!(self.value(filter, current)?, Value::Bool(true)))
     }
 
-    /// What SELECT makes of `current`, or of the payload where there is none.
+    /// Result of SELECT for `current`, or for the payload if there is none.
     pub(crate) fn project(
         &self,
         projection: &'e Projection,

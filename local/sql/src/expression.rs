@@ -1,19 +1,19 @@
-//! A statement after parsing: names resolved, patterns compiled.
+//! A parsed statement, with names resolved and patterns compiled.
 
 use crate::{conversion::Type, function::Call, operator::Operator, value::Value};
 
-/// Something that has a value.
+/// An expression.
 #[derive(Debug)]
 pub(crate) enum Expression {
     Constant(Value<'static>),
-    /// `a.b` of the payload, or of the element within a nested SELECT.
+    /// `a.b` of the payload, or of the element in a nested SELECT.
     Path(Box<[Box<str>]>),
     /// `*` as a value.
     Payload,
-    /// `@name`, by its place in SET.
+    /// `@name`, by its index in SET.
     Variable(usize),
     Member(Box<Expression>, Box<[Box<str>]>),
-    /// Operators of one precedence, from left to right: a long chain costs no stack.
+    /// Operators of one precedence, from left to right, so that a long chain does not recurse.
     Chain(Box<Expression>, Box<[(Operator, Expression)]>),
     Not(Box<Expression>),
     Negate(Box<Expression>),
@@ -30,7 +30,7 @@ pub(crate) enum Expression {
 pub(crate) struct Case {
     pub(crate) subject: Expression,
     pub(crate) branches: Vec<(Expression, Expression)>,
-    /// Undefined where there is no ELSE.
+    /// Undefined if there is no ELSE.
     pub(crate) otherwise: Expression,
 }
 
@@ -42,17 +42,17 @@ pub(crate) struct Select {
     pub(crate) filter: Option<Expression>,
 }
 
-/// What stands between SELECT and FROM.
+/// The part between SELECT and FROM.
 #[derive(Debug)]
 pub(crate) enum Projection {
-    /// `*` alone: the payload, untouched.
+    /// `*` alone: the unchanged payload.
     Everything,
     /// `VALUE expression`.
     Value(Expression),
     Items(Vec<Item>),
 }
 
-/// One of the things selected.
+/// One selected item.
 #[derive(Debug)]
 pub(crate) enum Item {
     /// `*`: all members.

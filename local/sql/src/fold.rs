@@ -1,10 +1,10 @@
-//! What does not depend on the message is computed once, when the statement is compiled.
+//! Constant folding: expressions that do not depend on the message are evaluated at compile time.
 
 use crate::{
     Context, Message, SqlVersion, evaluation::Evaluation, expression::Expression, value::Value,
 };
 
-/// Stands in where nothing asks for it: only what needs no context is folded.
+/// A context that is not used: only expressions that need none are folded.
 struct Nothing;
 
 impl Context for Nothing {
@@ -21,7 +21,7 @@ impl Context for Nothing {
     }
 }
 
-/// Replaces an expression of constants by its value. Its parts are folded already.
+/// Replaces an expression of constants by its value. Its parts must be folded.
 pub(crate) fn fold(expression: Expression, version: SqlVersion) -> Expression {
     let folds = match &expression {
         Expression::Not(operand) | Expression::Negate(operand) | Expression::Cast(operand, _) => {
@@ -47,7 +47,7 @@ pub(crate) fn fold(expression: Expression, version: SqlVersion) -> Expression {
     };
     match value {
         Some(value) => Expression::Constant(value),
-        // It grows out of bounds: every evaluation will say so.
+        // It exceeds a limit: each evaluation will fail.
         None => expression,
     }
 }

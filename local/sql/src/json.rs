@@ -1,4 +1,4 @@
-//! JSON in and out, without losing digits: Ints and Decimals have 34 of them, doubles 17.
+//! JSON parsing and writing that keep all digits: Ints and Decimals have 34, doubles 17.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -8,10 +8,10 @@ use crate::{
     value::{Array, Object, ObjectBuilder, Value},
 };
 
-/// Deepest nesting of arrays and objects in a document. What lies deeper is not taken for JSON.
+/// Most levels of arrays and objects in a document; a deeper one is not JSON.
 pub(crate) const MAX_DEPTH: u32 = 128;
 
-/// Reads a document; none if it is not JSON.
+/// Parses a document; `None` if it is not JSON.
 pub(crate) fn read(bytes: &[u8], version: SqlVersion) -> Option<Value<'_>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut reader = Reader {
@@ -24,7 +24,7 @@ pub(crate) fn read(bytes: &[u8], version: SqlVersion) -> Option<Value<'_>> {
     (reader.at == text.len()).then_some(value)
 }
 
-/// The elements of a document that is an array, as they are written.
+/// The elements of an array as they are written; `None` for another document.
 pub(crate) fn elements(bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut reader = Reader {
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         (self.at > start).then_some(())
     }
 
-    /// A number that no Decimal can hold is Undefined, so it is left out.
+    /// A number beyond Decimal is Undefined, so it is left out.
     fn number(&mut self) -> Option<Value<'a>> {
         let start = self.at;
         let _ = self.take(b'-');
@@ -220,7 +220,7 @@ impl<'a> Reader<'a> {
                     }
                     self.at = before;
                 }
-                // Half of a pair is no character.
+                // Half of a surrogate pair is not a character.
                 char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER)
             }
             _ => return None,
@@ -237,14 +237,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Largest JSON text that is written: eight times what a publish may carry.
+/// Largest JSON text that is written, in bytes: eight times the largest publish.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
 
-/// Writes compact JSON. Undefined is left out of arrays and objects, and is nothing by itself
-/// ("Data types").
+/// Writes compact JSON. Undefined is left out of arrays and objects, and is the empty text by itself ("Data
+/// types").
 ///
 /// # Errors
-/// The text would be longer than `limit` bytes.
+/// The text has more than `limit` bytes.
 pub(crate) fn write(
     value: &Value<'_>,
     out: &mut String,

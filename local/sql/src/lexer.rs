@@ -1,10 +1,10 @@
-//! Text into tokens, one at a time: what follows a template's expression is no SQL.
+//! Splits text into tokens, one at a time, because the text after a template's expression is not SQL.
 
 use std::{borrow::Cow, fmt};
 
 use crate::Error;
 
-/// A token and where it stands, in bytes.
+/// A token and its position in bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct Token<'t> {
     pub(crate) kind: Kind<'t>,
@@ -44,7 +44,7 @@ pub(crate) struct Lexer<'t> {
     at: usize,
 }
 
-/// Longer ones first. AWS's own page on SELECT prints the minus as a dash.
+/// Symbols, longer ones first. AWS's page on SELECT prints the minus as a dash.
 const SYMBOLS: &[(&str, &str)] = &[
     ("<>", "<>"),
     ("<=", "<="),
@@ -79,7 +79,7 @@ impl<'t> Lexer<'t> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// Takes characters while they fit and gives what was taken.
+    /// Takes characters while they match, and returns them.
     fn take(&mut self, fits: impl Fn(char) -> bool) -> &'t str {
         let rest = self.rest();
         let length = rest.find(|c| !fits(c)).unwrap_or(rest.len());
@@ -139,8 +139,8 @@ impl<'t> Lexer<'t> {
         ))
     }
 
-    /// A quote within is written twice, as in ANSI SQL. A backslash stands for itself, so that regular
-    /// expressions need not double it.
+    /// A quote in the text is doubled, as in ANSI SQL. A backslash is a plain character, so that regular
+    /// expressions do not need to double it.
     fn string(&mut self, quote: char) -> Result<Kind<'t>, Error> {
         let start = self.at;
         self.at += 1;

@@ -1,47 +1,45 @@
-//! What a rule is evaluated against: the message, and what the caller supplies beside it.
+//! Input of an evaluation: the message and the caller's context.
 
-/// One message, as the rules engine sees it.
+/// A message as the rules engine receives it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Message<'a> {
-    /// The topic, complete. A Basic Ingest prefix (`$aws/rules/<rule>/`) may be there: `topic()`
-    /// leaves it out, as AWS does.
+    /// The complete topic. It may have a Basic Ingest prefix (`$aws/rules/<rule>/`), which `topic()` leaves out, as on
+    /// AWS.
     pub topic: &'a str,
-    /// The bytes published: JSON, text, binary or nothing.
+    /// The published bytes: JSON, text, binary or none.
     pub payload: &'a [u8],
-    /// When the rules engine got the message, in milliseconds since the Unix epoch: `timestamp()`.
+    /// Time at which the rules engine received it, in milliseconds since the Unix epoch: `timestamp()`.
     pub timestamp_ms: u64,
-    /// The MQTT client that published: `clientid()`. None: not by MQTT, the function returns `n/a`.
+    /// The MQTT client that published: `clientid()`. If `None`, not published by MQTT, the function returns `n/a`.
     pub client_id: Option<&'a str>,
-    /// `principal()`: for X.509 the certificate's SHA-256 fingerprint in hex. None: Undefined.
+    /// `principal()`: for X.509 the certificate's SHA-256 fingerprint in hex. Undefined if `None`.
     pub principal: Option<&'a str>,
-    /// `sourceip()`. None: Undefined.
+    /// `sourceip()`. Undefined if `None`.
     pub source_ip: Option<&'a str>,
-    /// `traceid()`: a UUID for messages that came by MQTT. None: Undefined.
+    /// `traceid()`: a UUID for messages by MQTT. Undefined if `None`.
     pub trace_id: Option<&'a str>,
-    /// Properties of an MQTT 5 PUBLISH. None: MQTT 3.1.1 or not by MQTT.
+    /// Properties of an MQTT 5 PUBLISH; `None` for MQTT 3.1.1 and other protocols.
     pub mqtt: Option<MqttProperties<'a>>,
 }
 
-/// What an MQTT 5 PUBLISH carries beside topic and payload: `get_mqtt_property` and
-/// `get_user_properties`.
+/// Properties of an MQTT 5 PUBLISH, for `get_mqtt_property` and `get_user_properties`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MqttProperties<'a> {
-    /// Whether the payload is said to be UTF-8 text (payload format indicator 1).
+    /// Whether the payload is marked as UTF-8 text (payload format indicator 1).
     pub is_utf8: Option<bool>,
-    /// Content type.
+    /// Media type of the payload, such as `application/json`.
     pub content_type: Option<&'a str>,
-    /// Response topic.
+    /// Topic for a response.
     pub response_topic: Option<&'a str>,
-    /// Correlation data.
+    /// Relates a response to its request.
     pub correlation_data: Option<&'a [u8]>,
-    /// User properties in the order sent; a key may come more than once.
+    /// User properties in their order; a key may be repeated.
     pub user: &'a [(&'a str, &'a str)],
 }
 
-/// What SQL can ask that does not come with the message.
+/// Input of SQL functions that is not in the message.
 ///
-/// The crate has no clock, no random numbers and no account of its own, so that an evaluation gives
-/// the same result whenever the context does.
+/// With the same context and message, an evaluation gives the same result.
 pub trait Context {
     /// A uniformly distributed number, at least 0.0 and below 1.0: `rand()`.
     fn random(&self) -> f64;

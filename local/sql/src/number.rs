@@ -1,7 +1,7 @@
 //! Int and Decimal: 34 digits (AWS IoT developer guide, "Data types").
 //!
-//! A Decimal keeps its scale as it was written or computed, so that `2.5 * 2` is `5.0` and
-//! `"5" * 2` is `10`: that is how the examples in AWS's pages read.
+//! A Decimal keeps its scale as written or computed, so that `2.5 * 2` is `5.0` and `"5" * 2` is `10`, as in the
+//! examples of AWS's pages.
 
 mod decimal;
 
@@ -9,7 +9,7 @@ use std::{cmp::Ordering, fmt};
 
 use decimal::Decimal;
 
-/// Digits that an Int or a Decimal holds.
+/// Most digits of an Int or a Decimal.
 pub(crate) const DIGITS: u32 = 34;
 /// The largest Int.
 pub(crate) const MAX_INT: i128 = 10_i128.pow(DIGITS) - 1;
@@ -22,13 +22,13 @@ pub(crate) enum Number {
     Decimal(Decimal),
 }
 
-/// How a Decimal becomes an Int.
+/// Conversion of a Decimal to an Int.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rounding {
     Down,
     Up,
     TowardsZero,
-    /// Half away from zero.
+    /// To the nearest, half away from zero.
     Nearest,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Number {
 }
 
 impl Number {
-    /// An Int, or a Decimal rounded to 34 digits where an Int cannot hold it.
+    /// Creates an Int, or a Decimal rounded to 34 digits if it is too large.
     pub(crate) fn from_int(value: i128) -> Self {
         match Decimal::new(value, 0) {
             Some(decimal) if value.abs() > MAX_INT => Self::Decimal(decimal),
@@ -50,7 +50,7 @@ impl Number {
         }
     }
 
-    /// None for NaN and the infinities.
+    /// `None` for NaN and infinities.
     pub(crate) fn from_f64(value: f64) -> Option<Self> {
         if !value.is_finite() {
             return None;
@@ -61,12 +61,12 @@ impl Number {
         }
     }
 
-    /// Reads what the caller knows to be `-?digits(.digits)?([eE][+-]?digits)?`.
-    /// Without point and exponent it is an Int. None: too large for a Decimal.
+    /// Parses `-?digits(.digits)?([eE][+-]?digits)?`, which the caller has checked.
+    /// Without point and exponent it is an Int. `None` if it is too large for a Decimal.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        /// Digits that surely fit 128 bits.
+        /// Digits that fit 128 bits.
         const KEPT: u32 = 38;
-        // An Int of up to 18 digits is read at once.
+        // Fast path for an Int of up to 18 digits.
         if text.len() < 19
             && let Ok(int) = text.parse::<i64>()
         {
@@ -108,8 +108,8 @@ impl Number {
         Decimal::new(signed, exponent).map(Self::Decimal)
     }
 
-    /// The implicit conversion of a string: no leading `+` or point, no `+` in the exponent
-    /// ("Conversions", to Decimal). The result is a Decimal, also for `5`.
+    /// Converts a string implicitly: without leading `+` or point, and without `+` in the exponent ("Conversions", to
+    /// Decimal). The result is a Decimal, also for `5`.
     pub(crate) fn from_text(text: &str) -> Option<Self> {
         fn digits(text: &str) -> Option<&str> {
             let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -135,7 +135,7 @@ impl Number {
         }
     }
 
-    /// Whole numbers become Int: what version 2016-03-23 does with `10.0`.
+    /// Converts integers such as `10.0` to Int, as version 2016-03-23 does.
     pub(crate) fn whole_as_int(self) -> Self {
         match self {
             Self::Decimal(decimal) if decimal.exponent < 0 && decimal.cut(0).1 != 0 => self,
@@ -144,7 +144,7 @@ impl Number {
         }
     }
 
-    /// An Int; a Decimal only where the whole number has more than 34 digits.
+    /// Rounds to an Int, or to a Decimal if the integer has more than 34 digits.
     pub(crate) fn round(self, rounding: Rounding) -> Self {
         match self {
             Self::Int(_) => self,
@@ -152,7 +152,7 @@ impl Number {
         }
     }
 
-    /// Cuts after `places` digits behind the point and strips trailing zeros.
+    /// Truncates after `places` decimals and strips trailing zeros.
     pub(crate) fn truncate(self, places: u32) -> Self {
         match self {
             Self::Int(_) => self,
@@ -160,7 +160,7 @@ impl Number {
         }
     }
 
-    /// The whole number below, or the nearest that 64 bits hold: for indices, which are clamped anyway.
+    /// Rounds down to an integer, or to the nearest 64-bit integer: for indices, which are clamped.
     pub(crate) fn saturating_i64(self, rounding: Rounding) -> i64 {
         let sign = self.signum();
         match self.round(rounding) {
@@ -229,7 +229,7 @@ impl Number {
             .map(Self::Decimal)
     }
 
-    /// Two Ints give an Int, cut towards zero. None: division by zero.
+    /// The quotient of two Ints is a truncated Int. `None` for division by zero.
     pub(crate) fn divide(self, other: Self) -> Option<Self> {
         match (self, other) {
             (Self::Int(left), Self::Int(right)) => left.checked_div(right).map(Self::Int),
@@ -240,7 +240,7 @@ impl Number {
         }
     }
 
-    /// With the sign of the dividend. None: division by zero.
+    /// The remainder, with the sign of the dividend. `None` for division by zero.
     pub(crate) fn remainder(self, other: Self) -> Option<Self> {
         match (self, other) {
             (Self::Int(left), Self::Int(right)) => left.checked_rem(right).map(Self::Int),
@@ -268,7 +268,7 @@ impl Number {
     }
 }
 
-/// Reads `[+-]?digits`, bounded far outside of what a Decimal holds.
+/// Parses `[+-]?digits`, clamped far beyond a Decimal's exponents.
 fn parse_exponent(text: &str) -> i64 {
     const BOUND: i64 = 1_000_000_000;
     let (negative, digits) = match text.strip_prefix('-') {

@@ -24,7 +24,7 @@ pub(crate) enum Operator {
 
 impl Operator {
     /// # Errors
-    /// A concatenation grows out of bounds.
+    /// A concatenation exceeds a limit.
     pub(crate) fn apply<'e>(
         self,
         left: &Value<'e>,
@@ -48,18 +48,18 @@ impl Operator {
     }
 }
 
-/// Both operands must be Booleans or read as such: `true OR Undefined` is Undefined.
+/// Both operands must be Booleans or convert to them: `true OR Undefined` is Undefined.
 fn logical<'e>(left: &Value<'e>, right: &Value<'e>, apply: fn(bool, bool) -> bool) -> Value<'e> {
     let operands = conversion::bool(left).zip(conversion::bool(right));
     operands.map(|(left, right)| apply(left, right)).into()
 }
 
-/// `NOT`.
+/// Evaluates `NOT`.
 pub(crate) fn not<'e>(value: &Value<'e>) -> Value<'e> {
     conversion::bool(value).map(|bool| !bool).into()
 }
 
-/// The sign `-` before an operand.
+/// Evaluates the sign `-`.
 pub(crate) fn negate<'e>(value: &Value<'e>) -> Value<'e> {
     conversion::number(value).map(Number::negate).into()
 }
@@ -100,7 +100,7 @@ fn add<'e>(left: &Value<'e>, right: &Value<'e>) -> Result<Value<'e>, EvaluationE
     }
 }
 
-/// `=`: none where an operand is Undefined; operands of different types are not equal.
+/// Evaluates `=`; `None` if an operand is Undefined. Operands of different types are not equal.
 pub(crate) fn equal(left: &Value<'_>, right: &Value<'_>) -> Option<bool> {
     (!left.is_undefined() && !right.is_undefined()).then(|| same(left, right))
 }

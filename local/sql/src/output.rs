@@ -1,4 +1,4 @@
-//! What an evaluation hands to the actions.
+//! Result of an evaluation, for the actions.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -7,15 +7,15 @@ use crate::{EvaluationError, json, value::Value};
 /// Result of evaluating a rule for one message.
 #[derive(Clone, Debug)]
 pub enum Outcome<'m> {
-    /// WHERE was not `true`: no action runs, and that is no error.
+    /// WHERE was not `true`: no action runs.
     NotFired,
-    /// The actions run with this.
+    /// The actions run with this output.
     Fired(Output<'m>),
-    /// No action runs. AWS writes SQL failures to its log; the error action does not see them.
+    /// No action runs. AWS logs SQL failures; the error action does not run.
     Failed(EvaluationError),
 }
 
-/// The bytes for the actions.
+/// Output for the actions.
 #[derive(Clone, Debug)]
 pub struct Output<'m> {
     bytes: Cow<'m, [u8]>,
@@ -24,8 +24,7 @@ pub struct Output<'m> {
 
 /// Values of a SET clause, for the substitution templates of the same message.
 ///
-/// Evaluating a variable again could give something else (`newuuid()`), so templates take what the
-/// statement found.
+/// Templates use the statement's values, because evaluating again could give others (`newuuid()`).
 #[derive(Clone, Debug, Default)]
 pub struct Variables(pub(crate) Arc<[Value<'static>]>);
 
@@ -34,27 +33,26 @@ impl<'m> Output<'m> {
         Self { bytes, variables }
     }
 
-    /// JSON text, or the message's own bytes where nothing was added (`SELECT *`).
-    /// Empty where `SELECT VALUE` found Undefined.
+    /// JSON text, or the message's bytes for `SELECT *`. Empty if `SELECT VALUE` is Undefined.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Like [`bytes`](Self::bytes), without a copy where that is possible.
+    /// Like [`bytes`](Self::bytes), without a copy if possible.
     #[must_use]
     pub fn into_bytes(self) -> Cow<'m, [u8]> {
         self.bytes
     }
 
-    /// The elements as JSON text if the output is a JSON array, else none: what an action's
-    /// `BatchMode` sends as single records.
+    /// The elements as JSON text, which an action with `BatchMode` sends as single records. `None` if the output is not
+    /// a JSON array.
     #[must_use]
     pub fn elements(&self) -> Option<Vec<&[u8]>> {
         json::elements(&self.bytes)
     }
 
-    /// For [`Template::evaluate_with`](crate::Template::evaluate_with).
+    /// The variables, for [`Template::evaluate_with`](crate::Template::evaluate_with).
     #[must_use]
     pub fn variables(&self) -> &Variables {
         &self.variables

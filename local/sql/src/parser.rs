@@ -1,7 +1,7 @@
-//! Tokens into expressions, by recursive descent.
+//! Parses tokens into expressions, by recursive descent.
 //!
-//! From loose to tight: OR, AND, NOT, comparisons, `+ -`, `* / %`, the sign `-`, `.`; operators of one line
-//! are taken from left to right.
+//! Precedence from loose to tight: OR, AND, NOT, comparisons, `+ -`, `* / %`, the sign `-`, `.`; operators of equal
+//! precedence from left to right.
 
 use crate::{
     Error, SqlVersion, TopicFilter,
@@ -20,17 +20,17 @@ const MAX_DEPTH: u32 = 64;
 /// Longest name of a variable ("SET clause").
 const MAX_VARIABLE: usize = 64;
 
-/// Words that are no names of members where an expression begins.
+/// Words that cannot be a member's name at the start of an expression.
 const RESERVED: &[&str] = &[
     "and", "as", "case", "else", "end", "from", "not", "or", "select", "then", "when", "where",
 ];
 
-/// Words of ANSI SQL that one expects where an operator may stand.
+/// Operators of ANSI SQL that IoT SQL does not have, for the error message.
 const ABSENT: &[&str] = &[
     "between", "exists", "group", "having", "in", "is", "join", "like", "limit", "order", "union",
 ];
 
-/// Operators that bind alike, from loose to tight; NOT stands between the second and the third.
+/// Operators of equal precedence, from loose to tight; NOT is between the second and the third.
 const LEVELS: &[&[(&str, Operator)]] = &[
     &[("or", Operator::Or)],
     &[("and", Operator::And)],
@@ -51,7 +51,7 @@ const LEVELS: &[&[(&str, Operator)]] = &[
 ];
 const NOT_LEVEL: usize = 2;
 
-/// A whole statement.
+/// A statement.
 #[derive(Debug)]
 pub(crate) struct Statement {
     pub(crate) variables: Vec<(Box<str>, Expression)>,
@@ -65,7 +65,7 @@ pub(crate) struct Parser<'t> {
     lexer: Lexer<'t>,
     token: Token<'t>,
     version: SqlVersion,
-    /// Names that `@` may be followed by.
+    /// Names of the known variables.
     variables: Vec<Box<str>>,
     depth: u32,
 }
@@ -103,7 +103,7 @@ pub(crate) fn statement(text: &str, version: SqlVersion) -> Result<Statement, Er
 }
 
 impl<'t> Parser<'t> {
-    /// Begins at byte `at` of `text`.
+    /// Creates a parser that starts at byte `at` of `text`.
     pub(crate) fn new(
         text: &'t str,
         at: usize,
@@ -239,7 +239,7 @@ impl<'t> Parser<'t> {
             self.advance()?;
             self.expect_symbol("=", "")?;
             variables.push((name.into(), self.expression()?));
-            // Known only now: an expression sees the variables before it.
+            // Added after its expression, which can use earlier variables only.
             self.variables.push(name.into());
             if !self.take_symbol(",")? {
                 break;
@@ -264,7 +264,7 @@ impl<'t> Parser<'t> {
         Ok(filter)
     }
 
-    /// Whether VALUE is the keyword here, not a member of that name: an operand follows.
+    /// Whether VALUE is the keyword and not a member: an operand follows.
     fn takes_value_keyword(&self) -> Result<bool, Error> {
         if !self.is_word("value") {
             return Ok(false);
@@ -280,7 +280,7 @@ impl<'t> Parser<'t> {
         };
         let mut ahead = self.lexer.clone();
         Ok(match ahead.next()?.kind {
-            // `VALUE * FROM` takes all; `value * 2` and `value * -2` are products.
+            // `VALUE * FROM` selects all; `value * 2` and `value * -2` are products.
             Kind::Symbol("*") => {
                 let next = ahead.next()?.kind;
                 !begins_operand(&next) && !matches!(next, Kind::Symbol("-" | "*"))
@@ -337,8 +337,8 @@ impl<'t> Parser<'t> {
         })
     }
 
-    /// The key of an expression without alias: the last name of a path, the name of a function or variable,
-    /// else its text.
+    /// The key of an expression without alias: the last name of a path, the name of a function or variable, or its
+    /// text.
     fn default_name(&self, value: &Expression, start: usize) -> Box<str> {
         match value {
             Expression::Path(names) | Expression::Member(_, names) => {
@@ -365,7 +365,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// An expression of any kind.
+    /// Parses an expression.
     pub(crate) fn expression(&mut self) -> Result<Expression, Error> {
         self.enter()?;
         let value = self.level(0)?;
@@ -373,7 +373,7 @@ impl<'t> Parser<'t> {
         Ok(value)
     }
 
-    /// Where the token after the expression stands, and whether it is `symbol`.
+    /// The position of the token after the expression, and whether it is `symbol`.
     pub(crate) fn ends_with(&self, symbol: &str) -> Result<usize, Error> {
         if self.is_symbol(symbol) {
             Ok(self.token.end)
@@ -397,7 +397,7 @@ impl<'t> Parser<'t> {
         let mut rest = Vec::new();
         while let Some(operator) = self.operator(operators) {
             self.advance()?;
-            // A NOT may stand behind a comparison only in parentheses.
+            // NOT after a comparison needs parentheses.
             rest.push((operator, self.level(level + 1)?));
         }
         if rest.is_empty() {
@@ -575,7 +575,7 @@ impl<'t> Parser<'t> {
         self.need(SqlVersion::V20160323, start, "an object literal")?;
         self.advance()?;
         let mut members = Vec::new();
-        // A comma behind the last member is taken: AWS's own samples write it.
+        // A trailing comma is allowed: AWS's samples have it.
         while !self.take_symbol("}")? {
             let Kind::Text(name) = &self.token.kind else {
                 return Err(self.unexpected("a key in quotes or `}`"));
@@ -592,7 +592,7 @@ impl<'t> Parser<'t> {
         Ok(Expression::Object(members.into()))
     }
 
-    /// Things separated by commas, up to `close`.
+    /// Parses items separated by commas, up to `close`.
     fn list<T>(
         &mut self,
         close: &str,

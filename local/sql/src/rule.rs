@@ -15,7 +15,7 @@ use crate::{
 /// Longest statement, in bytes (AWS IoT Core quotas).
 const MAX_SQL: usize = 256 * 1024;
 
-/// A compiled statement: parsed once, evaluated per message, from any thread.
+/// A compiled statement. It can be evaluated from any thread.
 #[derive(Debug)]
 pub struct Rule {
     statement: Statement,
@@ -23,11 +23,11 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Parses and compiles a statement: names of functions are resolved, constant expressions evaluated, patterns of
-    /// regular expressions and times prepared.
+    /// Compiles a statement: resolves function names, evaluates constant expressions, and compiles the patterns of
+    /// regular expressions and times.
     ///
     /// # Errors
-    /// The first thing wrong with the statement, with line and column.
+    /// The first problem of the statement, with line and column.
     pub fn compile(sql: &str, version: SqlVersion) -> Result<Self, Error> {
         if sql.len() > MAX_SQL {
             let length = sql.len();
@@ -43,14 +43,14 @@ impl Rule {
         })
     }
 
-    /// What FROM names. None: the rule is reached by Basic Ingest only.
+    /// The filter of FROM. `None` if the rule is reached by Basic Ingest only.
     #[must_use]
     pub fn topic_filter(&self) -> Option<&TopicFilter> {
         self.statement.topic_filter.as_ref()
     }
 
-    /// Whether a message published to `topic` is for this rule: FROM takes it, or it is a [Basic Ingest] topic, which
-    /// reaches the rule that it names past FROM. Whether it names this one, only the caller knows.
+    /// Whether a message published to `topic` is for this rule: FROM matches, or it is a [Basic Ingest] topic, which
+    /// bypasses FROM. The caller must check that it names this rule.
     ///
     /// [Basic Ingest]: crate::BasicIngest
     #[must_use]
@@ -61,13 +61,13 @@ impl Rule {
                 .is_some_and(|filter| filter.matches(topic))
     }
 
-    /// The version that it was compiled for.
+    /// The version for which it is compiled.
     #[must_use]
     pub fn version(&self) -> SqlVersion {
         self.version
     }
 
-    /// Names of the SET clause, in order.
+    /// Names of the variables in the SET clause, in order.
     pub(crate) fn variable_names(&self) -> Vec<Box<str>> {
         self.statement
             .variables
@@ -76,8 +76,8 @@ impl Rule {
             .collect()
     }
 
-    /// Evaluates SET, WHERE and SELECT. The topic filter is not looked at: whoever calls has routed the
-    /// message by [`topic_filter`](Self::topic_filter).
+    /// Evaluates SET, WHERE and SELECT. Ignores the topic filter: the caller routes messages by
+    /// [`topic_filter`](Self::topic_filter).
     pub fn evaluate<'m>(&self, message: &Message<'m>, context: &dyn Context) -> Outcome<'m> {
         let Statement {
             variables,
@@ -98,7 +98,7 @@ impl Rule {
         }
     }
 
-    /// None: WHERE is not true.
+    /// `None` if WHERE is not true.
     fn fire<'m>(
         &self,
         message: &Message<'m>,
@@ -134,10 +134,10 @@ impl Rule {
         )))
     }
 
-    /// The values of SET alone, for templates of a message that the statement was not evaluated for.
+    /// Evaluates SET only, for templates of a message for which the statement is not evaluated.
     ///
     /// # Errors
-    /// The evaluation grows out of bounds.
+    /// The evaluation exceeds a limit.
     pub fn variables(
         &self,
         message: &Message<'_>,

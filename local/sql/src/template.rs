@@ -19,15 +19,15 @@ enum Part {
 }
 
 impl Template {
-    /// Compiles a field's text, in which no variable of a SET clause is known.
+    /// Compiles a field's text without variables of a SET clause.
     ///
     /// # Errors
-    /// The first thing wrong in one of its expressions, with line and column in the field's text.
+    /// The first problem of an expression, with line and column in the field's text.
     pub fn compile(text: &str, version: SqlVersion) -> Result<Self, Error> {
         Self::compile_with(text, version, &[])
     }
 
-    /// Like [`compile`](Self::compile), for an action of `rule`: its version, and the variables of its SET clause.
+    /// Compiles a field of an action of `rule`, with its version and the variables of its SET clause.
     /// Evaluate it by [`evaluate_with`](Self::evaluate_with).
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Template {
         version: SqlVersion,
         variables: &[Box<str>],
     ) -> Result<Self, Error> {
-        /// What begins an expression.
+        /// Start of an expression.
         const OPEN: &str = "${";
         let mut parts = Vec::new();
         let mut at = 0;
@@ -60,7 +60,7 @@ impl Template {
         Ok(Self { parts, version })
     }
 
-    /// The text where it holds no expression, so that the field is the same for every message.
+    /// The text if it has no expression, so that it is the same for each message.
     #[must_use]
     pub fn as_constant(&self) -> Option<&str> {
         match self.parts.as_slice() {
@@ -70,12 +70,12 @@ impl Template {
         }
     }
 
-    /// Evaluates against the message as it was published, apart from the rule's SELECT.
-    /// An expression that is Undefined or Null gives no text: AWS documents that Undefined by itself is the
-    /// empty string, and whether an action takes that is the action's to say.
+    /// Evaluates for the message as published, independently of the rule's SELECT.
+    /// An expression that is Undefined or Null is the empty string, as AWS documents for Undefined; the action decides
+    /// whether it accepts that.
     ///
     /// # Errors
-    /// An evaluation that grew out of bounds.
+    /// The evaluation exceeds a limit.
     pub fn evaluate(
         &self,
         message: &Message<'_>,
@@ -84,7 +84,7 @@ impl Template {
         self.evaluate_with(message, context, &Variables::default())
     }
 
-    /// Like [`evaluate`](Self::evaluate), with the values that the rule's SET clause found for this message:
+    /// Like [`evaluate`](Self::evaluate), with the values of the rule's SET clause for this message:
     /// [`Output::variables`](crate::Output::variables) or [`Rule::variables`].
     ///
     /// # Errors

@@ -2,16 +2,16 @@
 
 use std::{fmt, str::FromStr};
 
-/// A topic filter: levels, `+` for one whole level, `#` for everything below.
+/// A topic filter: levels, `+` for one level, `#` for all levels below.
 ///
 /// # Differs from MQTT
-/// AWS documents `sensor/#` as matching `sensor/` and everything below it, but not `sensor` itself;
-/// the MQTT specification says that it matches the parent too.
-/// A wildcard at the start does not match topics that begin with `$`, as in MQTT.
+/// On AWS, `sensor/#` matches `sensor/` and everything below it, but not `sensor` itself; by the MQTT specification it
+/// matches `sensor`, too.
+/// As in MQTT, a wildcard at the start does not match topics that begin with `$`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TopicFilter {
     text: String,
-    /// Without the `#`.
+    /// Levels before the `#`.
     levels: Vec<Level>,
     multi: bool,
 }
@@ -22,28 +22,28 @@ enum Level {
     Any,
 }
 
-/// What is wrong with a topic filter.
+/// Why a topic filter is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// The empty string.
-    #[error("topic filter is empty")]
+    #[error("invalid topic filter \"\": expected a topic")]
     Empty,
-    /// `#` with something behind it or beside it.
-    #[error("`#` in topic filter `{0}` must be the last level, alone in it")]
+    /// `#` is not the whole last level.
+    #[error("invalid topic filter \"{0}\": expected `#` as the whole last level")]
     MisplacedMulti(String),
-    /// `+` beside something else.
-    #[error("`+` in topic filter `{0}` must stand alone in its level")]
+    /// `+` is not a whole level.
+    #[error("invalid topic filter \"{0}\": expected `+` as a whole level")]
     MisplacedSingle(String),
-    /// U+0000.
-    #[error("topic filter holds the character U+0000")]
+    /// The filter contains U+0000.
+    #[error("invalid topic filter: unexpected character U+0000")]
     Nul,
 }
 
 impl TopicFilter {
-    /// Reads a filter.
+    /// Parses a filter.
     ///
     /// # Errors
-    /// Empty, a wildcard that shares its level or a `#` that is not last.
+    /// It is empty, a wildcard is not a whole level, or `#` is not last.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         if text.is_empty() {
             return Err(FilterError::Empty);
@@ -73,7 +73,7 @@ impl TopicFilter {
         })
     }
 
-    /// Whether a message published to `topic` is meant.
+    /// Whether it matches the topic of a message.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
         let wildcard_first = match self.levels.first() {
@@ -92,11 +92,11 @@ impl TopicFilter {
                 (Level::Exact(_), Some(_)) => return false,
             }
         }
-        // `#` wants at least one more level, be it empty: `sensor/#` takes `sensor/`, not `sensor`.
+        // `#` needs one more level, which may be empty: `sensor/#` matches `sensor/` and not `sensor`.
         rest.next().is_some() == self.multi
     }
 
-    /// The filter as it was written.
+    /// The filter as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -117,17 +117,17 @@ impl FromStr for TopicFilter {
     }
 }
 
-/// A topic that reaches one rule directly, past the broker: `$aws/rules/<rule>/<topic>`.
+/// A topic that bypasses the broker and reaches one rule: `$aws/rules/<rule>/<topic>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BasicIngest<'a> {
     /// Name of the rule.
     pub rule: &'a str,
-    /// What follows, which is the topic for the rule: may be empty.
+    /// The rest, which is the topic for the rule and may be empty.
     pub topic: &'a str,
 }
 
 impl<'a> BasicIngest<'a> {
-    /// Splits a Basic Ingest topic; none if `topic` is not one (AWS IoT developer guide, "Basic Ingest").
+    /// Splits a Basic Ingest topic; `None` for another topic (AWS IoT developer guide, "Basic Ingest").
     #[must_use]
     pub fn parse(topic: &'a str) -> Option<Self> {
         let rest = topic.strip_prefix("$aws/rules/")?;

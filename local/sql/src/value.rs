@@ -1,13 +1,13 @@
-//! Values while a statement is evaluated.
+//! Values in an evaluation.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use crate::number::Number;
 
-/// A value. Cheap to clone: text of the payload is borrowed from it, structures are shared.
+/// A value. Cheap to clone: text is borrowed from the payload, structures are shared.
 #[derive(Clone, Debug)]
 pub(crate) enum Value<'a> {
-    /// "Not a value": an absent member, or what a function makes of arguments that it cannot take.
+    /// "Not a value": an absent member, or the result of a function for invalid arguments.
     Undefined,
     Null,
     Bool(bool),
@@ -24,7 +24,7 @@ pub(crate) struct Array<'a> {
     depth: u32,
 }
 
-/// Members in the order of their first appearance; every name once.
+/// Members in the order of their first appearance, each name once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Object<'a> {
     members: Vec<(Cow<'a, str>, Value<'a>)>,
@@ -36,7 +36,7 @@ impl<'a> Value<'a> {
         Self::Number(Number::from_int(value.into()))
     }
 
-    /// Levels of arrays and objects.
+    /// Number of levels of arrays and objects.
     pub(crate) fn depth(&self) -> u32 {
         match self {
             Self::Array(array) => array.depth,
@@ -49,7 +49,7 @@ impl<'a> Value<'a> {
         matches!(self, Self::Undefined)
     }
 
-    /// The member of an object, else Undefined.
+    /// A member of an object, or Undefined.
     pub(crate) fn member(&self, name: &str) -> &Self {
         match self {
             Self::Object(object) => object.get(name).unwrap_or(&Self::Undefined),
@@ -57,12 +57,12 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Follows names through objects.
+    /// The member at a path of names.
     pub(crate) fn follow(&self, names: &[Box<str>]) -> &Self {
         names.iter().fold(self, |value, name| value.member(name))
     }
 
-    /// Without copying text.
+    /// Borrows the text.
     pub(crate) fn borrowed<'b>(&'b self) -> Value<'b> {
         match self {
             Self::String(text) => Value::String(Cow::Borrowed(text)),
@@ -70,7 +70,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Without a borrow from the message.
+    /// Copies borrowed text.
     pub(crate) fn into_owned(self) -> Value<'static> {
         match self {
             Self::Undefined => Value::Undefined,
@@ -167,7 +167,7 @@ impl<'a> Object<'a> {
             .find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// A later value replaces an earlier one in its place.
+    /// Inserts a member; a later value replaces an earlier one in its position.
     pub(crate) fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) {
         self.depth = self.depth.max(value.depth() + 1);
         match self.get_mut(&name) {
@@ -176,7 +176,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Inserts under a path of names (`AS bar.baz`), making the objects on the way.
+    /// Inserts at a path of names (`AS bar.baz`), creating objects as needed.
     pub(crate) fn insert_at(&mut self, path: &'a [Box<str>], value: Value<'a>) {
         let Some((first, rest)) = path.split_first() else {
             return;
@@ -192,7 +192,7 @@ impl<'a> Object<'a> {
         self.insert(Cow::Borrowed(first), inner.into());
     }
 
-    /// Inserts all members of another, which replace those of the same name.
+    /// Inserts all members of another object, which replace those of the same name.
     pub(crate) fn extend(&mut self, other: &Self) {
         let mut builder = ObjectBuilder::from(std::mem::take(self));
         for (name, value) in &other.members {
@@ -202,11 +202,11 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Inserts many members in a time that grows no faster than their number.
+/// Inserts many members in linear time.
 #[derive(Default)]
 pub(crate) struct ObjectBuilder<'a> {
     object: Object<'a>,
-    /// Where each name stands, once there are many.
+    /// Index of each name, once there are many.
     index: Option<HashMap<Cow<'a, str>, usize>>,
 }
 
@@ -221,7 +221,7 @@ impl<'a> From<Object<'a>> for ObjectBuilder<'a> {
 
 impl<'a> ObjectBuilder<'a> {
     pub(crate) fn insert(&mut self, name: Cow<'a, str>, value: Value<'a>) {
-        /// Up to here looking at each name is quicker than hashing.
+        /// Number up to which a linear search is faster than hashing.
         const FEW: usize = 24;
         let object = &mut self.object;
         if object.members.len() < FEW {

@@ -5,10 +5,10 @@ use std::{fmt, str::FromStr};
 /// Version of the SQL rules engine: `AwsIotSqlVersion` of a topic rule (AWS IoT developer guide,
 /// "SQL versions").
 ///
-/// CloudFormation and the API take `2015-10-08` when a rule names none.
+/// CloudFormation and the API use `2015-10-08` if a rule has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SqlVersion {
-    /// The first version, and the default of AWS when a rule names none.
+    /// The first version, and AWS's default.
     #[default]
     V20151008,
     /// The recommended version.
@@ -32,18 +32,17 @@ impl fmt::Display for SqlVersion {
     }
 }
 
-/// A version's name that AWS does not list.
+/// An unknown version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown SQL version `{0}`: expected `2016-03-23` (recommended), `2015-10-08` (AWS's default) or `beta`"
+    "invalid SQL version \"{0}\": expected 2016-03-23 (recommended), 2015-10-08 (AWS's default) or beta"
 )]
 pub struct UnknownVersion(pub String);
 
 impl FromStr for SqlVersion {
     type Err = UnknownVersion;
 
-    /// `beta` is "the most recent beta"; AWS lists no difference of it to `2016-03-23`, which stands
-    /// for it here.
+    /// `beta` is "the most recent beta"; AWS documents no difference from `2016-03-23`, so it is parsed as that.
     fn from_str(name: &str) -> Result<Self, UnknownVersion> {
         match name {
             "2015-10-08" => Ok(Self::V20151008),
@@ -58,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_read_back_as_they_are_written() {
+    fn versions_are_parsed_as_they_are_written() {
         for version in [SqlVersion::V20151008, SqlVersion::V20160323] {
             assert_eq!(version.to_string().parse(), Ok(version));
         }

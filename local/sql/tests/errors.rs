@@ -28,7 +28,11 @@ fn a_mistake_is_shown_where_it_is() {
             15,
             "expected a topic filter in single quotes",
         ),
-        ("SELECT * FROM 'a/#/b'", 15, "must be the last level"),
+        (
+            "SELECT * FROM 'a/#/b'",
+            15,
+            "expected `#` as the whole last level",
+        ),
         (
             "SELECT * FROM 'a' WHERE",
             24,

@@ -387,7 +387,7 @@ fn regular_expressions_follow_the_page_and_java() {
             error
                 .unwrap_err()
                 .message
-                .contains("works on AWS but not here"),
+                .contains("which AWS supports and this crate does not"),
             "{pattern}"
         );
     }

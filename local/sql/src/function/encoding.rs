@@ -19,7 +19,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::new("encode", 2, 2, ENCODE).second(),
 ];
 
-/// `encode(*, scheme)`: the payload's own bytes, JSON or not. Takes the scheme alone.
+/// Evaluates `encode(*, scheme)`: encodes the payload's bytes, JSON or not. The argument is the scheme.
 pub(super) static ENCODE_PAYLOAD: Function =
     Function::new("encode", 1, 1, |evaluation, _, values| {
         if !is_base64(values.first()) {
@@ -34,7 +34,7 @@ pub(super) static ENCODE_PAYLOAD: Function =
     .second()
     .impure();
 
-/// Padding may be missing, as for Java's decoder.
+/// Base64 with optional padding, as in Java's decoder.
 const DECODER: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -56,7 +56,7 @@ const ENCODE: Run = |evaluation, _, values| {
     }
 };
 
-/// Text that is JSON becomes what it describes. What is not base64, or not UTF-8 once decoded, is Null.
+/// Decoded JSON becomes its value. Text that is not base64, or not UTF-8 once decoded, is Null.
 const DECODE: Run = |evaluation, _, values| {
     let (Some(value), true) = (values.first(), is_base64(values.get(1))) else {
         return Ok(Value::Undefined);

@@ -54,7 +54,7 @@ fn optional(text: Option<&str>) -> Value<'_> {
     text.map_or(Value::Undefined, |text| Value::String(Cow::Borrowed(text)))
 }
 
-/// The topic, or its n-th level from 1; without the prefix of Basic Ingest.
+/// The topic without the prefix of Basic Ingest, or its n-th level, from 1.
 const TOPIC: Run = |evaluation, _, values| {
     let whole = evaluation.message.topic;
     let topic = BasicIngest::parse(whole).map_or(whole, |ingest| ingest.topic);
@@ -89,7 +89,7 @@ const GET_MQTT_PROPERTY: Run = |evaluation, _, values| {
     })
 };
 
-/// With a key the array of its values, Undefined where there is none; without, an array of all pairs as
+/// With a key, the array of its values, or Undefined if there are none. Without a key, an array of all pairs as
 /// objects of one member.
 const GET_USER_PROPERTIES: Run = |evaluation, _, values| {
     let Some(properties) = evaluation.message.mqtt else {

@@ -19,7 +19,7 @@ use crate::{
 };
 use pattern::{Pattern, Replacement};
 
-/// What a function does with its arguments, whose number is right.
+/// Implementation of a function; the number of its arguments is checked.
 type Run =
     for<'e> fn(&Evaluation<'e>, &'e Call, &[Value<'e>]) -> Result<Value<'e>, EvaluationError>;
 
@@ -27,25 +27,25 @@ type Run =
 #[derive(Debug)]
 pub(crate) struct Function {
     name: &'static str,
-    /// Fewest and most arguments; any other number gives Undefined.
+    /// Fewest and most arguments; with another number the result is Undefined.
     arguments: (usize, usize),
-    /// The version that brought it.
+    /// The version that added it.
     pub(crate) since: SqlVersion,
-    /// Whether the result depends on the arguments alone.
+    /// Whether the result depends on the arguments only.
     pure: bool,
     prepare: Prepare,
     run: Run,
 }
 
-/// What of the arguments is compiled with the statement where it is constant.
+/// Arguments that are compiled with the statement if they are constant.
 #[derive(Clone, Copy, Debug)]
 enum Prepare {
     Nothing,
-    /// Second argument a regular expression, third a replacement.
+    /// The second argument is a regular expression, the third a replacement.
     Pattern,
-    /// First argument a Joda pattern, third a time zone.
+    /// The first argument is a Joda pattern, the third a time zone.
     Format,
-    /// Second argument a pattern of `DateTimeFormatter`.
+    /// The second argument is a pattern of `DateTimeFormatter`.
     Parse,
 }
 
@@ -62,13 +62,13 @@ impl Function {
         }
     }
 
-    /// Brought by version 2016-03-23.
+    /// Marks it as added by version 2016-03-23.
     const fn second(mut self) -> Self {
         self.since = SqlVersion::V20160323;
         self
     }
 
-    /// Depends on the message or the context.
+    /// Marks it as dependent on the message or the context.
     const fn impure(mut self) -> Self {
         self.pure = false;
         self
@@ -80,12 +80,12 @@ impl Function {
     }
 }
 
-/// A function with its arguments, ready to run.
+/// A compiled call of a function.
 #[derive(Debug)]
 pub(crate) struct Call {
     function: &'static Function,
     arguments: Vec<Expression>,
-    /// Each is set where the argument is constant; the inner None means that it is not valid.
+    /// Each is set if the argument is constant; the inner `None` means that it is invalid.
     pattern: Option<Option<Pattern>>,
     replacement: Option<Option<Replacement>>,
     format: Option<Option<Format>>,
@@ -102,7 +102,7 @@ impl Call {
         &self.arguments
     }
 
-    /// Whether it gives the same for every message.
+    /// Whether the result is the same for each message.
     pub(crate) fn is_constant(&self) -> bool {
         self.function.pure && self.arguments.iter().all(Expression::is_constant)
     }
@@ -116,7 +116,7 @@ impl Call {
     }
 }
 
-/// Functions that call another AWS service, which cannot be done here.
+/// Functions that call another AWS service, which are not supported.
 const EXTERNAL: &[&str] = &[
     "aws_lambda",
     "get_dynamodb",
@@ -142,10 +142,10 @@ fn all() -> &'static [&'static [Function]] {
     })
 }
 
-/// The function of a name in lower case.
+/// Finds a function by its name in lower case.
 ///
 /// # Errors
-/// What to tell who wrote it.
+/// The message for the statement's author.
 pub(crate) fn find(name: &str) -> Result<&'static Function, String> {
     let functions = || all().iter().copied().flatten();
     if let Some(function) = functions().find(|function| function.name == name) {
@@ -153,7 +153,7 @@ pub(crate) fn find(name: &str) -> Result<&'static Function, String> {
     }
     if EXTERNAL.contains(&name) {
         return Err(format!(
-            "function `{name}` calls another AWS service, which is not there: only functions that need the message alone are evaluated"
+            "function `{name}` is not supported: it calls another AWS service"
         ));
     }
     let known = functions()
@@ -171,10 +171,10 @@ pub(crate) fn find(name: &str) -> Result<&'static Function, String> {
     })
 }
 
-/// Letters to insert, remove or replace between two names.
+/// Edit distance of two names.
 fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.len()).collect();
-    // A name of thousands of letters is near to nothing.
+    // Limits the work for a name of thousands of letters.
     for (at, from) in left.bytes().take(64).enumerate() {
         let mut diagonal = std::mem::replace(&mut row[0], at + 1);
         for (column, to) in right.bytes().enumerate() {
@@ -186,10 +186,10 @@ fn distance(left: &str, right: &str) -> usize {
     row.last().copied().unwrap_or_default() + left.len().saturating_sub(64)
 }
 
-/// A call of `function`. The wrong number of arguments is Undefined, not an error ("Data types").
+/// Compiles a call of `function`. With a wrong number of arguments it is Undefined ("Data types").
 ///
 /// # Errors
-/// What to tell who wrote it, where AWS would do something else than is done here.
+/// The message for the statement's author, if the call is not supported.
 pub(crate) fn call(
     function: &'static Function,
     mut arguments: Vec<Expression>,
@@ -198,7 +198,7 @@ pub(crate) fn call(
     let is_variable = |at: usize| matches!(arguments.get(at), Some(Expression::Variable(_)));
     match (function.name, arguments.get(1)) {
         ("decode", Some(Expression::Constant(Value::String(scheme)))) if scheme == "proto" => {
-            return Err("decode of protobuf needs a descriptor from S3, which is not there: only 'base64' is decoded".into());
+            return Err("decode of protobuf is not supported: only 'base64' is".into());
         }
         ("transform", _) if is_variable(0) => {
             return Err(
@@ -261,7 +261,7 @@ impl Call {
     }
 }
 
-/// For [`crate::time`], which keeps its functions beside what they do.
+/// Declares a function of [`crate::time`] that formats.
 pub(crate) const fn formatting(
     name: &'static str,
     fewest: usize,
@@ -273,7 +273,7 @@ pub(crate) const fn formatting(
         .preparing(Prepare::Format)
 }
 
-/// As [`formatting`].
+/// Declares a function of [`crate::time`] that parses.
 pub(crate) const fn parsing(name: &'static str, fewest: usize, most: usize, run: Run) -> Function {
     Function::new(name, fewest, most, run)
         .second()
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_answered_by_the_nearest() {
+    fn an_unknown_name_suggests_the_nearest() {
         assert!(find("lenght").unwrap_err().contains("`length`"));
         assert!(find("topics").unwrap_err().contains("`topic`"));
         assert!(find("frobnicate").unwrap_err().contains("no such function"));

@@ -1,4 +1,4 @@
-//! Functions of numbers. Strings are converted; what is no number gives Undefined.
+//! Functions of numbers. Strings are converted; other types give Undefined.
 
 use super::{Function, Run};
 use crate::{
@@ -66,7 +66,7 @@ fn exact<'e>(values: &[Value<'e>], apply: fn(Number) -> Number) -> Value<'e> {
         .into()
 }
 
-/// In double precision. Imaginary and infinite results are Undefined.
+/// Computes in double precision. Imaginary and infinite results are Undefined.
 fn double<'e>(values: &[Value<'e>], apply: fn(f64) -> f64) -> Value<'e> {
     let number = values.first().and_then(conversion::number);
     number
@@ -87,7 +87,7 @@ fn doubles<'e>(values: &[Value<'e>], apply: fn(f64, f64) -> f64) -> Value<'e> {
         .into()
 }
 
-/// Rounded down to an Int. None: more than 34 digits.
+/// Rounds down to an Int; `None` beyond 34 digits.
 fn int(number: Number) -> Option<i128> {
     match number.round(Rounding::Down) {
         Number::Int(int) => Some(int),
@@ -101,8 +101,7 @@ fn bits<'e>(values: &[Value<'e>], apply: fn(i128, i128) -> i128) -> Value<'e> {
         .into()
 }
 
-/// Of the two's complement: `bitnot(13)` is -14. The page's example says 2, which no width of more than
-/// four bits gives.
+/// Complements in two's complement: `bitnot(13)` is -14. The page's example, 2, needs a width of four bits.
 const BITNOT: Run = |_, _, values| {
     let number = values.first().and_then(conversion::number).and_then(int);
     Ok(number.map(|int| Number::from_int(!int)).into())
@@ -114,7 +113,7 @@ const REMAINDER: Run = |_, _, values| {
         .into())
 };
 
-/// NaN does not come up here: what would be NaN is Undefined.
+/// NaN does not occur: it is Undefined.
 const NANVL: Run = |_, _, values| {
     Ok(match values {
         [Value::Undefined | Value::Null, other] | [other, _] => other.clone(),
@@ -124,7 +123,7 @@ const NANVL: Run = |_, _, values| {
 
 const TRUNC: Run = |_, _, values| {
     Ok(match values {
-        // Unlike elsewhere the second argument is not taken from a String: the table has no such row.
+        // The second argument cannot be a String: the page's table has no such row.
         [number, Value::Number(places)] => {
             let places = places.saturating_i64(Rounding::Down).clamp(0, 34) as u32;
             conversion::number(number)

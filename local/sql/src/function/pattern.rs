@@ -1,12 +1,12 @@
 //! Regular expressions, in linear time.
 //!
 //! # Differs from AWS
-//! AWS uses Java's regular expressions. Look-around, back references, possessive quantifiers and atomic groups
-//! cannot be matched in linear time: a literal pattern with one of them is refused when the statement is
-//! compiled, one that comes with a message gives Undefined.
+//! AWS uses Java's regular expressions. Look-around, back references, possessive quantifiers and atomic groups cannot
+//! be matched in linear time: a literal pattern with one of them is a compile error, a pattern from a message is
+//! Undefined.
 //!
-//! `$` and `\Z` match at the very end only, in Java before a last line end too. `(?i)` folds all of Unicode here
-//! and ASCII there. `\G`, `\X`, `\c` and Java's own properties (`\p{javaLowerCase}`) are not known here: Undefined.
+//! `$` and `\Z` match at the end only, in Java also before a last line end. `(?i)` folds all of Unicode, in Java ASCII.
+//! `\G`, `\X`, `\c` and Java's own properties (`\p{javaLowerCase}`) are not supported: Undefined.
 
 use std::borrow::Cow;
 
@@ -29,11 +29,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
 pub(crate) struct Pattern(Regex);
 
 impl Pattern {
-    /// None: not valid.
+    /// `None` if it is invalid.
     fn compile(pattern: &str) -> Option<Self> {
-        /// Bytes that a compiled pattern may take.
+        /// Most bytes of a compiled pattern.
         const SIZE: usize = 1 << 20;
-        // Java does not know this notation of a named group.
+        // Java does not have this notation of a named group.
         if pattern.contains("(?P<") {
             return None;
         }
@@ -45,21 +45,21 @@ impl Pattern {
             .map(Self)
     }
 
-    /// Of a literal. The inner None: not valid, so the function is Undefined.
+    /// Compiles a literal. The inner `None` means that it is invalid, so the function is Undefined.
     ///
     /// # Errors
-    /// Java would take it, here it cannot be done.
+    /// Java supports it, this crate does not.
     pub(super) fn prepare(pattern: &str) -> Result<Option<Self>, String> {
         match java_only(&unquoted(pattern)) {
             Some(name) => Err(format!(
-                "the regular expression has {name}, which works on AWS but not here"
+                "the regular expression has {name}, which AWS supports and this crate does not"
             )),
             None => Ok(Self::compile(pattern)),
         }
     }
 }
 
-/// The pattern with what stands between `\Q` and `\E`, or the end, escaped one by one.
+/// Escapes the characters between `\Q` and `\E` or the end.
 fn unquoted(pattern: &str) -> Cow<'_, str> {
     if !pattern.contains(r"\Q") {
         return Cow::Borrowed(pattern);
@@ -73,7 +73,7 @@ fn unquoted(pattern: &str) -> Cow<'_, str> {
             rest = after;
             continue;
         }
-        // An escaped backslash begins nothing.
+        // An escaped backslash does not start an escape.
         let escaped = rest.strip_prefix('\\').and_then(|rest| rest.chars().next());
         let length = character.len_utf8() + escaped.map_or(0, char::len_utf8);
         let (taken, after) = rest.split_at(length);
@@ -83,15 +83,15 @@ fn unquoted(pattern: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The pattern with Java's meaning of classes, which are ASCII, and of `.`, which more than `\n` ends.
+/// Translates Java's classes, which are ASCII, and Java's `.`, which excludes more than `\n`.
 fn java(pattern: &str) -> String {
-    /// Line ends of Java but for `\r\n`, which is two of them here.
+    /// Line ends of Java; `\r\n` is two of them.
     const NOT_LINE_END: &str = r"[^\n\r\x{85}\x{2028}\x{2029}]";
     /// Horizontal white space.
     const HORIZONTAL: &str = r" \t\x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}";
     /// Vertical white space.
     const VERTICAL: &str = r"\n\x0B\f\r\x{85}\x{2028}\x{2029}";
-    // With `(?s)` somewhere, `.` is everything: which part of the pattern that is for is the engine's to say.
+    // With `(?s)`, the engine decides for which part of the pattern `.` matches everything.
     let has_dot_all = pattern.match_indices("(?").any(|(at, _)| {
         let flags = pattern.get(at + 2..).unwrap_or_default();
         flags
@@ -138,7 +138,7 @@ fn java(pattern: &str) -> String {
     text
 }
 
-/// What of a pattern Java understands and a linear-time engine cannot, outside of escapes and classes.
+/// Finds a construct that Java supports and a linear-time engine cannot, outside of escapes and classes.
 fn java_only(pattern: &str) -> Option<&'static str> {
     const GROUPS: &[(&str, &str)] = &[
         ("(?=", "a look-ahead"),
@@ -175,7 +175,7 @@ fn java_only(pattern: &str) -> Option<&'static str> {
             '+' if quantified => return Some("a possessive quantifier"),
             _ => {}
         }
-        // Behind a group's `(`, a `?` quantifies nothing.
+        // After a group's `(`, a `?` is not a quantifier.
         quantified = class == 0 && matches!(character, '*' | '+' | '?' | '}');
         let skipped = if class == 0 && rest.starts_with("(?") {
             2
@@ -187,20 +187,20 @@ fn java_only(pattern: &str) -> Option<&'static str> {
     None
 }
 
-/// A replacement in Java's notation: `$1`, `${name}`, and `\` before what stands for itself.
+/// A replacement in Java's notation: `$1`, `${name}`, and `\` before a plain character.
 #[derive(Clone, Debug)]
 pub(crate) struct Replacement(Vec<Part>);
 
 #[derive(Clone, Debug)]
 enum Part {
     Text(String),
-    /// Digits after `$`: the longest number that names a group counts.
+    /// Digits after `$`: the longest number of an existing group is used.
     Group(String),
     Name(String),
 }
 
 impl Replacement {
-    /// None: not valid.
+    /// `None` if it is invalid.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = Vec::new();
         let mut plain = String::new();
@@ -233,7 +233,7 @@ impl Replacement {
         Some(Self(parts))
     }
 
-    /// None: it names a group that the pattern does not have.
+    /// `None` if the pattern does not have its group.
     fn append(&self, captures: &Captures<'_>, out: &mut String) -> Option<()> {
         for part in &self.0 {
             match part {
@@ -276,13 +276,13 @@ impl Replacement {
     }
 }
 
-/// The prepared pattern, or the argument compiled now.
+/// The compiled pattern, or the argument compiled now.
 fn pattern<'c>(
     evaluation: &Evaluation<'_>,
     call: &'c Call,
     values: &[Value<'_>],
 ) -> Result<Option<Cow<'c, Pattern>>, EvaluationError> {
-    /// Steps that compiling a pattern costs.
+    /// Steps of compiling a pattern.
     const COMPILING: u64 = 2_000;
     if let Some(prepared) = &call.pattern {
         return Ok(prepared.as_ref().map(Cow::Borrowed));
@@ -301,7 +301,7 @@ const MATCHES: Run = |evaluation, call, values| {
         .into())
 };
 
-/// The first match. Where there is none: Undefined.
+/// The first match, or Undefined.
 const SUBSTR: Run = |evaluation, call, values| {
     let Some((text, pattern)) =
         argument(evaluation, values, 0)?.zip(pattern(evaluation, call, values)?)
@@ -334,7 +334,7 @@ const REPLACE: Run = |evaluation, call, values| {
     let mut out = String::new();
     let mut end = 0;
     let mut next = Some(0);
-    // As Java's matcher goes: an empty match may follow right behind another one.
+    // As in Java, an empty match may directly follow another match.
     while let Some(captures) = next.and_then(|at| pattern.0.captures_at(&text, at)) {
         evaluation.spend(1)?;
         let Some(found) = captures.get(0) else {

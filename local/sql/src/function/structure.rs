@@ -1,4 +1,4 @@
-//! Functions of arrays, objects and of what is not there.
+//! Functions of arrays and objects, and defaults for missing values.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ const GET: Run = |_, _, values| {
             .and_then(|at| array.items().get(at))
             .cloned()
             .unwrap_or(Value::Undefined),
-        // From 0, as the table says; the page's `get("abc", 1) = "a"` does not follow it.
+        // From 0, as in the page's table; its example `get("abc", 1) = "a"` differs.
         [Value::String(text), at] => match index(at).and_then(|at| text.chars().nth(at)) {
             Some(character) => Value::String(Cow::Owned(character.to_string())),
             None => Value::Undefined,
@@ -38,8 +38,7 @@ const GET: Run = |_, _, values| {
     })
 };
 
-/// The second argument where the first is Null or Undefined, which includes a function that could not
-/// take its arguments.
+/// The second argument if the first is Null or Undefined, such as the result of a function with invalid arguments.
 const GET_OR_DEFAULT: Run = |_, _, values| {
     Ok(match values {
         [Value::Null | Value::Undefined, default] | [default, _] => default.clone(),
@@ -47,7 +46,7 @@ const GET_OR_DEFAULT: Run = |_, _, values| {
     })
 };
 
-/// Members of the object replace those of the same name in each element. More than 128 KiB: Undefined.
+/// Adds the object's members to each element, replacing those of the same name. Undefined above 128 KiB.
 const TRANSFORM: Run = |evaluation, _, values| {
     const LIMIT: usize = 128 * 1024;
     let [

@@ -58,7 +58,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
 ];
 
-/// A string value, bounded in length; the work of making it is counted.
+/// Creates a string of limited length, and counts the steps.
 pub(super) fn string<'e>(
     evaluation: &Evaluation<'e>,
     text: String,
@@ -70,7 +70,7 @@ pub(super) fn string<'e>(
     Ok(Value::String(Cow::Owned(text)))
 }
 
-/// An argument as a String; the work of looking at it is counted. None: Null, Undefined or absent.
+/// An argument as a String, with its steps counted; `None` if it is Null, Undefined or absent.
 pub(super) fn argument<'b>(
     evaluation: &Evaluation<'_>,
     values: &'b [Value<'_>],
@@ -89,7 +89,7 @@ fn map<'e>(
     values: &[Value<'e>],
     apply: fn(&str) -> Cow<'_, str>,
 ) -> Result<Value<'e>, EvaluationError> {
-    // Text of the payload stays borrowed where only its ends go.
+    // Borrows from the payload if only the ends are removed.
     if let [Value::String(Cow::Borrowed(text))] = values {
         evaluation.spend(text.len() as u64 / 64)?;
         return match apply(text) {
@@ -121,7 +121,7 @@ fn count<'e>(
     Ok(text.map_or(Value::Undefined, |text| Value::int(count(&text) as i64)))
 }
 
-/// Adds that many spaces; not up to a width.
+/// Adds a number of spaces; the number is not a width.
 fn pad<'e>(
     evaluation: &Evaluation<'e>,
     values: &[Value<'e>],
@@ -147,8 +147,8 @@ const CHR: Run = |_, _, values| {
     }))
 };
 
-/// One array makes it an array of all; otherwise all become text, also where none is a String: the
-/// page's `concat(1) = "1"`.
+/// With an array among the arguments, the result is an array of all; otherwise a String, also without a String among
+/// them (the page's `concat(1) = "1"`).
 const CONCAT: Run = |evaluation, _, values| {
     if values.is_empty() {
         return Ok(Value::Undefined);
@@ -179,7 +179,7 @@ const CONCAT: Run = |evaluation, _, values| {
     string(evaluation, text)
 };
 
-/// In characters; -1 where it is not contained, as in Java.
+/// Index in characters; -1 if it is not contained, as in Java.
 const INDEXOF: Run = |evaluation, _, values| {
     let texts = argument(evaluation, values, 0)?.zip(argument(evaluation, values, 1)?);
     Ok(texts.map_or(Value::Undefined, |(text, part)| {
@@ -204,7 +204,7 @@ const REPLACE: Run = |evaluation, _, values| {
     string(evaluation, text.replace(&*from, &to))
 };
 
-/// Indices are cut down to whole numbers (the page: `substring("012345", 2.745)` is `"2345"`), then clamped.
+/// Indices are rounded down (the page's `substring("012345", 2.745)` is `"2345"`), then clamped.
 const SUBSTRING: Run = |evaluation, _, values| {
     let index = |at: usize| {
         let number = values.get(at).and_then(conversion::number)?;
@@ -218,7 +218,7 @@ const SUBSTRING: Run = |evaluation, _, values| {
         (Some(_), Some(end)) => end,
         (Some(_), None) => return Ok(Value::Undefined),
     };
-    // Negative ones became 0 above, whatever their size.
+    // Negative indices are 0 by now.
     let part: String = text
         .chars()
         .skip(start)

@@ -1,4 +1,4 @@
-//! 34 digits and an exponent.
+//! Decimals: 34 digits and an exponent.
 
 use std::{cmp::Ordering, fmt};
 
@@ -8,7 +8,7 @@ use super::{DIGITS, MAX_INT, Number, Rounding};
 
 /// Largest exponent of a Decimal in scientific notation.
 const MAX_EXPONENT: i64 = 999;
-/// Smallest one.
+/// Smallest exponent of a Decimal in scientific notation.
 const MIN_EXPONENT: i64 = -999;
 
 /// `coefficient` × 10^`exponent`, with at most [`DIGITS`] digits.
@@ -19,7 +19,7 @@ pub(crate) struct Decimal {
 }
 
 impl Decimal {
-    /// Rounds to [`DIGITS`] digits, half to even. None: too large. Too small: zero.
+    /// Creates a Decimal, rounded to [`DIGITS`] digits, half to even. `None` if it is too large; zero if it is too small.
     pub(super) fn new(coefficient: i128, exponent: i64) -> Option<Self> {
         let Some(digits) = coefficient
             .unsigned_abs()
@@ -62,9 +62,9 @@ impl Decimal {
         })
     }
 
-    /// Like [`new`](Self::new) for what does not fit 128 bits.
+    /// Like [`new`](Self::new), for more than 128 bits.
     fn from_big(coefficient: &BigInt, exponent: i64) -> Option<Self> {
-        /// Digits that surely fit 128 bits.
+        /// Digits that fit 128 bits.
         const KEPT: usize = 38;
         if let Ok(small) = i128::try_from(coefficient) {
             return Self::new(small, exponent);
@@ -72,7 +72,7 @@ impl Decimal {
         let text = coefficient.magnitude().to_string();
         let (head, tail) = text.split_at(KEPT.min(text.len()));
         let mut kept: i128 = head.parse().ok()?;
-        // A tail that is not all zeros makes a tie no tie.
+        // With a tail that is not zero, it is not a tie.
         if kept % 10 == 0 && tail.bytes().any(|digit| digit != b'0') {
             kept += 1;
         }
@@ -116,7 +116,7 @@ impl Decimal {
             return Some(low);
         }
         if shift > 2 * DIGITS + 2 {
-            // The other one lies below anything that rounding could see.
+            // The other one is too small to affect rounding.
             return Some(high);
         }
         let sum = BigInt::from(high.coefficient) * power_of_ten(shift) + low.coefficient;
@@ -142,7 +142,7 @@ impl Decimal {
         if self.coefficient % other.coefficient == 0 {
             return Self::new(self.coefficient / other.coefficient, preferred);
         }
-        // One digit more than kept, and then one that stands for all that follow.
+        // One more digit than is kept, and one for all digits after it.
         let shift = (DIGITS + 2 + other.digits()).saturating_sub(self.digits());
         let dividend = BigInt::from(self.coefficient) * power_of_ten(shift);
         let (quotient, rest) = (&dividend / other.coefficient, &dividend % other.coefficient);
@@ -191,7 +191,7 @@ impl Decimal {
                 magnitudes.reverse()
             };
         }
-        // Equal in magnitude: at the lower exponent both have the same number of digits.
+        // Of equal magnitude: with the lower exponent both have the same number of digits.
         let exponent = self.exponent.min(other.exponent);
         let scaled = |it: Self| it.coefficient * 10_i128.pow(it.exponent.abs_diff(exponent));
         scaled(self).cmp(&scaled(other))
@@ -209,14 +209,14 @@ impl Decimal {
         self
     }
 
-    /// Coefficient without the digits below 10^`exponent`, those digits, and the unit that they are parts of.
+    /// The coefficient without the digits below 10^`exponent`, these digits, and their unit.
     pub(super) fn cut(self, exponent: i32) -> (i128, i128, i128) {
         let excess = exponent.saturating_sub(self.exponent).max(0) as u32;
         if excess > 38 {
             return (0, self.coefficient, i128::MAX);
         }
         let unit = 10_i128.pow(excess);
-        // Most numbers are short, and 64 bits divide much quicker.
+        // Most numbers are short, and 64-bit division is much faster.
         let (whole, rest) = match (i64::try_from(self.coefficient), i64::try_from(unit)) {
             (Ok(coefficient), Ok(unit)) => (
                 i128::from(coefficient / unit),
@@ -272,7 +272,7 @@ impl Decimal {
     }
 
     pub(super) fn to_f64(self) -> f64 {
-        /// Powers of ten that a double holds exactly.
+        /// Powers of ten that are exact as a double.
         const EXACT: u32 = 22;
         let power = self.exponent.unsigned_abs();
         if self.coefficient.unsigned_abs() < 1 << 53 && power <= EXACT {
@@ -295,7 +295,7 @@ fn power_of_ten(exponent: u32) -> BigInt {
 }
 
 impl fmt::Display for Decimal {
-    /// Standard notation where that is short, else scientific; always a JSON number.
+    /// Writes standard notation if it is short, else scientific notation; both are JSON numbers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.coefficient < 0 { "-" } else { "" };
         let digits = self.coefficient.unsigned_abs().to_string();

@@ -1,4 +1,4 @@
-//! Writing times by a pattern of Joda-Time's `DateTimeFormat`.
+//! Formats times by a pattern of Joda-Time's `DateTimeFormat`.
 
 use std::fmt::Write;
 
@@ -6,21 +6,21 @@ use jiff::{Timestamp, Zoned};
 
 use super::{MONTHS, SHORT, WEEKDAYS, Zone, write_offset};
 
-/// A pattern, ready to write by.
+/// A compiled pattern.
 #[derive(Clone, Debug)]
 pub(crate) struct Format(Vec<Part>);
 
 #[derive(Clone, Debug)]
 enum Part {
     Text(String),
-    /// A letter and how often it stands.
+    /// A letter and its number of repetitions.
     Field(char, usize),
 }
 
 impl Format {
-    /// None: a letter that means nothing, or a quote that is not closed.
+    /// `None` for an unknown letter, or a quote that is not closed.
     pub(crate) fn parse(pattern: &str) -> Option<Self> {
-        /// Digits or letters that one field may ask for.
+        /// Most repetitions of a letter.
         const WIDEST: usize = 64;
         let mut parts = Vec::new();
         let mut characters = pattern.chars().peekable();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_of_joda_time_write_their_fields() {
+    fn patterns_of_joda_time_format_their_fields() {
         let time = 1_196_705_730_592; // Monday, 2007-12-03T18:15:30.592Z
         for (pattern, zone, expected) in [
             (

@@ -1,11 +1,11 @@
 //! `parse_time` and `time_to_epoch`, with the time zones of a bundled database.
 //!
-//! AWS reads the two functions' patterns by two libraries: Joda-Time writes, Java's `DateTimeFormatter` reads.
+//! AWS uses two libraries: Joda-Time formats, and Java's `DateTimeFormatter` parses.
 //!
 //! # Differs from AWS
-//! Names are English. A zone without a customary abbreviation prints its offset, and `zzzz` prints the
-//! abbreviation too: the database has no long names. Week-based fields (`Y`, `w`, `W`, `e`, `c`), quarters, narrow
-//! texts and padding are not read: such a pattern gives Undefined.
+//! Names are English. A zone without an abbreviation is formatted as its offset, and `zzzz` as the abbreviation,
+//! because the database has no long names. Week-based fields (`Y`, `w`, `W`, `e`, `c`), quarters, narrow texts and
+//! padding are not parsed: such a pattern gives Undefined.
 
 mod format;
 mod parse;
@@ -48,7 +48,7 @@ const WEEKDAYS: [&str; 7] = [
     "Saturday",
     "Sunday",
 ];
-/// Letters of a short name of a month or weekday.
+/// Length of a short name of a month or weekday.
 const SHORT: usize = 3;
 
 pub(crate) const FUNCTIONS: &[Function] = &[
@@ -94,7 +94,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
 #[derive(Clone, Debug)]
 pub(crate) struct Zone {
     zone: TimeZone,
-    /// What a fixed offset is called.
+    /// Name of a fixed offset.
     name: Option<String>,
 }
 
@@ -116,9 +116,9 @@ impl Zone {
         }
     }
 
-    /// `UTC`, `+01:00`, `UTC+1`, `Europe/Berlin`; none if unknown.
+    /// Parses `UTC`, `+01:00`, `UTC+1`, `Europe/Berlin`; `None` if it is unknown.
     pub(crate) fn find(name: &str) -> Option<Self> {
-        /// The longest name in the database has 32 letters.
+        /// Longest accepted name; the longest in the database has 32 letters.
         const LONGEST: usize = 64;
         if matches!(name, "UTC" | "GMT" | "UT" | "Z") {
             return Some(Self {
@@ -145,7 +145,7 @@ impl Zone {
     }
 }
 
-/// Hours, minutes and, where there are any, seconds.
+/// Formats hours, minutes and, unless zero, seconds.
 fn write_offset(offset: Offset, separator: &str) -> String {
     let seconds = offset.seconds();
     let (sign, all) = (if seconds < 0 { '-' } else { '+' }, seconds.abs());
@@ -157,7 +157,7 @@ fn write_offset(offset: Offset, separator: &str) -> String {
     }
 }
 
-/// `+1`, `+01`, `+0130`, `+01:30`, `+01:30:15`.
+/// Parses `+1`, `+01`, `+0130`, `+01:30`, `+01:30:15`.
 fn read_offset(text: &str) -> Option<Offset> {
     let negative = text.starts_with('-');
     let digits = text.strip_prefix(['+', '-'])?;

@@ -1,4 +1,4 @@
-//! Reading times by a pattern of Java's `DateTimeFormatter`, resolved as its style SMART does.
+//! Parses times by a pattern of Java's `DateTimeFormatter`, resolved in its style SMART.
 
 use std::{iter::Peekable, str::Chars};
 
@@ -10,7 +10,7 @@ use jiff::{
 
 use super::{MONTHS, SHORT, WEEKDAYS, Zone, read_offset};
 
-/// A pattern, ready to read by.
+/// A compiled pattern.
 #[derive(Clone, Debug)]
 pub(crate) struct Parse(Vec<Part>);
 
@@ -22,9 +22,9 @@ enum Part {
         fewest: usize,
         most: usize,
     },
-    /// Digits behind the second's point.
+    /// Decimals of a second.
     Fraction(usize),
-    /// Full or short names of something.
+    /// Full or short names.
     Month {
         full: bool,
     },
@@ -54,17 +54,17 @@ enum Minutes {
 enum Field {
     Year,
     YearOfEra,
-    /// The last two digits, from 2000 on.
+    /// The last two digits of a year from 2000 on.
     ShortYear,
     Month,
     Day,
     DayOfYear,
     Hour,
-    /// 1 to 24.
+    /// Hour, 1 to 24.
     ClockHour,
-    /// 0 to 11.
+    /// Hour of a half day, 0 to 11.
     HalfHour,
-    /// 1 to 12.
+    /// Hour of a half day, 1 to 12.
     HalfClockHour,
     Minute,
     Second,
@@ -75,7 +75,7 @@ enum Field {
 
 const FIELDS: usize = 15;
 
-/// What a quote opens, up to the quote that closes it; two quotes are one.
+/// Quoted text up to its closing quote; two quotes are one.
 pub(super) fn quoted(characters: &mut Peekable<Chars<'_>>) -> Option<String> {
     if characters.next_if_eq(&'\'').is_some() {
         return Some("'".into());
@@ -90,9 +90,9 @@ pub(super) fn quoted(characters: &mut Peekable<Chars<'_>>) -> Option<String> {
 }
 
 impl Parse {
-    /// None: not valid, or with fields that are not read here.
+    /// `None` if it is invalid, or has fields that are not supported.
     pub(crate) fn new(pattern: &str) -> Option<Self> {
-        /// Nesting of optional parts.
+        /// Most levels of optional parts.
         const DEEPEST: usize = 8;
         let mut levels = vec![Vec::new()];
         let mut characters = pattern.chars().peekable();
@@ -119,7 +119,7 @@ impl Parse {
             };
             levels.last_mut()?.push(part);
         }
-        // What is left open ends with the pattern.
+        // Open optional parts end with the pattern.
         while levels.len() > 1 {
             let inner = levels.pop()?;
             levels.last_mut()?.push(Part::Optional(inner));
@@ -138,7 +138,7 @@ impl Parse {
 }
 
 fn field(letter: char, count: usize) -> Option<Part> {
-    /// Digits of a number without a given width.
+    /// Most digits of a number without a width.
     const FREE: usize = 19;
     let number = |field| {
         let (fewest, most) = match count {
@@ -222,7 +222,7 @@ fn field(letter: char, count: usize) -> Option<Part> {
     }
 }
 
-/// What has been read.
+/// Parsed fields.
 #[derive(Clone, Default)]
 struct Found {
     numbers: [Option<i64>; FIELDS],
@@ -233,7 +233,7 @@ struct Found {
     zone: Option<Zone>,
 }
 
-/// Digits at the beginning.
+/// Number of leading digits.
 fn digits(text: &str) -> usize {
     text.bytes().take_while(u8::is_ascii_digit).count()
 }
@@ -243,7 +243,7 @@ impl Found {
         self.numbers.get(field as usize).copied().flatten()
     }
 
-    /// Reads a number, which must not contradict one read before.
+    /// Sets a field, which must not contradict an earlier value.
     fn set(&mut self, field: Field, number: i64) -> Option<()> {
         let slot = self.numbers.get_mut(field as usize)?;
         if slot.is_some_and(|known| known != number) {
@@ -253,7 +253,7 @@ impl Found {
         Some(())
     }
 
-    /// What remains of the text behind the parts.
+    /// Parses the parts; returns the rest of the text.
     fn read<'t>(&mut self, parts: &[Part], mut text: &'t str) -> Option<&'t str> {
         for (at, part) in parts.iter().enumerate() {
             text = match part {
@@ -263,7 +263,7 @@ impl Found {
                     fewest,
                     most,
                 } => {
-                    // Digits that belong to the numbers of fixed width that follow without a gap.
+                    // Digits of the adjacent numbers of fixed width that follow.
                     let reserved: usize = parts
                         .get(at + 1..)?
                         .iter()
@@ -391,7 +391,7 @@ impl Found {
                 if !(1..=31).contains(&day) {
                     return None;
                 }
-                // The 31st of a shorter month is its last day.
+                // The 31st of a shorter month becomes its last day.
                 let day = i8::try_from(day).ok()?.min(month.days_in_month());
                 Date::new(month.year(), month.month(), day).ok()?
             }
@@ -411,7 +411,7 @@ impl Found {
         fits.then_some(date)
     }
 
-    /// Nanoseconds of the day; a whole day for 24:00. Without any field: midnight.
+    /// Nanoseconds of the day; a whole day for 24:00; midnight without a field.
     fn time(&self) -> Option<i64> {
         const SECOND: i64 = 1_000_000_000;
         const DAY: i64 = 86_400 * SECOND;
@@ -448,7 +448,7 @@ impl Found {
         );
         let nano = within(Field::Nano, 0..=999_999_999).ok()?;
         let Some(hour) = hour else {
-            // Minutes without an hour, or an hour of twelve without AM or PM, are no time.
+            // Minutes without an hour, or an hour of a half day without AM or PM, are invalid.
             let none = minute
                 .or(second)
                 .or(nano)
@@ -480,7 +480,7 @@ impl Found {
     }
 }
 
-/// The index of the name that the text begins with.
+/// Index of the name at the start of the text.
 fn name<'t>(names: &[&str], full: bool, text: &'t str) -> Option<(i64, &'t str)> {
     names.iter().zip(0..).find_map(|(name, index)| {
         let name = if full { name } else { name.get(..SHORT)? };
@@ -488,7 +488,7 @@ fn name<'t>(names: &[&str], full: bool, text: &'t str) -> Option<(i64, &'t str)>
     })
 }
 
-/// The longest beginning that names a zone.
+/// The longest zone name at the start of the text.
 fn zone(text: &str) -> Option<(Zone, &str)> {
     /// Longer than any name in the database.
     const LONGEST: usize = 40;
@@ -505,7 +505,7 @@ fn zone(text: &str) -> Option<(Zone, &str)> {
     })
 }
 
-/// The region that Java takes an English abbreviation for.
+/// The region of an English abbreviation in Java.
 fn abbreviation(name: &str) -> Option<&'static str> {
     Some(match name {
         "PST" | "PDT" => "America/Los_Angeles",
@@ -556,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_of_the_page_are_read() {
+    fn the_examples_of_the_page_are_parsed() {
         for (text, pattern, expected) in [
             (
                 "2020-04-03 09:45:18 UTC+01:00",
@@ -575,7 +575,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_read_as_java_reads_them() {
+    fn fields_are_parsed_as_in_java() {
         let day = 86_400_000;
         for (text, pattern, expected) in [
             ("19700102", "yyyyMMdd", Some(day)),
@@ -619,7 +619,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_are_not_read_are_refused() {
+    fn unsupported_patterns_are_refused() {
         for pattern in ["YYYY-'W'ww", "yyyy'", "]", "{", "bb", "VVV", "aa", "ppH"] {
             assert!(Parse::new(pattern).is_none(), "{pattern}");
         }
