@@ -1,9 +1,8 @@
-//! Who may do what and who may reach whom, as plain text for reviewers and snapshots.
+//! Summaries of permissions and of network paths, as plain text for reviewers and snapshots.
 //!
-//! Sorted, one fact a line, in columns; built from a template resolved in [`context`], so that no
-//! account, region or machine is in it and every name is a logical ID.
-//! Unlike [`crate::evaluate`], which refuses what it does not understand, this shows everything as
-//! it is written.
+//! Lines are sorted, one fact each, in columns. The template is resolved in [`context`], so that a summary
+//! has no account, region or machine, and every name is a logical ID.
+//! [`crate::evaluate`] refuses unsupported policy elements; this shows everything as it is written.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +12,7 @@ use crate::arn;
 use crate::network::{Endpoint, Network, Peer, Rule, Target};
 use crate::resolve::{Context, MissingParameters, Naming, Resolved, ResolvedResource, text};
 
-/// A context of placeholders: `{account}`, `{region}`, `{stack}`, `{ParameterName}` for a parameter
+/// A context with placeholders: `{account}`, `{region}`, `{stack}`, `{ParameterName}` for a parameter
 /// without default, and logical IDs for names.
 pub fn context() -> Context {
     Context {
@@ -24,9 +23,9 @@ pub fn context() -> Context {
     }
 }
 
-/// Who may do what: principal, effect, action, resource, condition.
+/// Permissions, one a line: principal, effect, action, resource, condition.
 ///
-/// Roles are named by logical ID; a line with `sts:AssumeRole` says who may take a role on.
+/// Roles are named by logical ID; a line with `sts:AssumeRole` names who may assume a role.
 pub fn permissions(resolved: &Resolved) -> String {
     table(permission_rows(resolved))
 }
@@ -39,8 +38,8 @@ pub(crate) fn permission_rows(resolved: &Resolved) -> BTreeSet<Row> {
         .collect()
 }
 
-/// Who may reach whom: rules of security groups (`in`: what a group admits, `out`: where its members
-/// may connect to), members of the groups, and each subnet's way to the internet.
+/// Network paths, one a line: rules of security groups (`in`: what a group admits, `out`: where its members
+/// may connect to), members of the groups, and each subnet's route to the internet.
 pub fn reachability(resolved: &Resolved) -> String {
     table(reachability_rows(resolved))
 }
@@ -150,10 +149,10 @@ pub(crate) fn reachability_rows(resolved: &Resolved) -> BTreeSet<Row> {
     rows
 }
 
-/// A line's columns, as [`permissions`] and [`reachability`] show them.
+/// Columns of a line of [`permissions`] or [`reachability`].
 pub type Row = Vec<String>;
 
-/// Columns wide enough for their longest text, two spaces apart.
+/// Formats columns, two spaces apart.
 fn table(rows: BTreeSet<Row>) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -222,7 +221,7 @@ fn rows_of(resolved: &Resolved, resource: &ResolvedResource) -> Vec<Row> {
         }
         "AWS::Kinesis::ResourcePolicy" => statements(&document("/ResourcePolicy"), None, None),
         "AWS::KMS::Key" => {
-            // In a key's policy `*` means the key.
+            // In a key's policy `*` is the key.
             let mut rows = statements(&document("/KeyPolicy"), None, None);
             for row in &mut rows {
                 if row[3] == "*" {
@@ -253,7 +252,7 @@ fn rows_of(resolved: &Resolved, resource: &ResolvedResource) -> Vec<Row> {
             vec![row]
         }
         _ if resource.property("/PolicyDocument").is_some() => {
-            // A type that is not known here, such as AWS::Logs::ResourcePolicy with its JSON as text.
+            // An unsupported type, such as AWS::Logs::ResourcePolicy with its JSON as text.
             let written = match document("/PolicyDocument") {
                 Json::String(text) => serde_json::from_str(&text).unwrap_or(Json::String(text)),
                 other => other,
@@ -264,8 +263,8 @@ fn rows_of(resolved: &Resolved, resource: &ResolvedResource) -> Vec<Row> {
     }
 }
 
-/// One row for each principal, action and resource of a policy document. `holder` is who has the
-/// policy, where it names nobody; `target` what it is about, where it names nothing.
+/// One row for each principal, action and resource of a policy document. `holder` is the principal if the
+/// policy has none; `target` the resource if it has none.
 fn statements(document: &Json, holder: Option<&str>, target: Option<&str>) -> Vec<Row> {
     let list = |value: &Json| -> Vec<Json> {
         match value {

@@ -1,34 +1,33 @@
-//! Physical IDs, ARNs and attributes: what `Ref` and `Fn::GetAtt` give for each resource type.
+//! Physical IDs, ARNs and attributes: the values of `Ref` and `Fn::GetAtt` for each resource type.
 //!
-//! The forms are those of the "Return values" sections of CloudFormation's resource reference and of
-//! the "Resource types" tables of the service authorization reference.
-//! Where AWS invents an ID (`vpc-…`, a key's UUID), it is derived here from stack name and logical
-//! ID, so that the same template always gives the same.
+//! Their forms are from the "Return values" sections of CloudFormation's resource reference and the
+//! "Resource types" tables of the service authorization reference.
+//! An ID that AWS generates (`vpc-…`, a key's UUID) is derived from stack name and logical ID, so that the
+//! same template always has the same IDs.
 //!
-//! Addresses that only exist once AWS has made something (a cache's endpoint, an environment's URL)
-//! become names below `.invalid`, the top-level domain that never resolves (RFC 2606): usable as
-//! text, impossible to mistake for a real place. Whoever runs such a resource passes the real address
-//! as an [`Override`](crate::resolve::Override).
+//! Addresses that AWS assigns (a cache's endpoint, an environment's URL) are names below `.invalid`, the
+//! top-level domain that never resolves (RFC 2606). A caller that runs such a resource passes the real
+//! address as an [`Override`](crate::resolve::Override).
 
 use serde_json::Value as Json;
 
 use crate::resolve::{Context, Naming};
 
-/// Who a resource is.
+/// Identity of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Logical ID
     pub logical_id: String,
-    /// Its name, as in its ARN
+    /// Its name in its ARN
     pub name: String,
-    /// What `Ref` gives
+    /// The value of `Ref`
     pub physical_id: String,
 }
 
-/// Gives a property of the resource in question as text.
+/// Looks up a property of the resource as text.
 pub type Property<'p> = &'p mut dyn FnMut(&str) -> Option<String>;
 
-/// The property that sets a type's physical name, if there is one.
+/// The property that sets a type's physical name, if it has one.
 pub fn name_property(r#type: &str) -> Option<&'static str> {
     Some(match r#type {
         "AWS::CloudWatch::Alarm" | "AWS::CloudWatch::CompositeAlarm" => "AlarmName",
@@ -63,7 +62,7 @@ pub fn name_property(r#type: &str) -> Option<&'static str> {
     })
 }
 
-/// The prefix of IDs that EC2 makes up.
+/// The prefix of IDs that EC2 generates.
 fn ec2_prefix(r#type: &str) -> Option<&'static str> {
     Some(match r#type {
         "AWS::EC2::EIP" => "eipalloc",
@@ -86,7 +85,7 @@ fn ec2_prefix(r#type: &str) -> Option<&'static str> {
     })
 }
 
-/// Most characters that a made-up name may have.
+/// Longest generated name, in characters.
 fn longest(r#type: &str) -> usize {
     match r#type {
         "AWS::ElastiCache::ReplicationGroup"
@@ -102,7 +101,7 @@ fn longest(r#type: &str) -> usize {
     }
 }
 
-/// Who a resource is, given its name property's value and what the caller knows of its physical ID.
+/// Identifies a resource by its name property, or by a physical ID of the caller.
 pub fn identity(
     r#type: &str,
     logical_id: &str,
@@ -138,7 +137,7 @@ pub fn identity(
             _ => own.clone(),
         }
     });
-    // The caller's ID names the resource too, unless it is only a pointer to the name.
+    // The caller's ID is also the name, except for types whose ID only contains the name.
     let name = match r#type {
         "AWS::SNS::Topic" => last(&physical_id, ':'),
         "AWS::SQS::Queue" | "AWS::IAM::ManagedPolicy" => last(&physical_id, '/'),
@@ -187,15 +186,15 @@ fn invented(r#type: &str, logical_id: &str, context: &Context, property: Propert
     if name.len() <= longest {
         return name;
     }
-    // As CloudFormation does: cut, but keep it unique.
+    // Truncated but unique, as CloudFormation does it.
     let kept: String = name.chars().take(longest - 9).collect();
     format!("{kept}-{}", hex(&seed, 8))
 }
 
-/// The ARN of a resource, for types that have one, whether `Fn::GetAtt` offers it or not.
+/// The ARN of a resource, for types that have one, also without an attribute for it.
 ///
-/// A log group's ends with `:*`, as CloudFormation's does, and means its streams; a queue's holds
-/// its name, though its physical ID is a URL.
+/// A log group's ends with `:*`, as in CloudFormation, for its streams; a queue's has its name, though its
+/// physical ID is a URL.
 pub fn arn(
     r#type: &str,
     identity: &Identity,
@@ -281,7 +280,7 @@ fn iam(context: &Context, kind: &str, path: &str, name: &str) -> String {
     )
 }
 
-/// The attributes of a type that [`attribute`] knows, by dotted name; empty for an unknown type.
+/// The attributes of a type that [`attribute`] supports, by dotted name; empty for an unknown type.
 pub fn attributes(r#type: &str) -> &'static [&'static str] {
     match r#type {
         "AWS::CloudWatch::Alarm" | "AWS::CloudWatch::CompositeAlarm" => &["Arn"],
@@ -351,7 +350,7 @@ pub fn attributes(r#type: &str) -> &'static [&'static str] {
     }
 }
 
-/// An attribute by its dotted name; `None` when the type is unknown or has no such attribute.
+/// An attribute by its dotted name; `None` if the type or the attribute is unknown.
 ///
 /// With [`Naming::Logical`], addresses are `{LogicalId.Attribute}`.
 pub fn attribute(
@@ -424,7 +423,7 @@ fn address(logical_id: &str, context: &Context) -> String {
     format!("203.0.113.{}", fnv(&seed) % 254 + 1)
 }
 
-/// A UUID that depends on the seed only.
+/// A UUID derived from the seed.
 pub(crate) fn uuid(seed: &str) -> String {
     let digits = hex(seed, 32);
     format!(
@@ -444,7 +443,7 @@ fn hex(seed: &str, digits: usize) -> String {
     text
 }
 
-/// FNV-1a, 64 bits: short, stable over releases, and nobody attacks it here.
+/// FNV-1a with 64 bits: stable over releases; it need not resist attacks.
 fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

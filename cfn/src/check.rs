@@ -1,9 +1,7 @@
-//! What can be known to be wrong with a template before anybody deploys it.
+//! Checks of a template before it is deployed: references, limits, and the schemas' constraints on literals.
 //!
-//! References, limits and the schemas' constraints on literals. Everything is reported at once.
-//! It works on any [`Document`], whether this crate wrote it or a person did.
-//!
-//! Limits are from "Understand CloudFormation quotas" of the CloudFormation user guide.
+//! They report all problems together, of any [`Document`], whether or not this crate wrote it.
+//! Limits are from "Understand CloudFormation quotas" in the CloudFormation user guide.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,16 +13,16 @@ use crate::problem::Problem;
 use crate::resources;
 use crate::shape::{Object, ResourceShape, Shape};
 
-/// Bytes of a template in S3.
+/// Largest template in S3, in bytes.
 const MAX_TEMPLATE_BYTES: usize = 1024 * 1024;
-/// Resources, parameters, mappings and outputs of a template.
+/// Most resources, parameters, mappings and outputs of a template.
 const MAX_RESOURCES: usize = 500;
 const MAX_PARAMETERS: usize = 200;
 const MAX_MAPPINGS: usize = 200;
 const MAX_OUTPUTS: usize = 200;
-/// Bytes of a template's description.
+/// Longest description of a template, in bytes.
 const MAX_DESCRIPTION_BYTES: usize = 1024;
-/// Characters of a logical ID.
+/// Longest logical ID, in characters.
 const MAX_NAME_CHARACTERS: usize = 255;
 
 /// Pseudo parameters, which `Ref` knows without a declaration.
@@ -39,7 +37,7 @@ const PSEUDO: &[&str] = &[
     "AWS::URLSuffix",
 ];
 
-/// Everything that is wrong with a template of this many bytes.
+/// All problems of a template of `bytes` bytes.
 pub fn document(document: &Document, bytes: usize) -> Vec<Problem> {
     let mut check = Check {
         document,
@@ -70,9 +68,9 @@ pub fn document(document: &Document, bytes: usize) -> Vec<Problem> {
 struct Check<'a> {
     document: &'a Document,
     problems: Vec<Problem>,
-    /// Compiled only for the literals that are there, once for each pattern.
+    /// Compiled patterns, each once and only if a literal needs it.
     patterns: HashMap<&'static str, Option<Regex>>,
-    /// Resource or condition → what it refers to.
+    /// Resource or condition → its references.
     dependencies: BTreeMap<&'a str, BTreeSet<&'a str>>,
 }
 
@@ -209,7 +207,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Follows every reference in a value.
+    /// Checks all references in a value.
     fn references(&mut self, from: &'a str, location: &str, value: &'a Json) {
         match value {
             Json::Object(object) => {
@@ -363,7 +361,7 @@ impl<'a> Check<'a> {
         let roots: Vec<&str> = self.dependencies.keys().copied().collect();
         let mut found = Vec::new();
         for root in roots {
-            // Depth first without recursion: a template can chain as many resources as it holds.
+            // Depth first without recursion: a chain can be as long as the template.
             let mut path: Vec<(&str, Vec<&str>)> = vec![(root, self.depends_on(root))];
             while let Some((node, open)) = path.last_mut() {
                 let node = *node;
@@ -604,7 +602,7 @@ impl<'a> Check<'a> {
                         .patterns
                         .entry(pattern)
                         .or_insert_with(|| Regex::new(pattern).ok());
-                    // A pattern that backtracks too far says nothing about the text.
+                    // A pattern that exceeds the backtracking limit is not checked.
                     if let Some(regex) = regex
                         && !regex.is_match(&got).unwrap_or(true)
                     {
@@ -621,7 +619,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The values that an `Fn::If` can yield are checked like literals; other functions' values are unknown.
+    /// The values of an `Fn::If` are checked like literals; those of other functions are unknown.
     fn branches(&mut self, location: &str, shape: &Shape, value: &Json) {
         if let Some(Json::Array(parts)) = value.get("Fn::If")
             && let [_, then, otherwise] = parts.as_slice()
@@ -658,7 +656,7 @@ impl<'a> Check<'a> {
 
 fn has_attribute(shape: &ResourceShape, attribute: &str) -> bool {
     shape.attributes.iter().any(|known| {
-        // An attribute that is an object or a map of unknown keys answers for what is below it.
+        // An attribute that is an object, or a map with unknown keys, includes everything below it.
         *known == attribute
             || attribute
                 .strip_prefix(known)

@@ -1,15 +1,15 @@
-//! What a change of a template would do: to each resource, to permissions, to the network.
+//! Effects of a template's change on each resource, on permissions, and on the network.
 //!
-//! Both sides are resolved with placeholders ([`crate::access::context`]) and the parameters given,
-//! so moved lines, another order and another way to write the same value are no change.
-//! Whether a change replaces a resource follows from its type's create-only properties; a resource
-//! whose create-only property refers to a replaced one is replaced, too.
+//! Both sides are resolved with placeholders ([`crate::access::context`]) and the given parameters, so that
+//! moved lines, another order and another notation of a value are not changes.
+//! A change of a create-only property replaces the resource. A resource whose create-only property refers
+//! to a replaced one is also replaced.
 //!
-//! CloudFormation decides some replacements only when it runs ("conditional"); here they count as
+//! CloudFormation decides some replacements ("conditional") during the update; here they count as
 //! replacements.
 //!
-//! Layout: what a change is and how resources compare, here; `lines` compares who may do what and who
-//! may reach whom; `rename` finds what only has another name.
+//! Layout: this file has the types and compares resources; `lines` compares permissions and network paths;
+//! `rename` finds renamed resources.
 
 mod lines;
 mod rename;
@@ -26,7 +26,7 @@ use crate::resolve::{Problem, Resolved, ResolvedResource, resolve};
 
 pub use lines::Lines;
 
-/// A template and the parameters that it is deployed with; those without a value keep a placeholder.
+/// A template and its parameters; a parameter without a value keeps a placeholder.
 #[derive(Clone, Copy, Debug)]
 pub struct Side<'a> {
     /// The template
@@ -35,94 +35,92 @@ pub struct Side<'a> {
     pub parameters: &'a BTreeMap<String, String>,
 }
 
-/// What the caller knows about resource types.
+/// Properties of resource types that the caller knows.
 #[derive(Clone, Copy)]
 pub struct Types<'a> {
     /// Paths of a type's create-only properties, as the registry schemas have them
     /// (`/properties/VpcConfig/SubnetIds`) or dotted.
     pub create_only: &'a dyn Fn(&str) -> Vec<String>,
-    /// What is lost when a resource of the type goes, in a few words; `None`: nothing.
+    /// Data that is lost with a resource of the type, in a few words, if any.
     pub state: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// All changes between two templates.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// What happens to each resource that does not stay as it is, by logical ID: first those of the
-    /// new template in its order, then those that go.
+    /// Changed resources by logical ID: first those of the new template in its order, then removed ones.
     pub resources: IndexMap<String, Change>,
-    /// New logical ID → old one, for each resource that comes as another one of its type goes that is
-    /// nearly the same. Both are in `resources`, too: to CloudFormation they are two.
+    /// New logical ID → old one, of each added resource that nearly equals a removed one of its type. Both are
+    /// also in `resources`, because to CloudFormation they are two resources.
     pub renamed: IndexMap<String, String>,
-    /// Who may do what
+    /// Permissions
     pub permissions: Lines,
-    /// Who may reach whom
+    /// Network paths
     pub network: Lines,
-    /// Outputs that appear, change or go
+    /// Outputs that are added, changed or removed
     pub outputs: Vec<OutputChange>,
 }
 
-/// An output that appears, changes or goes.
+/// An output that is added, changed or removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputChange {
     /// Name
     pub name: String,
-    /// Value; `None`: it was not there.
+    /// Value before; `None` if it is added.
     pub before: Option<String>,
-    /// Value; `None`: it is not there any more.
+    /// Value after; `None` if it is removed.
     pub after: Option<String>,
 }
 
-/// What happens to a resource.
+/// Change of a resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// Type; the new one where it changes
+    /// Type; the new one if it changes
     pub r#type: String,
-    /// What happens
+    /// Kind of change
     pub action: Action,
-    /// The settings that differ; empty for a resource that comes or goes, except for one that comes
-    /// under another name.
+    /// Settings that differ; empty for an added or removed resource, unless it is renamed.
     pub settings: Vec<Setting>,
-    /// What is lost with the old resource, if it holds anything and is not kept.
+    /// Data that is lost with the old resource, if it has any and is not kept.
     pub lost: Option<String>,
 }
 
 /// The kind of a [`Change`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It comes.
+    /// It is added.
     Add,
-    /// It stays and changes.
+    /// It is updated.
     Update,
-    /// A new one comes, the old one goes.
+    /// It is replaced by a new one.
     Replace {
         /// The settings that cause it.
         because: Vec<String>,
-        /// What becomes of the old one.
-        old: Fate,
+        /// Disposition of the old one.
+        old: Disposition,
     },
-    /// It goes.
-    Remove(Fate),
+    /// It is removed.
+    Remove(Disposition),
 }
 
-/// What becomes of a resource that leaves the stack.
+/// Disposition of a resource that leaves the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// It is deleted.
     Deleted,
-    /// It stays, outside of the stack.
+    /// It is kept outside of the stack.
     Kept,
     /// It is deleted after a snapshot.
     Snapshot,
 }
 
-impl fmt::Display for Fate {
-    /// Completes "the old one is …".
+impl fmt::Display for Disposition {
+    /// A phrase that completes "the old one is …".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Fate::Deleted => "deleted",
-            Fate::Kept => "kept outside of the stack",
-            Fate::Snapshot => "deleted after a snapshot",
+            Disposition::Deleted => "deleted",
+            Disposition::Kept => "kept outside of the stack",
+            Disposition::Snapshot => "deleted after a snapshot",
         })
     }
 }
@@ -140,9 +138,9 @@ pub fn create_only(r#type: &str) -> Vec<String> {
 pub struct Setting {
     /// Such as `Properties.ShardCount` or `DeletionPolicy`
     pub path: String,
-    /// `None`: it was not set.
+    /// Value before; `None` if it was not set.
     pub before: Option<Json>,
-    /// `None`: it is not set any more.
+    /// Value after; `None` if it is not set.
     pub after: Option<Json>,
     /// Whether the difference replaces the resource.
     pub replaces: bool,
@@ -154,7 +152,7 @@ impl Changes {
         *self == Changes::default()
     }
 
-    /// Whether a reviewer must look: something is replaced, removed or widened.
+    /// Whether a reviewer must check it: something is replaced, removed or widened.
     pub fn is_grave(&self) -> bool {
         let gone =
             |change: &Change| matches!(change.action, Action::Replace { .. } | Action::Remove(_));
@@ -195,12 +193,12 @@ pub fn diff(before: Side<'_>, after: Side<'_>, types: Types<'_>) -> Result<Chang
     follow(&old, &new, after.document, types, &mut resources);
     for (id, resource) in &old.resources {
         if !new.resources.contains_key(id) {
-            let fate = fate(resource.deletion_policy.as_deref());
+            let disposition = disposition(resource.deletion_policy.as_deref());
             let change = Change {
                 r#type: resource.r#type.clone(),
-                action: Action::Remove(fate),
+                action: Action::Remove(disposition),
                 settings: Vec::new(),
-                lost: (fate == Fate::Deleted)
+                lost: (disposition == Disposition::Deleted)
                     .then(|| (types.state)(&resource.r#type))
                     .flatten(),
             };
@@ -234,7 +232,7 @@ pub fn diff(before: Side<'_>, after: Side<'_>, types: Types<'_>) -> Result<Chang
     })
 }
 
-/// Differences of a resource that both templates have; `None` when there are none.
+/// Differences of a resource in both templates; `None` if there are none.
 fn compare(old: &ResolvedResource, new: &ResolvedResource, types: Types<'_>) -> Option<Change> {
     let mut settings = Vec::new();
     if old.r#type != new.r#type {
@@ -283,7 +281,7 @@ fn change(new: &ResolvedResource, settings: Vec<Setting>, types: Types<'_>) -> C
         .filter(|it| it.replaces)
         .map(|it| it.path.clone())
         .collect();
-    let old = fate(new.update_replace_policy.as_deref());
+    let old = disposition(new.update_replace_policy.as_deref());
     let replaced = !because.is_empty();
     Change {
         r#type: new.r#type.clone(),
@@ -293,21 +291,21 @@ fn change(new: &ResolvedResource, settings: Vec<Setting>, types: Types<'_>) -> C
             Action::Update
         },
         settings,
-        lost: (replaced && old == Fate::Deleted)
+        lost: (replaced && old == Disposition::Deleted)
             .then(|| (types.state)(&new.r#type))
             .flatten(),
     }
 }
 
-fn fate(policy: Option<&str>) -> Fate {
+fn disposition(policy: Option<&str>) -> Disposition {
     match policy {
-        Some("Retain" | "RetainExceptOnCreate") => Fate::Kept,
-        Some("Snapshot") => Fate::Snapshot,
-        _ => Fate::Deleted,
+        Some("Retain" | "RetainExceptOnCreate") => Disposition::Kept,
+        Some("Snapshot") => Disposition::Snapshot,
+        _ => Disposition::Deleted,
     }
 }
 
-/// Carries replacements on to the resources that refer to what is replaced.
+/// Propagates replacements to the resources that refer to a replaced one.
 fn follow(
     old: &Resolved,
     new: &Resolved,
@@ -357,7 +355,7 @@ fn follow(
     }
 }
 
-/// For each logical ID the places that refer to it.
+/// For each logical ID, the properties that refer to it.
 fn referrers(document: &Document) -> BTreeMap<String, BTreeSet<String>> {
     let mut referrers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (id, resource) in &document.resources {
@@ -369,8 +367,8 @@ fn referrers(document: &Document) -> BTreeMap<String, BTreeSet<String>> {
     referrers
 }
 
-/// Every place where unresolved properties refer to another resource, without the intrinsics' own
-/// names in the path. References in branches that conditions do not take count, too.
+/// Properties that refer to another resource, without the intrinsics' names in their paths. Includes
+/// branches whose condition is false.
 fn references<'a>(path: &str, value: &'a Json, found: &mut dyn FnMut(&str, &'a str)) {
     match value {
         Json::Array(items) => {
@@ -417,7 +415,7 @@ fn references<'a>(path: &str, value: &'a Json, found: &mut dyn FnMut(&str, &'a s
     }
 }
 
-/// The same inside of an intrinsic's arguments, where the path stays the intrinsic's.
+/// References in an intrinsic's arguments, at the intrinsic's path.
 fn inside<'a>(path: &str, value: &'a Json, found: &mut dyn FnMut(&str, &'a str)) {
     references(path, value, &mut |_, target| found(path, target));
 }
@@ -447,7 +445,7 @@ impl CreateOnly {
         CreateOnly((types.create_only)(r#type).into_iter().map(split).collect())
     }
 
-    /// Whether a difference at a path (from `Properties`) is at, in or around one of them.
+    /// Whether a difference at a path (from `Properties`) is at, below or above one of them.
     fn covers(&self, path: &str) -> bool {
         let path = path.strip_prefix("Properties").unwrap_or(path);
         let is_index = |step: &&str| step.chars().all(|it| it.is_ascii_digit());
@@ -459,7 +457,7 @@ impl CreateOnly {
     }
 }
 
-/// A path without the names in brackets that stand for places in lists.
+/// A path without the names in brackets, which are positions in lists.
 fn without_names(path: &str) -> String {
     let mut result = String::with_capacity(path.len());
     let mut rest = path;
@@ -470,7 +468,7 @@ fn without_names(path: &str) -> String {
     result + rest
 }
 
-/// Members that together name an item of a list, such as an option setting or a tag.
+/// Members that together identify an item of a list, such as an option setting or a tag.
 const NAMES: &[&[&str]] = &[
     &["Namespace", "OptionName"],
     &["PolicyName"],
@@ -485,7 +483,7 @@ fn name(item: &Json, members: &[&str]) -> Option<String> {
     Some(name?.join(" "))
 }
 
-/// The items of a list by name, if each has one of its own.
+/// The items of a list by name, if each has a unique one.
 fn by_name(items: &[Json]) -> Option<IndexMap<String, &Json>> {
     NAMES.iter().find_map(|members| {
         let mut named = IndexMap::new();
@@ -496,12 +494,12 @@ fn by_name(items: &[Json]) -> Option<IndexMap<String, &Json>> {
     })
 }
 
-/// Takes a path and the values there before and after.
+/// Called with a path and the values before and after.
 type Difference<'f> = &'f mut dyn FnMut(&str, Option<&Json>, Option<&Json>);
 
-/// Calls for every smallest difference. Items of lists are compared by name where they have one, such
-/// as `OptionSettings.[aws:ec2:instances InstanceTypes].Value`, then by place; other lists of different
-/// length as a whole.
+/// Calls `report` for each smallest difference. Items of lists are compared by name if they have one, such as
+/// `OptionSettings.[aws:ec2:instances InstanceTypes].Value`, then by position; other lists of different
+/// lengths as a whole.
 fn differences(path: &str, old: Option<&Json>, new: Option<&Json>, found: Difference<'_>) {
     match (old, new) {
         (old, new) if old == new => {}

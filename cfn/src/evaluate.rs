@@ -1,20 +1,20 @@
-//! Who may do what: IAM policy evaluation within one account.
+//! IAM policy evaluation within one account.
 //!
-//! The rules are those of the IAM User Guide's "Policy evaluation logic" for requests within one
-//! account: an explicit deny wins over everything, otherwise an identity-based or a resource-based
-//! policy must allow. Where AWS asks the resource's policy always — a key's policy, a role's trust
-//! policy — an identity-based policy counts only if that policy hands the decision to the account.
+//! The rules are from "Policy evaluation logic" in the IAM user guide, for requests within one account: an
+//! explicit deny wins; otherwise an identity-based or a resource-based policy must allow. For a key or a
+//! role, AWS always evaluates the resource's policy; an identity-based policy counts only if that policy
+//! delegates to the account.
 //!
-//! Policies are read strictly: an unknown element, operator or condition key is an error that names
-//! the logical ID and the statement, so that nothing is allowed because it was not understood.
+//! Policies are parsed strictly: an unknown element, operator or condition key is an error with logical ID
+//! and statement, so that an unsupported element never allows a request.
 //!
 //! A role's permissions boundary limits what its own policies and those of resources allow it. AWS lets a
-//! resource's policy that names a role's *session* reach beyond the boundary; here it does not.
+//! resource's policy that names a role's *session* exceed the boundary; here it does not.
 //!
-//! Not here: service control policies, session policies, ACLs, requests from other accounts.
+//! Not supported: service control policies, session policies, ACLs, requests from other accounts.
 //!
-//! Layout: `policy` reads documents, `condition` and `pattern` match, `collect` gathers all policies
-//! of a resolved template ([`Policies`]).
+//! Layout: `policy` parses documents, `condition` and `pattern` match, `collect` gathers all policies of a
+//! resolved template ([`Policies`]).
 
 mod collect;
 mod condition;
@@ -33,10 +33,10 @@ pub use policy::{Effect, Policy, PolicyKind, PrincipalPattern, Statement};
 
 use policy::Match;
 
-/// Who makes a request.
+/// The principal of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
-    /// A role that somebody has assumed.
+    /// An assumed role.
     Role {
         /// The role's ARN (`arn:aws:iam::<account>:role/<path><name>`)
         arn: String,
@@ -49,42 +49,42 @@ pub enum Principal {
     Service(String),
     /// A device's certificate, by its ID; its policies are IoT policies.
     Certificate(String),
-    /// Somebody without credentials.
+    /// An anonymous request.
     Anonymous,
 }
 
-/// Something that is asked for.
+/// A request to AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Who asks.
+    /// Its principal.
     pub principal: Principal,
-    /// Such as `kinesis:PutRecord`; compared without regard to case.
+    /// Action such as `kinesis:PutRecord`; case-insensitive.
     pub action: String,
     /// The resource's ARN, or `*` for an action without resource-level permissions.
     pub resource: String,
-    /// The condition keys that the request carries. Those of the principal (`aws:PrincipalArn`,
+    /// The condition keys of the request. Those of the principal (`aws:PrincipalArn`,
     /// `aws:PrincipalAccount`, `aws:PrincipalIsAWSService`, `aws:PrincipalServiceName`) are added by [`evaluate`].
     pub context: Keys,
 }
 
-/// Condition keys with their values; names are compared without regard to case.
+/// Condition keys with their values; names are case-insensitive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Keys(BTreeMap<String, Vec<String>>);
 
 impl Keys {
-    /// No keys.
+    /// Creates an empty set of keys.
     pub fn new() -> Keys {
         Keys::default()
     }
 
-    /// With a key that has one value.
+    /// Adds a key with one value.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Keys {
         self.set(name, vec![value.into()]);
         self
     }
 
-    /// Sets a key's values; several only for keys that AWS calls multivalued.
+    /// Sets the values of a key; several for multivalued keys only.
     pub fn set(&mut self, name: &str, values: Vec<String>) {
         self.0.insert(name.to_ascii_lowercase(), values);
     }
@@ -102,18 +102,18 @@ impl Keys {
     }
 }
 
-/// Which statement decided.
+/// The statement that decided.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct By {
-    /// Logical ID of the resource that holds the policy.
+    /// Logical ID of the resource with the policy.
     pub logical_id: String,
-    /// Where in it, such as `Properties.Policies.0.PolicyDocument`.
+    /// Path of the policy in it, such as `Properties.Policies.0.PolicyDocument`.
     pub path: String,
     /// Position of the statement in the document, from 0.
     pub statement: usize,
     /// `Sid`
     pub sid: Option<String>,
-    /// What kind of policy it is.
+    /// Kind of the policy.
     pub kind: PolicyKind,
 }
 
@@ -131,24 +131,24 @@ impl fmt::Display for By {
     }
 }
 
-/// What the policies say to a request.
+/// Result of evaluating a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Allowed, by this statement.
     Allowed(By),
-    /// Denied by this statement, whatever else allows.
+    /// Denied by this statement.
     ExplicitDeny(By),
-    /// Nothing allows it; a policy of this kind should.
+    /// No policy allows it; one of this kind should.
     ImplicitDeny(PolicyKind),
 }
 
 impl Decision {
-    /// Whether the request goes through.
+    /// Whether the request is allowed.
     pub fn is_allowed(&self) -> bool {
         matches!(self, Decision::Allowed(_))
     }
 
-    /// The text of the error that AWS would give, or `None` when the request is allowed.
+    /// AWS's error message; `None` if the request is allowed.
     pub fn denial(&self, request: &Request) -> Option<String> {
         let because = match self {
             Decision::Allowed(_) => return None,
@@ -181,7 +181,7 @@ impl Decision {
 }
 
 impl fmt::Display for Principal {
-    /// As AWS names it in its errors: a role as its session's ARN.
+    /// Its name in AWS's errors: a role is its session's ARN.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Principal::Role { arn, session } => match assumed(arn, session) {
@@ -206,10 +206,10 @@ fn assumed(role: &str, session: &str) -> Option<String> {
     ))
 }
 
-/// Evaluates a request against the policies of who asks and of what is asked for.
+/// Evaluates a request.
 ///
-/// `identity` are the policies attached to the principal, `resource` those attached to the resource
-/// (for `sts:AssumeRole` the role's trust policy).
+/// `identity` are the policies of the principal, `resource` those of the resource (for `sts:AssumeRole` the
+/// role's trust policy).
 pub fn evaluate(identity: &[Policy], resource: &[Policy], request: &Request) -> Decision {
     let keys = principal_keys(request);
     let matches = |statement: &Statement| statement.matches(request, &keys);
@@ -239,7 +239,7 @@ pub fn evaluate(identity: &[Policy], resource: &[Policy], request: &Request) -> 
     match (allowed(identity, Match::Yes), &request.principal) {
         (Some(by), _) if may_count => Decision::Allowed(by),
         (_, Principal::Certificate(_)) => Decision::ImplicitDeny(PolicyKind::Iot),
-        // A key's policy that hands the decision to the account leaves it to the role's own.
+        // A key's policy that delegates to the account leaves the decision to the role's policies.
         (_, Principal::Role { .. } | Principal::User(_)) if may_count => {
             Decision::ImplicitDeny(PolicyKind::Identity)
         }
@@ -272,13 +272,13 @@ pub fn evaluate_within(
     }
 }
 
-/// Whether AWS always asks the resource's own policy, too.
+/// Whether AWS always evaluates the resource's policy.
 fn needs_resource_policy(action: &str) -> bool {
     let action = action.to_ascii_lowercase();
     action.starts_with("kms:") || action == "sts:assumerole"
 }
 
-/// The request's keys and those that follow from its principal.
+/// The request's condition keys and those of its principal.
 fn principal_keys(request: &Request) -> Keys {
     let mut keys = request.context.clone();
     let mut set = |name: &str, value: &str| {

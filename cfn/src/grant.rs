@@ -1,8 +1,8 @@
-//! Permissions beside the things that they open.
+//! Grants: methods of a resource that give a role access to it.
 //!
-//! A grant adds an inline policy to a role, named after the resource and what it allows, so that a
-//! reviewer finds it by the resource's logical ID. Inline, because a role that CloudFormation has
-//! made is then complete: whatever waits for the role waits for its permissions too.
+//! A grant adds an inline policy to a role, named after the resource and its access, so that a reviewer
+//! finds it by the resource's logical ID. It is inline, so that a resource that depends on the role also
+//! waits for its permissions.
 
 use crate::intrinsic::Sub;
 use crate::policy::{Condition, Document, Statement};
@@ -39,16 +39,16 @@ impl Template {
 }
 
 impl Handle<kinesis::Stream> {
-    /// `role` may put single records, as AWS IoT's rules do.
+    /// Allows `role` to put single records, as AWS IoT's rules do.
     pub fn grant_put(self, template: &mut Template, role: Handle<iam::Role>) {
         let statement = Statement::allow(["kinesis:PutRecord"], [self.arn()]);
         template.grant(role, format!("{}Put", self.logical_id()), statement);
     }
 
-    /// `role` may read the stream with shared throughput, as an event source mapping does.
+    /// Allows `role` to read the stream with shared throughput, as an event source mapping does.
     ///
-    /// See "Using AWS Lambda with Amazon Kinesis", execution role permissions; `ListStreams` is left
-    /// out, because the mapping is given the stream.
+    /// See "Using AWS Lambda with Amazon Kinesis", execution role permissions; without
+    /// `ListStreams`, because the mapping names the stream.
     pub fn grant_read(self, template: &mut Template, role: Handle<iam::Role>) {
         let actions = [
             "kinesis:DescribeStream",
@@ -66,7 +66,7 @@ impl Handle<kinesis::Stream> {
 }
 
 impl Handle<kinesisfirehose::DeliveryStream> {
-    /// `role` may put single records, as AWS IoT's rules do without batch mode.
+    /// Allows `role` to put single records, as AWS IoT's rules do without batch mode.
     pub fn grant_put(self, template: &mut Template, role: Handle<iam::Role>) {
         let statement = Statement::allow(["firehose:PutRecord"], [self.arn()]);
         template.grant(role, format!("{}Put", self.logical_id()), statement);
@@ -74,7 +74,7 @@ impl Handle<kinesisfirehose::DeliveryStream> {
 }
 
 impl Handle<elasticache::ReplicationGroup> {
-    /// Its ARN, which no attribute gives.
+    /// Its ARN, for which there is no attribute.
     pub fn arn(self) -> crate::value::Value<String> {
         Sub::new()
             .text("arn:")
@@ -88,11 +88,11 @@ impl Handle<elasticache::ReplicationGroup> {
             .build()
     }
 
-    /// `role` may sign in as `user` with its own credentials; what the user may do then is said by
-    /// its access string.
+    /// Allows `role` to sign in as `user` with its own credentials; the user's access string limits its
+    /// commands.
     ///
-    /// See "Authenticating with IAM" of the ElastiCache user guide: the one action is asked for on
-    /// both, cache and user.
+    /// See "Authenticating with IAM" in the ElastiCache user guide: the action is required on both, cache and
+    /// user.
     pub fn grant_connect(
         self,
         template: &mut Template,
@@ -109,10 +109,10 @@ impl Handle<elasticache::ReplicationGroup> {
 }
 
 impl kms::Key {
-    /// The key is used by a service for the caller, never by the caller alone; `service` is the first word
-    /// of its address, such as `kinesis`.
+    /// The condition that a service uses the key for the caller; `service` is the first part of its host name,
+    /// such as `kinesis`.
     ///
-    /// See "kms:ViaService" of the AWS KMS developer guide.
+    /// See "kms:ViaService" in the AWS KMS developer guide.
     pub fn used_through(service: &str) -> Condition {
         let address = Sub::new()
             .text(service)
@@ -125,8 +125,8 @@ impl kms::Key {
 }
 
 impl Handle<kms::Key> {
-    /// `role` may use the key through a service, such as `kinesis`, as far as the key's policy lets the
-    /// account's roles do so.
+    /// Allows `role` to use the key through a service, such as `kinesis`, if the key's policy delegates to the
+    /// account's policies.
     pub fn grant_through(
         self,
         template: &mut Template,
@@ -150,7 +150,7 @@ impl Handle<s3::Bucket> {
         Sub::new().value(self.arn()).text("/*").build()
     }
 
-    /// `role` may deliver objects as Firehose does.
+    /// Allows `role` to deliver objects as Firehose does.
     ///
     /// See "Grant Firehose access to an Amazon S3 destination" of the Firehose developer guide.
     pub fn grant_delivery(self, template: &mut Template, role: Handle<iam::Role>) {
@@ -173,7 +173,7 @@ impl Handle<s3::Bucket> {
         );
     }
 
-    /// `role` may keep failed batches, as an event source mapping does.
+    /// Allows `role` to store failed batches, as an event source mapping does.
     ///
     /// See "Retain records of asynchronous and stream invocations", S3 destinations, of the Lambda
     /// developer guide.
@@ -193,8 +193,8 @@ impl Handle<s3::Bucket> {
 }
 
 impl Handle<logs::LogGroup> {
-    /// `role` may make log streams in the group and write to them. The group itself is declared, so
-    /// nobody needs to make one.
+    /// Allows `role` to create log streams in the group and to write to them. It need not create the group, which
+    /// is in the template.
     pub fn grant_write(self, template: &mut Template, role: Handle<iam::Role>) {
         let actions = ["logs:CreateLogStream", "logs:PutLogEvents"];
         template.grant(
@@ -204,7 +204,7 @@ impl Handle<logs::LogGroup> {
         );
     }
 
-    /// `role` may write as an AWS IoT rule does, which also looks its log streams up.
+    /// Allows `role` to write as an AWS IoT rule does, which also lists log streams.
     ///
     /// See "CloudWatch Logs" under "AWS IoT rule actions".
     pub fn grant_rule_write(self, template: &mut Template, role: Handle<iam::Role>) {
@@ -222,7 +222,7 @@ impl Handle<logs::LogGroup> {
 }
 
 impl Handle<logs::LogStream> {
-    /// `role` may write to this log stream of the group.
+    /// Allows `role` to write to this log stream of the group.
     pub fn grant_write(
         self,
         template: &mut Template,

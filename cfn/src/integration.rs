@@ -1,15 +1,14 @@
-//! Which calls the resources' settings imply, and whether the template's policies admit exactly them.
+//! Calls to AWS that the resources' settings imply, and a check that the policies allow exactly these.
 //!
-//! A topic rule with a Kinesis action will call `kinesis:PutRecord` on that stream as that role;
-//! an event source mapping will read its stream as its function's role; and so on. [`calls`] lists
-//! them for a resolved template, [`check`] holds them against the policies, and the local run makes
-//! the same calls before every hop.
+//! A topic rule with a Kinesis action calls `kinesis:PutRecord` on the stream as its role; an event source
+//! mapping reads its stream as its function's role. [`calls`] lists the calls of a resolved template,
+//! [`check`] compares them with the policies, and the local run evaluates them before every hop.
 //!
-//! Not here: what programs call by themselves (except `elasticache:Connect`, which follows from the
-//! cache's users), and the calls that deploy the template.
+//! Not included: the programs' own calls (except `elasticache:Connect`, which follows from the cache's
+//! users), and the calls that deploy the template.
 //!
-//! Layout: `calls` derives them, one function per resource type; `admission` says whom the policies of
-//! resources, roles and devices admit.
+//! Layout: `calls` derives the calls, one function per resource type; `admission` checks the principals in
+//! the policies of resources, roles and devices.
 
 mod admission;
 mod calls;
@@ -25,52 +24,52 @@ use crate::resolve::{Problem, Resolved};
 pub struct Call {
     /// Logical ID of the resource whose settings imply it.
     pub from: String,
-    /// The setting, such as `TopicRulePayload.Actions.0.Kinesis`.
+    /// Path of the setting, such as `TopicRulePayload.Actions.0.Kinesis`.
     pub path: String,
-    /// Who calls.
+    /// The principal.
     pub caller: Caller,
-    /// Such as `kinesis:PutRecord`.
+    /// Action such as `kinesis:PutRecord`.
     pub action: String,
-    /// The ARN of what is acted on; `*` where the action has no resource-level permission.
-    /// What is only known at run time (an object's key) is an example.
+    /// ARN of the resource; `*` if the action has no resource-level permission.
+    /// Parts that are known at run time only, such as an object's key, are examples.
     pub resource: String,
     /// Condition keys of the call.
     pub context: Keys,
-    /// Whether the integration fails without it. Others may be granted, need not be.
+    /// Whether the integration fails without it; otherwise granting it is optional.
     pub required: bool,
 }
 
-/// Who makes a [`Call`].
+/// The principal of a [`Call`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A role that a service assumes.
     Role {
-        /// Logical ID; for a role that is not of this template its ARN or name.
+        /// Logical ID, or ARN or name of a role that is not in this template.
         role: String,
         /// The service that assumes it, such as `iot.amazonaws.com`.
         service: String,
-        /// Condition keys that the service sends when it assumes the role.
+        /// Condition keys when the service assumes the role.
         trust: Keys,
     },
-    /// A service for itself, admitted by the resource's own policy.
+    /// A service itself, allowed by the resource's policy.
     Service(String),
 }
 
 impl Call {
-    /// Asks the policies: first whether the role can be assumed, then whether the call is allowed.
+    /// Evaluates the policies: the role's trust policy, then the call.
     ///
-    /// `session` names the role's session in the error.
+    /// `session` is the role's session name in the error.
     ///
     /// # Errors
-    /// The text of the error that AWS would give.
+    /// AWS's error message.
     pub fn decide(&self, policies: &Policies, session: &str) -> Result<By, String> {
         self.decide_on(policies, session, &self.resource)
     }
 
-    /// The same for a resource that is known better by now, such as the object that is written.
+    /// Like [`evaluate`](Self::evaluate), for the actual resource, such as the written object.
     ///
     /// # Errors
-    /// The text of the error that AWS would give.
+    /// AWS's error message.
     pub fn decide_on(
         &self,
         policies: &Policies,
@@ -116,23 +115,23 @@ pub fn calls(resolved: &Resolved) -> Vec<Call> {
     calls::Calls::of(resolved).calls
 }
 
-/// Something about permissions that should be otherwise.
+/// A problem with permissions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
-    /// What kind of thing it is.
+    /// Kind of the problem.
     pub kind: FindingKind,
     /// Logical ID of the resource to change.
     pub logical_id: String,
-    /// What is wrong, with what to do.
+    /// The problem and its fix.
     pub message: String,
 }
 
-/// The kinds of [`Finding`], the gravest first.
+/// Kinds of a [`Finding`], the most severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingKind {
-    /// A policy is not understood; nothing else was checked.
+    /// A policy is not supported; nothing else was checked.
     Unreadable,
-    /// A setting whose calls are not known here.
+    /// The calls of a setting are unknown.
     Unknown,
     /// A role does not trust the service that uses it.
     Untrusted,
@@ -140,7 +139,7 @@ pub enum FindingKind {
     Missing,
     /// A grant is wider than the calls need.
     Wildcard,
-    /// A grant is for nothing.
+    /// No call needs a grant.
     Unused,
 }
 
@@ -150,7 +149,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What an account does with a key of its own without using it: "Allows key administrators to administer
+/// Actions that administer a key: "Allows key administrators to administer
 /// the KMS key" of the AWS KMS developer guide.
 pub const KEY_ADMINISTRATION: [&str; 17] = [
     "kms:CancelKeyDeletion",
@@ -172,22 +171,21 @@ pub const KEY_ADMINISTRATION: [&str; 17] = [
     "kms:UpdateKeyDescription",
 ];
 
-/// What is called that no setting of the template says: by devices, and because of files that are not
-/// in it.
+/// Calls that no setting of the template implies: of devices, and because of files outside of the template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Declared {
     /// Calls of roles of the template.
     pub roles: Vec<RoleCall>,
-    /// Calls of devices. Without any, IoT policies are not looked at.
+    /// Calls of devices. If it is empty, IoT policies are not checked.
     pub devices: Vec<DeviceCall>,
 }
 
 /// A call that a service makes as a role of the template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleCall {
-    /// Logical ID of the resource that it is made for.
+    /// Logical ID of the resource that needs it.
     pub from: String,
-    /// Why.
+    /// Reason, for the message.
     pub because: String,
     /// Logical ID of the role.
     pub role: String,
@@ -195,29 +193,29 @@ pub struct RoleCall {
     pub service: String,
     /// Condition keys that the service sends when it assumes the role.
     pub trust: Keys,
-    /// Such as `secretsmanager:GetSecretValue`.
+    /// Action such as `secretsmanager:GetSecretValue`.
     pub action: String,
     /// Its resource in account and region, such as `secret:name`.
     pub resource: String,
 }
 
-/// A call that a device makes once its certificate is attached to a Thing.
+/// A call of a device whose certificate is attached to a Thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceCall {
-    /// Such as `iot:Publish`.
+    /// Action such as `iot:Publish`.
     pub action: String,
     /// Its resource in account and region, such as `topic/sensors/{thing}`; `{thing}` is the Thing's name.
     pub resource: String,
 }
 
-/// A setting that asks for a policy of AWS's own.
+/// A setting that needs an AWS-managed policy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     pub(crate) name: &'static str,
     pub(crate) is_on: bool,
 }
 
-/// Holds a template's policies against the calls that it implies, and those that are declared.
+/// Compares a template's policies with the calls that it implies, and with declared ones.
 ///
 /// The findings are sorted by kind, then by logical ID.
 pub fn check(resolved: &Resolved, managed: &ManagedPolicies, declared: &Declared) -> Vec<Finding> {
@@ -282,7 +280,7 @@ pub fn check(resolved: &Resolved, managed: &ManagedPolicies, declared: &Declared
     findings
 }
 
-/// A policy of AWS's own that a role holds or not, against the setting that asks for it.
+/// Compares an AWS-managed policy of a role with the setting that needs it.
 fn managed_policy(
     resolved: &Resolved,
     role: &str,
@@ -361,7 +359,7 @@ fn missing(resolved: &Resolved, policies: &Policies, call: &Call) -> Option<Find
                 FindingKind::Unknown,
                 from,
                 format!(
-                    "{path}: role `{role}` is not in this template, so what it may do is not known"
+                    "{path}: role `{role}` is not in this template, so its permissions are unknown"
                 ),
             );
         }
@@ -408,7 +406,7 @@ fn keys(keys: &Keys) -> String {
     texts.join(" and ")
 }
 
-/// What of a statement no call needs, or could be narrower.
+/// Parts of a statement that no call needs, or that could be narrower.
 fn needless(
     resolved: &Resolved,
     role: &str,
@@ -437,7 +435,10 @@ fn needless(
         };
         return vec![finding(
             FindingKind::Wildcard,
-            format!("allows by {element} more than anybody can read: name what is needed"),
+            format!(
+                "{element} grants an open-ended set: list the needed ones in {}",
+                element.trim_start_matches("Not")
+            ),
         )];
     }
     let covered: Vec<&&Call> = calls
@@ -520,8 +521,8 @@ fn needless(
     findings
 }
 
-/// The ARN of the template's resource that a call's resource is or is in: a bucket for its objects,
-/// a log group for its streams. A Beanstalk environment's name is not known before its role is.
+/// ARN of the template's resource that is, or contains, a call's resource: a bucket for its objects, a log
+/// group for its streams. A Beanstalk environment's name depends on its role.
 fn subject<'a>(resolved: &'a Resolved, resource: &str) -> Option<&'a str> {
     let arns = resolved.resources.values().filter_map(|it| it.arn());
     arns.map(|arn| arn.strip_suffix(":*").unwrap_or(arn))
@@ -533,7 +534,7 @@ fn subject<'a>(resolved: &'a Resolved, resource: &str) -> Option<&'a str> {
         .max_by_key(|arn| arn.len())
 }
 
-/// A statement with one action, to ask what it covers.
+/// A statement with one action, to test what it covers.
 fn one(action: &str) -> Statement {
     Statement {
         sid: None,

@@ -1,8 +1,7 @@
 //! Intrinsic functions and pseudo parameters.
 //!
-//! What each returns at deployment is in "Intrinsic function reference" of the CloudFormation
-//! template reference. References (`Ref`, `Fn::GetAtt`) are methods of handles, see
-//! [`crate::reference::Attribute`].
+//! Their values are documented in "Intrinsic function reference" of the CloudFormation template reference.
+//! References (`Ref`, `Fn::GetAtt`) are methods of handles, see [`crate::reference::Attribute`].
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -19,7 +18,7 @@ fn call_list<T>(name: &str, argument: Json) -> List<T> {
     List::Intrinsic(Intrinsic(json!({ name: argument })))
 }
 
-/// What is written in a template is JSON by construction.
+/// Values of a template are JSON by construction.
 pub(crate) fn to_json(value: &impl Serialize) -> Json {
     serde_json::to_value(value).expect("template values have text keys and finite numbers")
 }
@@ -40,7 +39,7 @@ pub fn either<T: Serialize>(
     )
 }
 
-/// `Fn::If` with `AWS::NoValue`: the value, or as if the property were not there.
+/// `Fn::If` with `AWS::NoValue`: the value, or no property.
 pub fn only_if<T: Serialize>(condition: Condition, then: impl Into<Value<T>>) -> Value<T> {
     call(
         "Fn::If",
@@ -117,7 +116,7 @@ pub fn find_in_map<T>(
 }
 
 /// `Fn::ImportValue`: an output that another stack exports under a name.
-/// What it is cannot be seen from here: the type states it.
+/// Its kind is not checked: the caller states it by the type.
 pub fn import_value<T>(name: impl Into<Value<String>>) -> Value<T> {
     call("Fn::ImportValue", to_json(&name.into()))
 }
@@ -128,14 +127,14 @@ pub fn ssm_parameter(name: &str) -> Value<String> {
 }
 
 /// A dynamic reference to a secret's text: `{{resolve:secretsmanager:id:SecretString:key}}`.
-/// CloudFormation reads it at deployment, so that it never stands in a template.
+/// CloudFormation reads it at deployment, so the template does not contain it.
 pub fn secret(id: &str, key: &str) -> Value<String> {
     Value::Literal(format!(
         "{{{{resolve:secretsmanager:{id}:SecretString:{key}}}}}"
     ))
 }
 
-/// `Fn::Sub`, built from segments: text is escaped, so `${…}` in it stays as it is written.
+/// `Fn::Sub`, built from segments: text is escaped, so `${…}` in it is plain text.
 ///
 /// ```
 /// use cfn::intrinsic::{Sub, pseudo};
@@ -152,19 +151,19 @@ pub struct Sub {
 }
 
 impl Sub {
-    /// No segments yet.
+    /// Creates one without segments.
     pub fn new() -> Sub {
         Sub::default()
     }
 
-    /// Adds text that stands for itself.
+    /// Adds plain text.
     #[must_use]
     pub fn text(mut self, text: &str) -> Sub {
         self.template.push_str(&text.replace("${", "${!"));
         self
     }
 
-    /// Adds a reference's text.
+    /// Adds the text of a reference.
     #[must_use]
     pub fn value<K>(mut self, attribute: Attribute<K>) -> Sub {
         self.substitutes = true;
@@ -178,7 +177,7 @@ impl Sub {
         self
     }
 
-    /// The composed text. Without references it is a literal.
+    /// The composed text; a literal if it has no references.
     pub fn build(self) -> Value<String> {
         if self.substitutes {
             call("Fn::Sub", json!(self.template))
@@ -187,7 +186,7 @@ impl Sub {
         }
     }
 
-    /// The composed text, stated to be of a kind: an ARN that no attribute gives.
+    /// The composed text as a kind, such as an ARN for which there is no attribute.
     pub fn build_as<K: Kind, T: Accepts<K> + crate::reference::FromText>(self) -> Value<T> {
         if self.substitutes {
             call("Fn::Sub", json!(self.template))
@@ -197,7 +196,7 @@ impl Sub {
     }
 }
 
-/// Pseudo parameters: what CloudFormation knows of the stack itself.
+/// Pseudo parameters: values of the stack.
 pub mod pseudo {
     use crate::reference::Attribute;
 

@@ -1,15 +1,15 @@
 //! CloudFormation as typed Rust: templates, resources, intrinsics, policies, checks.
 //!
-//! This crate knows AWS's formats and not our application, and does no IO.
-//! What a template *means* at run time is emulated elsewhere; what can be computed from its text is here.
+//! This crate knows AWS's formats but not the application, and does no IO. It computes what follows from a
+//! template's text; `local` emulates what happens at run time.
 //!
 //! Layout, in reading order:
 //! - writing: [`template`], [`resource`], [`value`], [`reference`](mod@reference), [`intrinsic`], [`policy`], [`grant`],
 //!   and [`resources`], which is generated from the registry schemas in `schemas/` and `overlays/`;
 //! - checking: [`check`] with [`shape`] and [`problem`];
 //! - reading: [`document`], [`resolve`], [`arn`];
-//! - judging what was read: [`evaluate`], [`actions`], [`integration`], [`network`], [`access`], [`diff`](mod@diff);
-//! - expecting: [`typical`].
+//! - analysing: [`evaluate`], [`actions`], [`integration`], [`network`], [`access`], [`diff`](mod@diff);
+//! - estimating: [`typical`].
 
 pub mod grant;
 pub mod intrinsic;

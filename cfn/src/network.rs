@@ -1,18 +1,18 @@
-//! Who may reach whom: security groups, subnets and routes of a resolved template.
+//! Network paths: evaluation of security groups, subnets and routes of a resolved template.
 //!
-//! The rules are those of the VPC User Guide: security groups are stateful and only allow; a group
-//! admits members of another group or an address block; within a VPC every subnet has a route to
-//! every other; the internet needs a route to an internet gateway (and a public address) or to a NAT
-//! gateway that has one.
+//! The rules are from the VPC user guide. Security groups are stateful and only allow; a rule admits the
+//! members of a group or an address block. Within a VPC, each subnet has a route to every other. The
+//! internet needs a route to an internet gateway and a public address, or a route to a NAT gateway that has
+//! one.
 //!
-//! A group without inline `SecurityGroupEgress` is open outward, as EC2 makes it.
-//! A subnet without an association uses the VPC's main route table, which a template cannot change
-//! and which has only the local route.
+//! A group without inline `SecurityGroupEgress` allows all egress, as in EC2.
+//! A subnet without an association uses the VPC's main route table, which a template cannot change and
+//! which has the local route only.
 //!
-//! Not here: network ACLs (a template with one is refused), VPC peering, prefix lists (they admit
-//! nothing here), rules that name a group by name.
+//! Not supported: network ACLs (a template with one is refused), VPC peering, prefix lists (they admit
+//! nothing), rules with a group's name.
 //!
-//! Layout: `model` reads the resources.
+//! Layout: `model` parses the resources.
 
 mod model;
 
@@ -26,13 +26,13 @@ use crate::resolve::{Resolved, ResolvedResource};
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// Everything in a block of addresses outside of the VPC, such as `0.0.0.0/0`.
+    /// A block of addresses outside of the VPC, such as `0.0.0.0/0`.
     Outside(String),
     /// Network interfaces of a resource; IDs are physical.
     Inside {
-        /// What to call it in messages: a logical ID, `<LogicalId>'s balancer` and the like.
+        /// Name in messages: a logical ID, or a phrase such as `<LogicalId>'s balancer`.
         name: String,
-        /// Subnets that its interfaces may be in; empty: in no VPC.
+        /// Subnets of its interfaces; empty if it is not in a VPC.
         subnets: Vec<String>,
         /// Security groups of each interface.
         security_groups: Vec<String>,
@@ -41,24 +41,24 @@ pub enum Endpoint {
     },
 }
 
-/// Why a connection cannot be made.
+/// Why a connection is not possible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{from} cannot reach {to} on {protocol} {port}: {reason}")]
 pub struct Cut {
-    /// Who connects.
+    /// Name of the source
     pub from: String,
-    /// To whom.
+    /// Name of the destination
     pub to: String,
     /// Protocol
     pub protocol: Protocol,
-    /// Port that is connected to.
+    /// Destination port
     pub port: u16,
-    /// Which security group lacks which rule, or which route is missing, by logical ID.
+    /// The missing rule of a security group, or the missing route, by logical ID
     pub reason: String,
 }
 
 impl Endpoint {
-    /// The whole internet.
+    /// The internet.
     pub fn internet() -> Endpoint {
         Endpoint::Outside("0.0.0.0/0".to_owned())
     }
@@ -107,7 +107,7 @@ impl Endpoint {
         })
     }
 
-    /// The load balancer of a Beanstalk environment. `None` for other types and without a balancer.
+    /// The load balancer of a Beanstalk environment; `None` for other types, and without a balancer.
     pub fn balancer(resolved: &Resolved, logical_id: &str) -> Option<Endpoint> {
         let resource = resolved.resource(logical_id)?;
         let is_environment = resource.r#type == "AWS::ElasticBeanstalk::Environment";
@@ -146,7 +146,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A Beanstalk option setting, its value split at commas; empty when it is not set.
+/// A Beanstalk option setting, its value split at commas; empty if it is not set.
 pub fn option(environment: &ResolvedResource, namespace: &str, name: &str) -> Vec<String> {
     let is = |setting: &serde_json::Value, key: &str, value: &str| {
         setting.get(key).and_then(serde_json::Value::as_str) == Some(value)
@@ -177,10 +177,10 @@ fn subnet_group(resolved: &Resolved, cache: &ResolvedResource) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Whether a connection can be made.
+/// Checks that a connection is possible.
 ///
 /// # Errors
-/// The first thing that cuts it off: egress, then ingress, then routes.
+/// The first obstacle: egress, then ingress, then routes.
 pub fn reachable(
     resolved: &Resolved,
     from: &Endpoint,
@@ -265,7 +265,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Everything that an endpoint names must be in the template.
+    /// Checks that the template has all subnets and groups of an endpoint.
     fn known(&self, end: &Endpoint) -> Result<(), String> {
         let Endpoint::Inside {
             name,
@@ -301,7 +301,7 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// Whether one of the groups has a rule for the other end.
+    /// Checks that one of the groups has a rule for the other end.
     fn admits(
         &self,
         groups: &[String],
@@ -407,7 +407,7 @@ impl Connection<'_> {
         }
     }
 
-    /// Whether a subnet has a way to the internet for somebody with or without a public address.
+    /// Checks that a subnet has a route to the internet for an interface with or without a public address.
     fn way_out(&self, subnet: &str, public_address: bool) -> Result<(), String> {
         match self.network.internet_target(subnet) {
             Some(Target::InternetGateway(_)) if public_address => Ok(()),

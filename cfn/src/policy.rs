@@ -1,7 +1,7 @@
-//! IAM policy documents, typed.
+//! Typed IAM policy documents.
 //!
-//! What they mean is evaluated in [`crate::evaluate`]; grants beside the resources are in [`crate::grant`].
-//! See "IAM JSON policy element reference" of the IAM user guide.
+//! [`crate::evaluate`] evaluates them; [`crate::grant`] has grants on resources.
+//! See "IAM JSON policy element reference" in the IAM user guide.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -14,11 +14,11 @@ use crate::value::{List, Value};
 pub struct Document {
     /// The policy language's version.
     pub version: Version,
-    /// What it allows and denies.
+    /// Its statements.
     pub statement: Vec<Statement>,
 }
 
-/// Version of the policy language; the older one lacks policy variables.
+/// Version of the policy language; the older one has no policy variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Version {
     /// The current one.
@@ -30,20 +30,20 @@ pub enum Version {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Statement {
-    /// A name for people.
+    /// `Sid`: a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
-    /// Whether it allows or denies.
+    /// `Effect`
     pub effect: Effect,
-    /// Who; only in policies of resources and in trust policies.
+    /// `Principal`; only in resource policies and trust policies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<Principal>,
-    /// What, such as `kinesis:PutRecord`.
+    /// `Action`, such as `kinesis:PutRecord`.
     pub action: Vec<String>,
-    /// On what; absent in trust policies.
+    /// `Resource`; absent in trust policies.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub resource: List<String>,
-    /// When: operator → condition key → values.
+    /// `Condition`: operator → condition key → values.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub condition: IndexMap<String, IndexMap<String, Values>>,
 }
@@ -61,13 +61,13 @@ pub enum Values {
 /// Allow or deny.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
-    /// Lets it happen, unless something denies it.
+    /// Allows the request, unless another statement denies it.
     Allow,
-    /// Forbids it, whatever allows it.
+    /// Denies the request, even if another statement allows it.
     Deny,
 }
 
-/// Who a statement speaks of.
+/// Principals of a statement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Principal {
     /// An AWS service, such as `lambda.amazonaws.com`.
@@ -77,7 +77,7 @@ pub enum Principal {
     Aws(Value<String>),
     /// An identity provider, such as an OpenID Connect provider by its ARN.
     Federated(Value<String>),
-    /// Anybody at all, also the anonymous.
+    /// Everyone, also without credentials.
     #[serde(untagged)]
     Anybody(Anybody),
 }
@@ -85,7 +85,7 @@ pub enum Principal {
 /// The principal `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Anybody {
-    /// Everybody.
+    /// `*`
     #[serde(rename = "*")]
     Anybody,
 }
@@ -95,7 +95,7 @@ fn is_empty(resources: &List<String>) -> bool {
 }
 
 impl Document {
-    /// A document of the current version.
+    /// Creates a document of the current version.
     pub fn new(statement: impl Into<Vec<Statement>>) -> Document {
         Document {
             version: Version::V20121017,
@@ -103,10 +103,10 @@ impl Document {
         }
     }
 
-    /// A role's trust policy: the service may assume it.
+    /// Creates a role's trust policy for a service.
     ///
-    /// `conditions` narrow it to the account and the resource that the service acts for, against the
-    /// confused deputy, see "The confused deputy problem" of the IAM user guide.
+    /// `conditions` limit it to the account and the resource for which the service acts, see "The confused
+    /// deputy problem" in the IAM user guide.
     pub fn trust(service: &str, conditions: &[Condition]) -> Document {
         let mut statement = Statement::allow(["sts:AssumeRole"], List::default());
         statement.principal = Some(Principal::Service(service.into()));
@@ -120,11 +120,11 @@ impl Document {
 /// One condition: an operator, a key and a value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
-    /// Such as `StringEquals`.
+    /// Operator such as `StringEquals`.
     pub operator: &'static str,
-    /// Such as `aws:SourceAccount`.
+    /// Condition key such as `aws:SourceAccount`.
     pub key: &'static str,
-    /// What the key is compared with.
+    /// The value to compare with.
     pub value: Values,
 }
 
@@ -178,14 +178,14 @@ impl Condition {
         }
     }
 
-    /// The service acts for this account.
+    /// The condition that the service acts for this account.
     pub fn source_account() -> Condition {
         Condition::string_equals("aws:SourceAccount", crate::intrinsic::pseudo::account_id())
     }
 }
 
 impl Statement {
-    /// Allows actions on resources.
+    /// Creates a statement that allows actions on resources.
     pub fn allow<'a>(
         actions: impl IntoIterator<Item = &'a str>,
         resources: impl Into<List<String>>,
@@ -200,7 +200,7 @@ impl Statement {
         }
     }
 
-    /// Denies actions on resources.
+    /// Creates a statement that denies actions on resources.
     pub fn deny<'a>(
         actions: impl IntoIterator<Item = &'a str>,
         resources: impl Into<List<String>>,
@@ -211,14 +211,14 @@ impl Statement {
         }
     }
 
-    /// Names who it speaks of.
+    /// Sets the principals.
     #[must_use]
     pub fn by(mut self, principal: Principal) -> Statement {
         self.principal = Some(principal);
         self
     }
 
-    /// Adds a condition; all must hold.
+    /// Adds a condition; all must be true.
     #[must_use]
     pub fn when(mut self, condition: Condition) -> Statement {
         self.condition

@@ -1,25 +1,25 @@
-//! What is wrong with a template, in terms of who wrote it.
+//! Problems of a template, with their location in the template.
 
 use std::fmt;
 
-/// One thing to mend, in a template or in the parameters given for it.
+/// A problem of a template or of its parameters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Logical ID of the resource; the section, such as `Parameters`, for what stands elsewhere.
+    /// Logical ID of the resource, or another section such as `Parameters`.
     pub logical_id: String,
-    /// Place below it, such as `StreamEncryption.KeyId`; empty for the whole.
+    /// Path in it, such as `StreamEncryption.KeyId`; empty for the whole resource.
     pub path: String,
-    /// What was got, what was expected, what to do.
+    /// The message: what was got, what was expected, what to do.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem with a whole resource.
+    /// Creates a problem of a whole resource.
     pub fn of(logical_id: &str, message: impl Into<String>) -> Problem {
         Problem::at(logical_id, "", message)
     }
 
-    /// A problem at a place below a resource.
+    /// Creates a problem at a path in a resource.
     pub fn at(logical_id: &str, path: impl Into<String>, message: impl Into<String>) -> Problem {
         Problem {
             logical_id: logical_id.to_owned(),
@@ -28,7 +28,7 @@ impl Problem {
         }
     }
 
-    /// A problem at a location in one piece, such as `SensorStream.ShardCount`.
+    /// Creates a problem at a joined location, such as `SensorStream.ShardCount`.
     pub fn new(location: impl AsRef<str>, message: impl Into<String>) -> Problem {
         match location.as_ref().split_once('.') {
             Some((logical_id, path)) => Problem::at(logical_id, path, message),
@@ -48,7 +48,7 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Everything that is wrong, reported at once.
+/// All problems, reported together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 

@@ -1,4 +1,4 @@
-//! Typed references: what an attribute *is* decides where it fits.
+//! Typed references: the kind of an attribute decides which properties accept it.
 //!
 //! A [`Kind`] is one attribute of one resource type, such as the ARN of a Kinesis stream.
 //! A property names the kinds that it [`Accepts`]; anything else does not compile.
@@ -10,13 +10,13 @@ use serde_json::json;
 
 use crate::value::Intrinsic;
 
-/// What a text stands for: an attribute of a resource type, or free text.
+/// Kind of a text: an attribute of a resource type, or any text.
 pub trait Kind {
-    /// `AWS::Kinesis::Stream.Arn`, or a description of what else it is.
+    /// `AWS::Kinesis::Stream.Arn`, or a description.
     const NAME: &'static str;
 }
 
-/// Implemented by a property's type for each kind that belongs there.
+/// Implemented by a property's type for each kind that it accepts.
 #[diagnostic::on_unimplemented(
     message = "`{K}` does not belong where `{Self}` is expected",
     label = "this refers to `{K}`",
@@ -24,7 +24,7 @@ pub trait Kind {
 )]
 pub trait Accepts<K> {}
 
-/// Every kind can be used as plain text.
+/// All kinds can be used as text.
 impl<K: Kind> Accepts<K> for String {}
 impl Kind for String {
     const NAME: &'static str = "text";
@@ -42,10 +42,10 @@ impl Accepts<i64> for i64 {}
 impl Accepts<f64> for f64 {}
 impl Accepts<bool> for bool {}
 
-/// A reference to something in the template that is known when it is deployed: `Ref` or `Fn::GetAtt`.
+/// A reference whose value is known at deployment: `Ref` or `Fn::GetAtt`.
 pub struct Attribute<K> {
     pub(crate) logical_id: &'static str,
-    /// `None` is `Ref`.
+    /// `None` for `Ref`.
     pub(crate) attribute: Option<&'static str>,
     kind: PhantomData<fn() -> K>,
 }
@@ -82,7 +82,7 @@ impl<K> Attribute<K> {
     }
 }
 
-/// Text of a known kind that is not in this template: an imported ARN, an alias of AWS's own key.
+/// Text of a kind that is not in this template, such as an imported ARN or the alias of an AWS-managed key.
 #[derive(Clone, Debug)]
 pub struct Literal<K> {
     pub(crate) text: Cow<'static, str>,
@@ -90,7 +90,7 @@ pub struct Literal<K> {
 }
 
 impl<K> Literal<K> {
-    /// States that the text is of this kind.
+    /// Declares that the text is of this kind.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
         Literal {
             text: text.into(),
@@ -99,9 +99,9 @@ impl<K> Literal<K> {
     }
 }
 
-/// A type that holds the text of a reference.
+/// A type with the text of a reference.
 pub trait FromText {
-    /// Takes the text as it is.
+    /// Wraps the text unchecked.
     fn from_text(text: Cow<'static, str>) -> Self;
 }
 

@@ -1,18 +1,17 @@
-//! A template without intrinsics: what CloudFormation would hand to each service.
+//! Resolution of a template: its resources without intrinsics, as CloudFormation passes them to the services.
 //!
-//! [`resolve`] takes a [`Document`] and a [`Context`] (account, region, parameters …) and gives a
-//! [`Resolved`]: every resource whose condition holds, its properties as plain JSON, its physical ID
-//! and its attributes. All problems are reported at once, each at its place in the template.
+//! [`resolve`] takes a [`Document`] and a [`Context`] (account, region, parameters …) and returns a
+//! [`Resolved`]: each resource whose condition is true, with its properties as plain JSON, its physical ID and
+//! its attributes. All problems are reported together, with their location in the template.
 //!
-//! Physical IDs and attributes that AWS would make up are made up deterministically by
-//! [`crate::arn`]; a caller that knows better (a local cache's address and port) passes an
-//! [`Override`].
+//! [`crate::arn`] derives the physical IDs and attributes that AWS would generate. A caller with real values,
+//! such as a local cache's address and port, passes an [`Override`].
 //!
-//! Not here: `Transform`, `Fn::Transform`, `Fn::ForEach` and the other language extensions, and
+//! Not supported: `Transform`, `Fn::Transform`, `Fn::ForEach` and the other language extensions, and
 //! dynamic references (`{{resolve:ssm:…}}`), which stay as text and are listed.
 //!
-//! Layout: `parameters` checks what was given, `intrinsics` evaluates, `cidr` is `Fn::Cidr`;
-//! [`properties`] reads what came out as the generated structs.
+//! Layout: `parameters` checks the parameters' values, `intrinsics` evaluates, `cidr` is `Fn::Cidr`;
+//! [`properties`] parses the resolved properties as the generated structs.
 
 pub(crate) mod cidr;
 mod intrinsics;
@@ -27,7 +26,7 @@ use serde_json::Value as Json;
 use crate::arn;
 use crate::document::Document;
 
-/// Everything outside of the template that its meaning depends on.
+/// Input of the resolution beside the template.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// `AWS::AccountId`, twelve digits on AWS
@@ -44,21 +43,21 @@ pub struct Context {
     pub stack_id: String,
     /// `AWS::NotificationARNs`
     pub notification_arns: Vec<String>,
-    /// Values of the template's parameters as one would type them: lists joined by commas.
+    /// Values of the template's parameters; lists are joined by commas.
     pub parameters: BTreeMap<String, String>,
-    /// What to do about a parameter that has neither value nor default.
+    /// Handling of a parameter that has neither value nor default.
     pub missing_parameters: MissingParameters,
-    /// The region's zones, what `Fn::GetAZs` gives.
+    /// The region's zones, for `Fn::GetAZs`.
     pub availability_zones: Vec<String>,
-    /// Exported values by name, what `Fn::ImportValue` gives.
+    /// Exported values by name, for `Fn::ImportValue`.
     pub imports: BTreeMap<String, String>,
-    /// How physical IDs are made where the template names nothing.
+    /// Form of physical IDs that the template does not set.
     pub naming: Naming,
-    /// What the caller knows better, by logical ID.
+    /// The caller's values, by logical ID.
     pub overrides: BTreeMap<String, Override>,
 }
 
-/// What to do about a parameter that has neither value nor default.
+/// Handling of a parameter that has neither value nor default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingParameters {
     /// Report all of them.
@@ -67,27 +66,27 @@ pub enum MissingParameters {
     Placeholder,
 }
 
-/// How physical IDs are made where the template names nothing.
+/// Form of physical IDs that the template does not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Naming {
     /// As on AWS, but deterministic: `<stack>-<LogicalId>`, `vpc-<17 hex digits>` and so on.
     Physical,
-    /// The logical ID itself, for texts that people read. An attribute that cannot be derived is
-    /// `{LogicalId.Attribute}` instead of a problem.
+    /// The logical ID, for summaries. An attribute that cannot be derived is `{LogicalId.Attribute}` and not a
+    /// problem.
     Logical,
 }
 
-/// A physical ID or attributes that replace what [`resolve`] would make up for one resource.
+/// A physical ID or attributes that replace the derived ones of a resource.
 #[derive(Clone, Debug, Default)]
 pub struct Override {
-    /// What `Ref` gives.
+    /// The value of `Ref`.
     pub physical_id: Option<String>,
-    /// What `Fn::GetAtt` gives, by the attribute's dotted name, such as `PrimaryEndPoint.Address`.
+    /// The values of `Fn::GetAtt`, by the attribute's dotted name, such as `PrimaryEndPoint.Address`.
     pub attributes: BTreeMap<String, Json>,
 }
 
 impl Context {
-    /// A context in the partition `aws`, with zones `a`, `b` and `c` and no parameters.
+    /// Creates a context in the partition `aws`, with zones `a`, `b` and `c` and no parameters.
     pub fn new(account_id: &str, region: &str, stack_name: &str) -> Context {
         Context {
             account_id: account_id.to_owned(),
@@ -118,19 +117,19 @@ pub use properties::{name_of, properties};
 /// A template without intrinsics.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// What it was resolved with.
+    /// Its context.
     pub context: Context,
     /// The parameters' values: text, number or array.
     pub parameters: BTreeMap<String, Json>,
     /// The conditions' values.
     pub conditions: BTreeMap<String, bool>,
-    /// The resources that exist under these conditions, in the template's order.
+    /// The resources whose conditions are true, in the template's order.
     pub resources: IndexMap<String, ResolvedResource>,
-    /// The outputs that exist under these conditions.
+    /// The outputs whose conditions are true.
     pub outputs: IndexMap<String, String>,
     /// Exported values by export name.
     pub exports: IndexMap<String, String>,
-    /// Dynamic references that were left as text.
+    /// Dynamic references, which stay text.
     pub dynamic_references: Vec<DynamicReference>,
 }
 
@@ -141,19 +140,19 @@ pub struct ResolvedResource {
     pub logical_id: String,
     /// Type, such as `AWS::Kinesis::Stream`
     pub r#type: String,
-    /// The resource's name; for most types the same as the physical ID, but not where that is an
-    /// ARN (SNS topic) or a URL (SQS queue).
+    /// The resource's name; the physical ID of most types, unless that is an ARN (SNS topic) or a URL (SQS
+    /// queue).
     pub name: String,
-    /// What `Ref` gives.
+    /// The value of `Ref`.
     pub physical_id: String,
-    /// Properties as plain JSON. Values from parameters of type `Number` are numbers, all other
-    /// parameters' are text (or arrays of text).
+    /// Properties as plain JSON. Values of parameters of type `Number` are numbers, those of others are text or
+    /// arrays of text.
     pub properties: Json,
-    /// What `Fn::GetAtt` gives, by dotted name: every attribute that the type is known to have,
-    /// and those of the [`Override`]. [`arn`](Self::arn) is there even where the type has no such attribute.
+    /// The values of `Fn::GetAtt`, by dotted name: all supported attributes of the type, and those of the
+    /// [`Override`]. [`arn`](Self::arn) also works for types without such an attribute.
     pub attributes: BTreeMap<String, Json>,
-    /// Logical IDs of the existing resources that must be there before: `DependsOn` first, then
-    /// those that its properties refer to.
+    /// Logical IDs of the resources that it depends on: first those in `DependsOn`, then those that its properties
+    /// refer to.
     pub depends_on: Vec<String>,
     /// `DeletionPolicy`
     pub deletion_policy: Option<String>,
@@ -163,19 +162,19 @@ pub struct ResolvedResource {
     pub metadata: Option<Json>,
 }
 
-/// A dynamic reference (`{{resolve:…}}`) that CloudFormation would replace during deployment.
+/// A dynamic reference (`{{resolve:…}}`), which CloudFormation replaces at deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DynamicReference {
-    /// Logical ID of the resource that holds it.
+    /// Logical ID of the resource with it.
     pub logical_id: String,
-    /// Where in the resource.
+    /// Path in the resource.
     pub path: String,
     /// The reference with its braces.
     pub reference: String,
 }
 
 impl Resolved {
-    /// The resource with a logical ID.
+    /// Finds a resource by its logical ID.
     pub fn resource(&self, logical_id: &str) -> Option<&ResolvedResource> {
         self.resources.get(logical_id)
     }
@@ -187,7 +186,7 @@ impl Resolved {
             .filter(move |resource| resource.r#type == r#type)
     }
 
-    /// The resource whose ARN, physical ID or name a text is; of the given type, or of any for `""`.
+    /// Finds a resource by its ARN, physical ID or name; of a type, or of any type for `""`.
     pub fn find(&self, r#type: &str, reference: &str) -> Option<&ResolvedResource> {
         self.resources
             .values()
@@ -197,8 +196,7 @@ impl Resolved {
             })
     }
 
-    /// Logical IDs in an order in which each comes after everything that it depends on;
-    /// otherwise the template's order.
+    /// Logical IDs in dependency order; otherwise in the template's order.
     pub fn creation_order(&self) -> Vec<&str> {
         fn visit<'a>(
             resolved: &'a Resolved,
@@ -226,7 +224,7 @@ impl Resolved {
 }
 
 impl ResolvedResource {
-    /// The resource's ARN, if its type has one that is known here.
+    /// The resource's ARN, for supported types that have one.
     pub fn arn(&self) -> Option<&str> {
         self.attributes
             .get("Arn")
@@ -249,14 +247,14 @@ impl ResolvedResource {
         self.property(pointer).and_then(text)
     }
 
-    /// A boolean property, also when it is written as text, as CloudFormation allows.
+    /// A boolean property, which may be written as text, as in CloudFormation.
     pub fn flag(&self, pointer: &str) -> Option<bool> {
         self.text(pointer)
             .and_then(|text| text.to_ascii_lowercase().parse().ok())
     }
 
-    /// The texts of a list property, by JSON pointer; empty when it is absent.
-    /// A single text counts as a list of one.
+    /// The texts of a list property, by JSON pointer; empty if it is absent.
+    /// A single text is a list of one.
     pub fn texts(&self, pointer: &str) -> Vec<String> {
         match self.property(pointer) {
             Some(Json::Array(items)) => items.iter().filter_map(text).collect(),
@@ -265,7 +263,7 @@ impl ResolvedResource {
         }
     }
 
-    /// The items of a list property, by JSON pointer; empty when it is absent.
+    /// The items of a list property, by JSON pointer; empty if it is absent.
     pub fn items(&self, pointer: &str) -> &[Json] {
         self.property(pointer)
             .and_then(Json::as_array)
@@ -273,10 +271,10 @@ impl ResolvedResource {
     }
 }
 
-/// Removes every intrinsic from a template.
+/// Resolves a template.
 ///
 /// # Errors
-/// All problems of the template and of the parameters at once, in the template's order.
+/// All problems of the template and of the parameters, in the template's order.
 pub fn resolve(document: &Document, context: &Context) -> Result<Resolved, Vec<Problem>> {
     let mut resolver = intrinsics::Resolver::new(document, context);
     resolver.parameters = parameters::values(document, context, &mut resolver.problems);
@@ -340,7 +338,7 @@ fn outputs<'a>(document: &'a Document, resolver: &mut intrinsics::Resolver<'a>) 
     (outputs, exports)
 }
 
-/// One problem for each dependency cycle, naming its members in order.
+/// One problem for each dependency cycle, with its members in order.
 fn cycles(resources: &IndexMap<String, ResolvedResource>) -> Vec<Problem> {
     fn visit<'a>(
         resources: &'a IndexMap<String, ResolvedResource>,
@@ -417,7 +415,7 @@ fn dynamic_references(resource: &ResolvedResource) -> Vec<DynamicReference> {
         .collect()
 }
 
-/// The text of a scalar, as CloudFormation would write it.
+/// The text of a scalar, as CloudFormation formats it.
 pub(crate) fn text(value: &Json) -> Option<String> {
     match value {
         Json::String(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! Resources, and the handles by which the rest of a template refers to them.
+//! Resources, and handles to refer to them.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -13,13 +13,13 @@ use crate::value::Value;
 
 /// Properties of one CloudFormation resource type.
 pub trait Resource: Serialize + DeserializeOwned + Any {
-    /// Such as `AWS::Kinesis::Stream`.
+    /// The type's name, such as `AWS::Kinesis::Stream`.
     const TYPE: &'static str;
 }
 
-/// A resource that was defined in a template; refers to it, and holds nothing else.
+/// A handle of a resource that is defined in a template.
 ///
-/// Its attributes are generated methods: `stream.arn()` is `Fn::GetAtt`, `stream.reference()` is `Ref`.
+/// Attributes are generated methods: `stream.arn()` is `Fn::GetAtt`, `stream.reference()` is `Ref`.
 pub struct Handle<R> {
     /// The resource's name in the template.
     pub(crate) logical_id: &'static str,
@@ -47,7 +47,7 @@ impl<R> Handle<R> {
     }
 }
 
-/// A tag, the same in every resource type that takes a list of them.
+/// A tag, for all resource types with a list of tags.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Tag {
@@ -58,7 +58,7 @@ pub struct Tag {
 }
 
 impl Tag {
-    /// Both are required.
+    /// Creates a tag.
     pub fn new(key: impl Into<Value<String>>, value: impl Into<Value<String>>) -> Tag {
         Tag {
             key: key.into(),
@@ -69,7 +69,7 @@ impl Tag {
 
 crate::value::literals!(Tag);
 
-/// What every tag must look like. Lengths are those of "Tagging AWS resources".
+/// Constraints of tags. Lengths are from "Tagging AWS resources".
 pub(crate) static TAG_SHAPE: Object = Object {
     properties: &[
         Property {
@@ -97,9 +97,9 @@ pub(crate) static TAG_SHAPE: Object = Object {
     dependent_excluded: &[],
 };
 
-/// Reads a resource's resolved properties as its generated struct.
+/// Parses a resource's resolved properties as its generated struct.
 ///
-/// An unknown property, a wrong type or a missing one is a problem that names logical ID and path.
+/// Unknown properties, wrong types and missing properties are problems with logical ID and path.
 pub fn read<R: Resource>(logical_id: &str, properties: &Json) -> Result<R, Problem> {
     serde_path_to_error::deserialize(properties).map_err(|error| {
         Problem::new(
@@ -109,7 +109,7 @@ pub fn read<R: Resource>(logical_id: &str, properties: &Json) -> Result<R, Probl
     })
 }
 
-/// What CloudFormation does with a resource that leaves the stack.
+/// Handling of a resource that leaves the stack.
 ///
 /// See "DeletionPolicy attribute" in the CloudFormation user guide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -124,10 +124,10 @@ pub enum DeletionPolicy {
     Snapshot,
 }
 
-/// What CloudFormation does with the old resource when an update replaces it.
+/// Handling of the old resource when an update replaces it.
 ///
 /// See "UpdateReplacePolicy attribute" in the CloudFormation user guide. [`DeletionPolicy`] does not
-/// cover replacement: whoever wants to keep data sets both.
+/// apply to replacement: set both to keep data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum UpdateReplacePolicy {
     /// Deletes it. The default.

@@ -1,22 +1,22 @@
-//! What the registry schemas say of a resource type, as static data beside the generated structs.
+//! Constraints of a resource type from the registry schemas, as static data beside the generated structs.
 //!
-//! [`crate::check`] walks it with a template's JSON, so hand-edited templates are checked like
-//! synthesised ones; [`crate::diff`] reads from it what an update replaces.
+//! [`crate::check`] applies them to a template's JSON, so that hand-edited templates are checked like
+//! synthesised ones; [`crate::diff`] uses them to find what an update replaces.
 
-/// A resource type's facts.
+/// Data of a resource type.
 #[derive(Debug)]
 pub struct ResourceShape {
-    /// Such as `AWS::Kinesis::Stream`.
+    /// The type's name, such as `AWS::Kinesis::Stream`.
     pub type_name: &'static str,
     /// The properties that a template may set.
     pub properties: &'static Object,
-    /// Attributes that `Fn::GetAtt` gives, with dots for nested ones.
+    /// Attributes for `Fn::GetAtt`, with dots for nested ones.
     pub attributes: &'static [&'static str],
     /// Paths whose change replaces the resource, such as `/properties/Name`.
     pub create_only: &'static [&'static str],
     /// Paths whose change replaces the resource in some cases.
     pub conditional_create_only: &'static [&'static str],
-    /// Paths that cannot be read back.
+    /// Write-only paths.
     pub write_only: &'static [&'static str],
     /// Paths that identify the resource.
     pub primary_identifier: &'static [&'static str],
@@ -42,13 +42,13 @@ pub struct Permissions {
 pub struct Object {
     /// Sorted by name.
     pub properties: &'static [Property],
-    /// Exactly one of each group must be there.
+    /// Exactly one of each group is required.
     pub required_xor: &'static [&'static [&'static str]],
-    /// At least one of each group must be there.
+    /// At least one of each group is required.
     pub required_or: &'static [&'static [&'static str]],
-    /// When the first is there, the others must be too.
+    /// If the first is present, the others are required.
     pub dependent_required: &'static [(&'static str, &'static [&'static str])],
-    /// When the first is there, the others must not be.
+    /// If the first is present, the others are forbidden.
     pub dependent_excluded: &'static [(&'static str, &'static [&'static str])],
 }
 
@@ -57,13 +57,13 @@ pub struct Object {
 pub struct Property {
     /// CloudFormation's name.
     pub name: &'static str,
-    /// Whether it must be there.
+    /// Whether it is required.
     pub required: bool,
-    /// What it holds.
+    /// Its constraints.
     pub shape: Shape,
 }
 
-/// What a value must look like.
+/// Constraints of a value.
 #[derive(Debug)]
 pub enum Shape {
     /// Text.
@@ -75,7 +75,7 @@ pub enum Shape {
         /// Whether case matters.
         case_sensitive: bool,
     },
-    /// A whole number.
+    /// An integer.
     Integer {
         /// Smallest.
         minimum: Option<i64>,
@@ -95,7 +95,7 @@ pub enum Shape {
     Object(&'static Object),
     /// A list.
     List {
-        /// What each item holds.
+        /// Constraints of each item.
         item: &'static Shape,
         /// Fewest items.
         minimum: Option<u64>,
@@ -104,7 +104,7 @@ pub enum Shape {
         /// Whether no two items may be equal.
         unique: bool,
     },
-    /// An object with free names.
+    /// An object with any names.
     Map(&'static Shape),
     /// Any JSON.
     Json,

@@ -1,4 +1,4 @@
-//! A template while it is written.
+//! A template that is being written.
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -37,28 +37,28 @@ struct Defined {
     location: &'static Location<'static>,
 }
 
-/// Attributes of a resource beside its properties.
+/// Resource attributes other than properties.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ResourceAttributes {
-    /// Exists only when this holds.
+    /// The condition under which it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
-    /// Logical IDs that must be there first, beyond those that the properties refer to.
+    /// Logical IDs that it depends on, beyond those that its properties refer to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<&'static str>,
-    /// What happens when it leaves the stack.
+    /// Handling when it leaves the stack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
-    /// What happens to the old one when it is replaced.
+    /// Handling of the old one when it is replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update_replace_policy: Option<UpdateReplacePolicy>,
-    /// Anything for people and tools.
+    /// Metadata for people and tools.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub metadata: IndexMap<&'static str, Json>,
 }
 
-/// Typed properties behind one interface: kept typed until synth, so that grants can add to them.
+/// Typed properties behind one interface; typed until synth, so that grants can change them.
 trait Properties: erased_serde::Serialize {
     fn as_any(&mut self) -> &mut dyn Any;
 }
@@ -129,7 +129,7 @@ impl Condition {
     }
 }
 
-/// What a condition says.
+/// Expression of a condition.
 #[derive(Clone, Debug)]
 pub struct ConditionExpression(Json);
 
@@ -178,23 +178,23 @@ impl Mapping {
     }
 }
 
-/// What a parameter takes; the deploying person gives the value.
+/// Settings of a parameter.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ParameterProps {
-    /// For people, at most 4,000 characters.
+    /// Description, at most 4,000 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Used when none is given; without it the parameter must be given.
+    /// Default value; without one, the parameter is required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
     /// A regular expression that the whole value must match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_pattern: Option<&'static str>,
-    /// The only values allowed.
+    /// Allowed values.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed_values: Vec<String>,
-    /// What to say when the pattern does not match.
+    /// Message if the pattern does not match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub constraint_description: Option<&'static str>,
     /// Whether the value is masked wherever CloudFormation shows it.
@@ -202,7 +202,7 @@ pub struct ParameterProps {
     pub no_echo: bool,
 }
 
-/// A parameter that the template declares; `K` is what it stands for.
+/// A parameter that the template declares; `K` is its kind.
 pub struct Parameter<K> {
     name: &'static str,
     kind: PhantomData<fn() -> K>,
@@ -257,7 +257,7 @@ struct Output {
     export: Option<Json>,
 }
 
-/// An emitted template and what belongs to it.
+/// An emitted template and its source locations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Synthesized {
     /// The template: JSON, indented, ending in a newline.
@@ -267,7 +267,7 @@ pub struct Synthesized {
 }
 
 impl Template {
-    /// An empty template with a description of at most 1,024 bytes.
+    /// Creates an empty template with a description of at most 1,024 bytes.
     pub fn new(description: impl Into<String>) -> Template {
         Template {
             description: Some(description.into()),
@@ -281,7 +281,7 @@ impl Template {
         self.define_with(logical_id, properties, ResourceAttributes::default())
     }
 
-    /// Defines a resource with attributes beside its properties.
+    /// Defines a resource with attributes other than properties.
     #[track_caller]
     pub fn define_with<R: Resource>(
         &mut self,
@@ -308,19 +308,19 @@ impl Template {
         Handle::new(logical_id)
     }
 
-    /// A resource's attributes beside its properties; `None` when the handle is another template's.
+    /// A resource's attributes; `None` if the handle is of another template.
     pub fn attributes_mut<R>(&mut self, handle: Handle<R>) -> Option<&mut ResourceAttributes> {
         self.resources
             .get_mut(handle.logical_id())
             .map(|defined| &mut defined.attributes)
     }
 
-    /// The logical IDs that are defined so far, in order.
+    /// The logical IDs defined so far, in order.
     pub fn logical_ids(&self) -> impl Iterator<Item = &'static str> {
         self.resources.keys().copied()
     }
 
-    /// Adds to a resource's metadata, for people and tools; a resource that is not there is a problem.
+    /// Adds to a resource's metadata; an undefined resource is a problem.
     pub fn annotate(&mut self, logical_id: &str, name: &'static str, value: Json) {
         match self.resources.get_mut(logical_id) {
             Some(defined) => {
@@ -333,7 +333,7 @@ impl Template {
         }
     }
 
-    /// A resource's properties; `None` when the handle is another template's.
+    /// A resource's properties; `None` if the handle is of another template.
     pub fn properties_mut<R: Resource>(&mut self, handle: Handle<R>) -> Option<&mut R> {
         self.resources
             .get_mut(handle.logical_id())?
@@ -342,15 +342,14 @@ impl Template {
             .downcast_mut()
     }
 
-    /// The properties of every resource of a type, in the order of their definition: for what holds for all
-    /// of them.
+    /// The properties of all resources of a type, in the order of their definition.
     pub fn all_mut<R: Resource>(&mut self) -> impl Iterator<Item = &mut R> {
         self.resources
             .values_mut()
             .filter_map(|defined| defined.properties.as_any().downcast_mut())
     }
 
-    /// Keeps a problem for synth, which reports all at once.
+    /// Records a problem for synth, which reports all together.
     pub(crate) fn report(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
@@ -450,7 +449,7 @@ impl Template {
         self.output_if(name, description, value, None);
     }
 
-    /// Declares an output that exists only when a condition holds.
+    /// Declares an output with a condition.
     pub fn output_if(
         &mut self,
         name: &'static str,
@@ -484,9 +483,9 @@ impl Template {
         }
     }
 
-    /// Checks everything that can be known without AWS and writes the template.
+    /// Checks the template as far as possible without AWS, and writes it.
     ///
-    /// Two calls give the same bytes. All problems are reported at once.
+    /// Two calls give the same bytes. All problems are reported together.
     pub fn synth(&self) -> Result<Synthesized, Problems> {
         let text = self.write();
         let mut problems = self.problems.clone();

@@ -1,7 +1,6 @@
-//! How long AWS usually takes for a resource.
+//! Typical times in which AWS creates resources.
 //!
-//! Averages of public measurements. They are good enough to tell a person what to expect and to
-//! rehearse at a real pace; nothing else may depend on them.
+//! Averages of public measurements, for progress messages and for rehearsing at a real pace only.
 
 /// Type, seconds to create.
 const SECONDS: &[(&str, u32)] = &[
@@ -19,10 +18,10 @@ const SECONDS: &[(&str, u32)] = &[
     ("AWS::S3::Bucket", 30),
 ];
 
-/// What most other resources take.
+/// Seconds for other types.
 const OTHER: u32 = 3;
 
-/// Seconds that a resource of the type usually takes to be created.
+/// Typical seconds to create a resource of a type.
 pub fn seconds(r#type: &str) -> u32 {
     SECONDS
         .iter()
@@ -30,7 +29,7 @@ pub fn seconds(r#type: &str) -> u32 {
         .map_or(OTHER, |(_, seconds)| *seconds)
 }
 
-/// Seconds as a person says them after "about".
+/// Formats seconds to follow "about".
 pub fn in_words(seconds: u32) -> String {
     match seconds {
         0..=99 => format!("{seconds} seconds"),

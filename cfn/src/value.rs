@@ -1,4 +1,4 @@
-//! What a property can hold: a literal of its type, or an intrinsic function.
+//! Values of properties: a literal of the property's type, or an intrinsic function.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use serde_json::Value as Json;
 
 use crate::reference::{Accepts, Attribute, FromText, Literal};
 
-/// An intrinsic function call, as CloudFormation's JSON writes it.
+/// An intrinsic function call, in CloudFormation's JSON.
 ///
-/// Made by the functions in [`crate::intrinsic`] and by references to handles only, so that whatever
-/// stands in one was typed when it was built.
+/// Created only by the functions in [`crate::intrinsic`] and by references of handles, so that its arguments are
+/// type-checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intrinsic(pub(crate) Json);
 
@@ -32,7 +32,7 @@ pub enum Value<T> {
 }
 
 impl<T> Value<T> {
-    /// The literal, unless the value is an intrinsic function. In a resolved template it always is one.
+    /// The literal; `None` for an intrinsic function, which a resolved template does not have.
     pub fn literal(&self) -> Option<&T> {
         match self {
             Value::Literal(literal) => Some(literal),
@@ -40,8 +40,7 @@ impl<T> Value<T> {
         }
     }
 
-    /// `AWS::NoValue`: as if the property were not there. Only for optional properties; on a required
-    /// one it is an error at synth.
+    /// `AWS::NoValue`: no property. For optional properties only; on a required one it is an error at synth.
     pub fn no_value() -> Self {
         Value::Intrinsic(Intrinsic(serde_json::json!({ "Ref": "AWS::NoValue" })))
     }
@@ -56,7 +55,7 @@ impl<T: Serialize> Serialize for Value<T> {
     }
 }
 
-/// Reading is for resolved templates: only literals are left there.
+/// Deserializes literals only, for resolved templates.
 impl<'de, T: Lenient<'de>> Deserialize<'de> for Value<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::lenient(deserializer).map(Value::Literal)
@@ -109,7 +108,7 @@ pub enum List<T> {
 }
 
 impl<T> List<T> {
-    /// The items, none when the list is an intrinsic function. In a resolved template it never is.
+    /// The items; none for an intrinsic function, which a resolved template does not have.
     pub fn items(&self) -> &[Value<T>] {
         match self {
             List::Items(items) => items,
@@ -117,7 +116,7 @@ impl<T> List<T> {
         }
     }
 
-    /// The literal items: in a resolved template all of them.
+    /// The literal items; all items of a resolved template.
     pub fn literals(&self) -> impl Iterator<Item = &T> {
         self.items().iter().filter_map(Value::literal)
     }
@@ -165,10 +164,10 @@ impl<'de, T: Lenient<'de>> Deserialize<'de> for List<T> {
 /// A map property, such as a function's environment variables; keeps the order of insertion.
 pub type Map<T> = IndexMap<String, Value<T>>;
 
-/// Reads a literal as CloudFormation does: `"5"` where a number and `true` where text belongs are
-/// taken for what they mean.
+/// Parses a literal as CloudFormation does: it converts `"5"` to a number and `true` to text if the property
+/// requires it.
 pub trait Lenient<'de>: Sized {
-    /// Reads one literal.
+    /// Parses a literal.
     fn lenient<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
 }
 
@@ -237,7 +236,7 @@ impl<'de, T: Lenient<'de>> Lenient<'de> for List<T> {
     }
 }
 
-/// Makes types that read and write themselves usable as literals in a [`Value`].
+/// Implements literals of a [`Value`] for serializable types.
 macro_rules! literals {
     ($($type:ty),* $(,)?) => {$(
         impl From<$type> for $crate::value::Value<$type> {
@@ -254,7 +253,7 @@ macro_rules! literals {
 }
 pub(crate) use literals;
 
-/// The same for types that stand behind a box, because they contain themselves.
+/// Implements boxed literals, for recursive types.
 macro_rules! boxed_literals {
     ($($type:ty),* $(,)?) => {$(
         impl From<$type> for $crate::value::Value<Box<$type>> {

@@ -4,7 +4,7 @@ mod pipeline;
 
 use std::collections::BTreeMap;
 
-use cfn::diff::{Action, Changes, Fate, Side, Types, diff};
+use cfn::diff::{Action, Changes, Disposition, Side, Types, diff};
 use cfn::document::Document;
 use serde_json::{Value as Json, json};
 
@@ -87,7 +87,7 @@ fn a_create_only_property_replaces_and_says_what_is_lost() {
         change.action,
         Action::Replace {
             because,
-            old: Fate::Deleted
+            old: Disposition::Deleted
         }
     );
     assert_eq!(change.lost.as_deref(), Some("the live state"));
@@ -130,7 +130,7 @@ fn a_renamed_resource_is_one_that_comes_and_one_that_goes() {
     assert_eq!(changes.resources["FunctionLogs"].action, Action::Add);
     assert_eq!(
         changes.resources["FunctionLog"].action,
-        Action::Remove(Fate::Deleted)
+        Action::Remove(Disposition::Deleted)
     );
     assert_eq!(changes.renamed["FunctionLogs"], "FunctionLog");
     assert!(changes.permissions.widened.is_empty(), "{changes:#?}");
@@ -153,7 +153,7 @@ fn what_is_kept_is_not_lost() {
     });
     assert_eq!(
         changes.resources["Archive"].action,
-        Action::Remove(Fate::Kept)
+        Action::Remove(Disposition::Kept)
     );
     assert_eq!(
         texts(&changes.permissions.widened),

@@ -384,7 +384,7 @@ fn whoever_is_admitted_and_not_needed_is_found() {
             policy,
             allow(json!("*"), "s3:GetObject"),
             FindingKind::Wildcard,
-            "allows s3:GetObject to everybody: name who needs it",
+            "allows s3:GetObject to everyone: list the needed principals",
         ),
         (
             policy,
@@ -460,14 +460,14 @@ fn bucket_without_denial_of_plain_http_and_key_without_administrator_are_found()
         "{text}"
     );
     assert!(
-        text.contains("denies s3:* to everybody where aws:SecureTransport is false"),
+        text.contains("denies s3:* to everyone if aws:SecureTransport is false"),
         "{text}"
     );
     let found = findings(|template| {
         let statements = &mut template["Resources"]["AlarmKey"]["Properties"]["KeyPolicy"];
         statements["Statement"].as_array_mut().unwrap().remove(0);
     });
-    let expected = "AlarmKey: nobody can administer the key: allow kms:* to account 123456789012 in its KeyPolicy";
+    let expected = "AlarmKey: no principal can administer the key: allow kms:* to account 123456789012 in its KeyPolicy";
     assert_eq!(found, [(FindingKind::Missing, expected.to_owned())]);
 }
 
@@ -512,7 +512,7 @@ fn devices_may_do_what_is_declared_as_themselves_and_nothing_else() {
         (
             "Statement/1/Action",
             json!("iot:Receive"),
-            "DevicePolicy: no IoT policy lets a device iot:Publish on topic/topic/sensors/${iot:Connection.Thing.ThingName}: add it",
+            "DevicePolicy: no IoT policy allows a device iot:Publish on topic/topic/sensors/${iot:Connection.Thing.ThingName}: add it",
         ),
         (
             "Statement/1/Action",

@@ -1,4 +1,4 @@
-//! Writes the models as Rust.
+//! Emits the models as Rust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -283,7 +283,7 @@ fn field_type(field: &Field, module: &TokenStream) -> TokenStream {
     }
 }
 
-/// What a property holds: a list, a map, or a value of a literal type.
+/// Type of a property: a list, a map, or a value of a literal type.
 fn value_type(r#type: &Type, module: &TokenStream) -> TokenStream {
     match r#type {
         Type::List { item, .. } => {
@@ -327,7 +327,7 @@ fn literal_type(r#type: &Type, module: &TokenStream) -> TokenStream {
             let item = literal_type(item, module);
             quote!(List<#item>)
         }
-        // A map inside a list or a map has no type of its own.
+        // A map in a list or a map has no type of its own.
         Type::Map(_) => quote!(serde_json::Value),
     }
 }

@@ -1,4 +1,4 @@
-//! Brings facts in from the package data of cfn-lint: a registry schema without its prose, and the IAM actions.
+//! Imports from the package data of cfn-lint: a registry schema without its prose, and the IAM actions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::name;
 
-/// Keywords whose values are sentences or belong to tools of AWS's own.
+/// Keywords whose values are prose or only for AWS's tools.
 const PROSE: &[&str] = &[
     "$comment",
     "$id",
@@ -25,7 +25,7 @@ const PROSE: &[&str] = &[
     "typeConfiguration",
 ];
 
-/// Keywords whose values map free names to schemas.
+/// Keywords whose values map names to schemas.
 const NAMED: &[&str] = &["definitions", "patternProperties", "properties"];
 
 /// Services whose actions the deployment calls beside those that the schemas' handlers name: Elastic
@@ -139,7 +139,7 @@ pub fn import(root: &Path, package_data: &Path, type_name: &str) -> Result<PathB
         return Ok(target);
     }
     bail!(
-        "no schema of `{type_name}` in {}: expected a type such as `AWS::DynamoDB::Table`",
+        "cannot find the schema of {type_name} in {}: expected a type such as AWS::DynamoDB::Table",
         folder.display()
     )
 }
@@ -153,7 +153,7 @@ pub fn file_name(type_name: &str) -> String {
     )
 }
 
-/// A schema without prose. A property that is *named* like a prose keyword stays.
+/// Strips the prose of a schema. A property that is *named* like a prose keyword stays.
 pub fn strip(schema: &Json) -> Json {
     match schema {
         Json::Object(object) => Json::Object(

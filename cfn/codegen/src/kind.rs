@@ -1,4 +1,4 @@
-//! Kinds of references: (resource type, attribute), one name for each.
+//! Kinds of references (resource type and attribute), each with one name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use crate::name;
 use crate::schema::{Input, Schema, texts};
 
-/// Knows every kind's one name.
+/// The names of all kinds.
 #[derive(Debug)]
 pub struct Kinds {
     /// `AWS::EC2::SecurityGroup.GroupId` → `AWS::EC2::SecurityGroup.Id`
@@ -15,7 +15,7 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// Collects the aliases that overlays state.
+    /// Collects the aliases of the overlays.
     pub fn new(input: &Input) -> Kinds {
         let aliases = input
             .overlays
@@ -31,7 +31,7 @@ impl Kinds {
         Kinds { aliases }
     }
 
-    /// The one name of a kind: `AWS::S3::Bucket.BucketName` is `AWS::S3::Bucket.Name`.
+    /// The canonical name of a kind: `AWS::S3::Bucket.BucketName` is `AWS::S3::Bucket.Name`.
     pub fn canonical(&self, kind: &str) -> String {
         let (r#type, attribute) = kind.split_once('.').unwrap_or((kind, ""));
         let resource = name::resource(r#type);
@@ -51,7 +51,7 @@ impl Kinds {
             .unwrap_or(kind)
     }
 
-    /// Kinds that a property accepts, by the schema's own words, the published relations and the overlays.
+    /// Kinds that a property accepts, by the schema, the published relations and the overlays.
     ///
     /// `path` is `Property` at the top and `Definition.Property` below it.
     pub fn accepted(
@@ -70,7 +70,7 @@ impl Kinds {
         {
             kinds.extend(related.iter().map(|kind| self.canonical(kind)));
         }
-        // A property that names the resource itself is free text, whatever the schemas call its format.
+        // A property that names the resource itself is any text, despite its format in the schema.
         let own = self.canonical(&format!("{}.{path}", schema.type_name));
         kinds.remove(&own);
         for overlay in input.overlays_of(&schema.type_name, path) {
@@ -119,7 +119,7 @@ impl Kinds {
         }
     }
 
-    /// The kind of an attribute of a resource: its format where that is a kind, else its own.
+    /// The kind of an attribute: its format if that is a kind, or its own.
     pub fn of_attribute(&self, schema: &Schema, path: &str, node: &Json) -> String {
         let (_, node) = schema.resolve(node);
         node.get("format")
@@ -131,7 +131,7 @@ impl Kinds {
             )
     }
 
-    /// What `Ref` gives: an overlay's word, else the single primary identifier.
+    /// The kind of `Ref`: from an overlay, or the single primary identifier.
     pub fn of_ref(&self, schema: &Schema, input: &Input) -> Option<String> {
         for overlay in input
             .overlays
@@ -153,7 +153,7 @@ impl Kinds {
     }
 }
 
-/// `AWS::EC2::Subnet.Ids` → `AWS::EC2::Subnet.Id`; formats such as `date-time` are none.
+/// `AWS::EC2::Subnet.Ids` → `AWS::EC2::Subnet.Id`; `None` for formats such as `date-time`.
 fn kind_of_format(format: &str) -> Option<String> {
     if !format.starts_with("AWS::") {
         return None;

@@ -1,11 +1,11 @@
 //! Generates the resource types of `cfn` from the CloudFormation registry schemas.
 //!
-//! Input is committed: `cfn/schemas` (what AWS publishes, prose stripped) and `cfn/overlays` (what the
-//! schemas do not say, each with its reason). Output is committed too: `cfn/src/resources`.
-//! This crate never depends on what it generates.
+//! The committed input is `cfn/schemas` (published by AWS, without prose) and `cfn/overlays` (corrections with
+//! their reasons). The output, `cfn/src/resources`, is committed as well.
+//! This crate does not depend on `cfn`, so that it compiles while generated code is broken.
 //!
-//! Layout: [`schema`] reads the input, [`import`] brings a new schema in, [`kind`] types the
-//! references, [`model`] is what a resource type becomes, [`emit`] writes it as Rust.
+//! Layout: [`schema`] reads the input, [`import`] adds a schema, [`kind`] types the references, [`model`]
+//! models a resource type, [`emit`] emits it as Rust.
 
 pub mod emit;
 pub mod import;
@@ -21,22 +21,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// The command that brings generated files up to date; named in each of them.
+/// The command that updates the generated files, for their headers and messages.
 pub const COMMAND: &str = "cargo xtask codegen";
 
-/// What a run found out beside the code.
+/// Result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     /// Files that were written, relative to the repository.
     pub written: Vec<String>,
     /// Properties that look like references and accept any text: candidates for an overlay.
     pub untyped: Vec<String>,
-    /// Patterns that the engine does not have, and that therefore check nothing.
+    /// Patterns that the regex engine does not support, so they are not checked.
     pub unchecked: Vec<String>,
 }
 
-/// Brings `cfn/src/resources` below `root` up to date, or with `check` only tells whether it is:
-/// a stale file is then an error that names [`COMMAND`].
+/// Updates `cfn/src/resources` below `root`. With `check` it writes nothing, and a stale file is an error with
+/// [`COMMAND`].
 pub fn run(root: &Path, check: bool) -> Result<Report> {
     let input = schema::Input::read(&root.join("cfn/schemas"), &root.join("cfn/overlays"))?;
     let Generated {
@@ -94,7 +94,7 @@ pub fn run(root: &Path, check: bool) -> Result<Report> {
     Ok(report)
 }
 
-/// What the input becomes.
+/// The generated code.
 #[derive(Debug)]
 pub struct Generated {
     /// The files by name.

@@ -1,4 +1,4 @@
-//! What a resource type becomes: structs, enums, markers and attributes, before they are written as Rust.
+//! Model of a resource type: structs, enums, markers and attributes, before they are emitted as Rust.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::schema::{Input, Schema, texts};
 /// A resource type.
 #[derive(Debug)]
 pub struct Resource {
-    /// Such as `AWS::Kinesis::Stream`.
+    /// The type's name, such as `AWS::Kinesis::Stream`.
     pub type_name: String,
     /// The resource's own properties.
     pub properties: Struct,
@@ -24,21 +24,21 @@ pub struct Resource {
     pub enums: IndexMap<String, Vec<String>>,
     /// Markers of properties that accept several kinds, by name.
     pub markers: BTreeMap<String, BTreeSet<String>>,
-    /// What `Fn::GetAtt` gives, by path with dots.
+    /// Attributes for `Fn::GetAtt`, by path with dots.
     pub attributes: Vec<(String, Attribute)>,
     /// The kind of `Ref`.
     pub reference: String,
-    /// Every kind that the generated code names.
+    /// Kinds in the generated code.
     pub kinds: BTreeSet<String>,
     /// Properties that look like references and accept any text.
     pub untyped: Vec<String>,
-    /// Patterns in a dialect that the engine does not have: they check nothing.
+    /// Patterns that the regex engine does not support, so they are not checked.
     pub unchecked: Vec<String>,
-    /// Lists of paths and permissions that are kept for the run time.
+    /// Lists of paths and permissions for use at run time.
     pub facts: Facts,
 }
 
-/// Facts that are kept as static data.
+/// Lists that are emitted as static data.
 #[derive(Debug)]
 pub struct Facts {
     /// `createOnlyProperties`
@@ -65,17 +65,17 @@ pub enum Attribute {
 /// An object with known properties.
 #[derive(Debug, Default)]
 pub struct Struct {
-    /// CloudFormation's name of it.
+    /// CloudFormation's name.
     pub name: String,
     /// Sorted by name, required ones first in the constructor only.
     pub fields: Vec<Field>,
-    /// Groups of which exactly one must be there.
+    /// Groups of which exactly one is required.
     pub required_xor: Vec<Vec<String>>,
-    /// Groups of which at least one must be there.
+    /// Groups of which at least one is required.
     pub required_or: Vec<Vec<String>>,
-    /// What needs what.
+    /// Properties that require others.
     pub dependent_required: Vec<(String, Vec<String>)>,
-    /// What excludes what.
+    /// Properties that exclude others.
     pub dependent_excluded: Vec<(String, Vec<String>)>,
 }
 
@@ -84,20 +84,20 @@ pub struct Struct {
 pub struct Field {
     /// CloudFormation's name.
     pub name: String,
-    /// Whether a template must set it.
+    /// Whether it is required.
     pub required: bool,
-    /// What it holds.
+    /// Its type.
     pub r#type: Type,
-    /// Facts for the doc comment.
+    /// Sentences for the doc comment.
     pub doc: Vec<String>,
 }
 
-/// What a value holds.
+/// Type of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Type {
     /// Text.
     Text(Text),
-    /// A whole number in a range.
+    /// An integer in a range.
     Integer(Option<i64>, Option<i64>),
     /// A number in a range.
     Number(Option<f64>, Option<f64>),
@@ -109,11 +109,11 @@ pub enum Type {
     Policy,
     /// A key and a value.
     Tag(String),
-    /// A property type; boxed where it contains itself.
+    /// A property type; boxed if it contains itself.
     Struct {
         /// Its name.
         name: String,
-        /// Whether it stands behind a box.
+        /// Whether it is boxed.
         boxed: bool,
     },
     /// One of some values.
@@ -122,7 +122,7 @@ pub enum Type {
     OneOf {
         /// The values.
         values: Vec<String>,
-        /// Whether they are whole numbers.
+        /// Whether they are integers.
         integer: bool,
         /// Whether case matters.
         case_sensitive: bool,
@@ -133,16 +133,16 @@ pub enum Type {
     Marker(String, Text),
     /// A list.
     List {
-        /// What each item holds.
+        /// Type of each item.
         item: Box<Type>,
         /// Fewest items.
         minimum: Option<u64>,
         /// Most items.
         maximum: Option<u64>,
-        /// Whether items differ.
+        /// Whether items must be unique.
         unique: bool,
     },
-    /// An object with free names.
+    /// An object with any names.
     Map(Box<Type>),
 }
 
@@ -168,12 +168,12 @@ struct Builder<'a> {
     named: BTreeSet<String>,
     untyped: Vec<String>,
     unchecked: Vec<String>,
-    /// Inline objects' schemas by the name they got, to tell equal from different ones.
+    /// Inline objects' schemas by their generated name, to detect different ones with one name.
     inline: BTreeMap<String, Json>,
 }
 
 impl Resource {
-    /// Builds the model of one schema.
+    /// Creates the model of a schema.
     pub fn new(schema: &Schema, input: &Input, kinds: &Kinds) -> Result<Resource> {
         let Some(reference) = kinds.of_ref(schema, input) else {
             bail!(
@@ -216,7 +216,7 @@ impl Resource {
         Ok(resource)
     }
 
-    /// Puts a box where a struct would contain itself.
+    /// Boxes structs that contain themselves.
     fn box_recursion(&mut self) {
         let direct: BTreeMap<String, Vec<String>> = self
             .structs
@@ -311,8 +311,8 @@ impl Builder<'_> {
                 }
             }
         }
-        // What CloudFormation alone sets is no property of a template, but what it *may* set is:
-        // identifiers that are writable stand in both lists of some schemas.
+        // A template cannot set read-only properties. Some schemas list writable identifiers as read-only,
+        // too.
         let identifiers: BTreeSet<String> = self
             .schema
             .texts("createOnlyProperties")
@@ -385,7 +385,7 @@ impl Builder<'_> {
             return Ok(Type::Policy);
         }
         let (definition, resolved) = self.schema.resolve(node);
-        // Of a list or a free document, the list says more.
+        // Of a list or any JSON, the list is more precise.
         let resolved = list_alternative(self.schema, resolved).unwrap_or(resolved);
         let scalar = scalar_type(resolved);
         if is_tag(definition, resolved) {
@@ -447,7 +447,7 @@ impl Builder<'_> {
         pointer: &str,
         node: &Json,
     ) -> Result<Type> {
-        // Property types stand in a module named after the resource, so they never meet its own name there.
+        // Property types are in a module named after the resource, so they do not conflict with its name.
         let mut name = name::camel(definition.unwrap_or(property));
         if definition.is_none() {
             match self.inline.get(&name) {
@@ -465,7 +465,7 @@ impl Builder<'_> {
             self.inline.insert(name.clone(), node.clone());
         }
         if !self.structs.contains_key(&name) {
-            // Entered first, so that a type that contains itself ends the recursion here.
+            // Inserted first, so that the recursion of a type that contains itself ends here.
             self.structs.insert(name.clone(), Struct::default());
             let prefix = format!("{}.", definition.unwrap_or(property));
             let built = self.object(definition.unwrap_or(property), &prefix, pointer, node)?;
@@ -623,7 +623,7 @@ impl Builder<'_> {
         attributes
     }
 
-    /// The facts of a property in words, for its doc comment.
+    /// The sentences of a property's doc comment.
     fn doc(&self, pointer: &str, required: bool, r#type: &Type, node: &Json) -> Vec<String> {
         let mut facts = Vec::new();
         if required {
@@ -736,7 +736,7 @@ enum Scalar {
     Other,
 }
 
-/// What a node's `type` says; alternatives of text are text, free choice is any JSON.
+/// Type of a node; alternatives of text are text, other alternatives any JSON.
 fn scalar_type(node: &Json) -> Scalar {
     match &node["type"] {
         Json::String(name) => match name.as_str() {
@@ -819,7 +819,7 @@ fn has_properties(schema: &Schema, node: &Json) -> bool {
         })
 }
 
-/// Of a node that may be several things, the one that is a list.
+/// The alternative of a node that is a list.
 fn list_alternative<'a>(schema: &'a Schema, node: &'a Json) -> Option<&'a Json> {
     if node.get("type").is_some() || node.get("items").is_some() {
         return None;
@@ -831,13 +831,13 @@ fn list_alternative<'a>(schema: &'a Schema, node: &'a Json) -> Option<&'a Json> 
         .find(|alternative| alternative.get("items").is_some())
 }
 
-/// An object with known properties; some lists carry stray ones beside their items.
+/// Whether a node is an object with known properties; some lists have stray ones.
 fn is_structure(schema: &Schema, node: &Json) -> bool {
     let (_, node) = schema.resolve(node);
     node.get("items").is_none() && has_properties(schema, node)
 }
 
-/// Key and value, both text: the one tag type serves.
+/// Whether an object is a tag: a key and a value, both text.
 fn is_tag(definition: Option<&str>, node: &Json) -> bool {
     let Some(properties) = node["properties"].as_object() else {
         return false;

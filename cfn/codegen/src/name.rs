@@ -1,10 +1,10 @@
-//! Rust names of CloudFormation's names.
+//! Rust names from CloudFormation's names.
 
 use heck::{ToShoutySnakeCase, ToSnakeCase, ToUpperCamelCase};
 use proc_macro2::Ident;
 use quote::format_ident;
 
-/// Spellings that would be cut in the wrong place.
+/// Spellings that would be split wrongly.
 const WORDS: &[(&str, &str)] = &[
     ("IoT", "Iot"),
     ("KiB", "Kib"),
@@ -29,7 +29,7 @@ fn words(name: &str) -> String {
     name
 }
 
-/// `SizeInMBs` → `size_in_mbs`, with `r#` where Rust has the word.
+/// `SizeInMBs` → `size_in_mbs`, with `r#` for Rust's keywords.
 pub fn field(name: &str) -> Ident {
     identifier(&words(name).to_snake_case())
 }

@@ -1,7 +1,7 @@
-//! Patterns: the schemas write JavaScript's dialect, the check runs Rust's.
+//! Patterns: translation from JavaScript's dialect, which the schemas use, to Rust's.
 
-/// The same pattern for Rust's engines: in a character class, `[`, `&&`, `--` and `~~` are plain
-/// characters to JavaScript and set operations to Rust.
+/// Translates a pattern for Rust's engines: in a character class, `[`, `&&`, `--` and `~~` are plain characters
+/// in JavaScript and set operations in Rust.
 pub fn translate(pattern: &str) -> String {
     let mut translated = String::with_capacity(pattern.len());
     let mut characters = pattern.chars().peekable();
@@ -12,7 +12,7 @@ pub fn translate(pattern: &str) -> String {
             '\\' => {
                 translated.push(character);
                 match characters.next() {
-                    // An escaped slash is a slash; Rust does not know that escape in every position.
+                    // An escaped slash is a slash; Rust does not support that escape everywhere.
                     Some('/') => {
                         translated.pop();
                         translated.push('/');

@@ -8,53 +8,53 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-/// Everything that generation depends on.
+/// The input of a generation.
 #[derive(Debug, Default)]
 pub struct Input {
-    /// By type name.
+    /// Schemas by type name.
     pub schemas: BTreeMap<String, Schema>,
     /// Type name → `Definition.Property` or `Property` → kinds such as `AWS::IAM::Role.Arn`.
     pub relations: BTreeMap<String, BTreeMap<String, Vec<String>>>,
-    /// All overlays' entries.
+    /// Entries of all overlays.
     pub overlays: Vec<Overlay>,
-    /// Where the schemas come from, for the headers.
+    /// Origin of the schemas, for the headers.
     pub origin: String,
 }
 
-/// A registry schema, prose stripped.
+/// A registry schema without prose.
 #[derive(Debug)]
 pub struct Schema {
-    /// Such as `AWS::Kinesis::Stream`.
+    /// The type's name, such as `AWS::Kinesis::Stream`.
     pub type_name: String,
     /// The whole schema.
     pub json: Json,
 }
 
-/// One correction of what the schemas and relations say.
+/// A correction of the schemas and relations.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Overlay {
     /// The resource type.
     pub r#type: String,
-    /// `Definition.Property` or `Property`; absent for what concerns the whole type.
+    /// `Definition.Property` or `Property`; absent for the whole type.
     pub path: Option<String>,
-    /// Kinds that the property accepts beside what the schemas say.
+    /// Kinds that the property accepts in addition to the schema's.
     #[serde(default)]
     pub accepts: Vec<String>,
-    /// Kinds that the property does not accept although the schemas say so; `*` is all.
+    /// Kinds of the schema that the property does not accept; `*` for all.
     #[serde(default)]
     pub rejects: Vec<String>,
-    /// What `Ref` gives, such as `Name`.
+    /// The attribute that `Ref` returns, such as `Name`.
     pub r#ref: Option<String>,
     /// An attribute that is another attribute's kind: `GroupId` is `Id`.
     pub alias: Option<Alias>,
-    /// The property holds an IAM policy document.
+    /// The property is an IAM policy document.
     #[serde(default)]
     pub policy: bool,
-    /// Enum values that the schema lacks.
+    /// Enum values that are missing in the schema.
     #[serde(default)]
     pub values: Vec<String>,
-    /// Why. Every overlay has a reason.
+    /// The reason, which is required.
     pub reason: String,
 }
 
@@ -105,7 +105,7 @@ impl Input {
             .and_then(Json::as_str)
             .map(str::to_owned)
         else {
-            bail!("no `typeName`: this is not a registry schema");
+            bail!("invalid registry schema: expected `typeName`");
         };
         self.schemas
             .insert(type_name.clone(), Schema { type_name, json });
@@ -125,11 +125,11 @@ impl Input {
 }
 
 impl Schema {
-    /// The schema behind a `$ref`, or the node itself.
+    /// Resolves a `$ref`; returns other nodes unchanged.
     pub fn resolve<'a>(&'a self, node: &'a Json) -> (Option<&'a str>, &'a Json) {
         let mut name = None;
         let mut node = node;
-        // Definitions may name each other; a chain as long as there are definitions is a cycle.
+        // Definitions may refer to each other; a chain longer than the number of definitions is a cycle.
         for _ in 0..64 {
             let Some(reference) = node.get("$ref").and_then(Json::as_str) else {
                 break;

@@ -1,7 +1,7 @@
-//! Lines of a summary that come or go: whether more is possible then, or less.
+//! Added and removed lines of a summary, and whether they widen or narrow access.
 //!
-//! A line that another one of the other side covers is nothing new: `s3:GetObject` where `s3:*` was,
-//! `10.0.0.0/8` where `0.0.0.0/0` was. So a narrowed wildcard is not shown as a widening.
+//! A line that is covered by a line of the other side is not new: `s3:GetObject` after `s3:*`, `10.0.0.0/8`
+//! after `0.0.0.0/0`. So a narrowed wildcard is not reported as widening.
 
 use std::collections::BTreeSet;
 
@@ -10,18 +10,18 @@ use indexmap::IndexMap;
 use crate::access::Row;
 use crate::resolve::cidr::Block;
 
-/// Lines of a summary that come or go, by what that means.
+/// Added and removed lines of a summary, by their effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lines {
-    /// More is possible than before.
+    /// Lines that widen access.
     pub widened: Vec<Row>,
-    /// Less is possible than before.
+    /// Lines that narrow access.
     pub narrowed: Vec<Row>,
 }
 
 impl Lines {
     pub(super) fn of_permissions(old: BTreeSet<Row>, new: BTreeSet<Row>) -> Lines {
-        // One exception more to `NotAction` or `NotResource` allows less, one fewer allows more.
+        // An added exception of `NotAction` or `NotResource` narrows, a removed one widens.
         let excepts = |row: &Row| {
             let column = [2, 3].into_iter().find(|it| excepted(row, *it).is_some())?;
             let (who, effect) = (row.first()?, row.get(1)?);
@@ -43,7 +43,7 @@ impl Lines {
     }
 
     pub(super) fn of_network(mut old: BTreeSet<Row>, mut new: BTreeSet<Row>) -> Lines {
-        // The rule that keeps a group from AWS's default egress leads nowhere.
+        // The rule that replaces AWS's default egress opens nothing.
         let leads = |row: &Row| !row.iter().any(|column| column == "127.0.0.1/32");
         old.retain(leads);
         new.retain(leads);
@@ -77,7 +77,7 @@ impl Lines {
     }
 }
 
-/// The old rows as they would be after renaming, so that a rename alone moves no line.
+/// The old rows with renamed logical IDs, so that a rename is not a change.
 pub(super) fn renamed(rows: BTreeSet<Row>, renames: &IndexMap<String, String>) -> BTreeSet<Row> {
     if renames.is_empty() {
         return rows;
@@ -105,11 +105,11 @@ pub(super) fn rename(text: &str, renames: &IndexMap<String, String>) -> String {
     result
 }
 
-/// Whether all that a permission's row says is in another one: who, effect, action, resource, condition.
+/// Whether a permission's row is covered by another one: principal, effect, action, resource, condition.
 fn permits(wide: &Row, narrow: &Row) -> bool {
     let same = |column: usize| wide.get(column) == narrow.get(column);
     let within = |column: usize| match (wide.get(column), narrow.get(column)) {
-        // Names of actions know no case.
+        // Names of actions are case-insensitive.
         (Some(wide), Some(narrow)) if column == 2 => covers(
             &wide.to_ascii_lowercase(),
             &narrow.to_ascii_lowercase(),
@@ -126,8 +126,7 @@ fn excepted(row: &Row, column: usize) -> Option<&str> {
     row.get(column)?.strip_prefix("NOT ")
 }
 
-/// Whether a pattern means all that another one means; what is excepted from `NotAction` and
-/// `NotResource`, the other way round.
+/// Whether a pattern covers another one; for exceptions of `NotAction` and `NotResource`, whether it is covered.
 fn covers(wide: &str, narrow: &str, not: &str) -> bool {
     match (wide.strip_prefix(not), narrow.strip_prefix(not)) {
         (Some(wide), Some(narrow)) => matches(narrow, wide),
@@ -136,7 +135,7 @@ fn covers(wide: &str, narrow: &str, not: &str) -> bool {
     }
 }
 
-/// Whether all that an edge's row says is in another one: kind, from, arrow, to, traffic.
+/// Whether a network row is covered by another one: kind, from, arrow, to, traffic.
 fn reaches(wide: &Row, narrow: &Row) -> bool {
     let same = |column: usize| wide.get(column) == narrow.get(column);
     let within = |column: usize| match (wide.get(column), narrow.get(column)) {
@@ -163,7 +162,7 @@ fn reaches(wide: &Row, narrow: &Row) -> bool {
     }
 }
 
-/// Whether traffic such as `tcp 80-8080` is all of another: `tcp 443`.
+/// Whether traffic such as `tcp 80-8080` covers other traffic such as `tcp 443`.
 fn carries(wide: &str, narrow: &str) -> bool {
     let ports = |text: &str| -> Option<(String, u32, u32)> {
         let (protocol, ports) = text.split_once([' ', '/'])?;
@@ -177,13 +176,13 @@ fn carries(wide: &str, narrow: &str) -> bool {
         (Some(wide), Some(narrow)) => {
             wide.0 == narrow.0 && wide.1 <= narrow.1 && narrow.2 <= wide.2
         }
-        // A protocol without ports is all of them.
+        // A protocol without ports covers all ports.
         (None, Some(narrow)) => wide == narrow.0,
         _ => false,
     }
 }
 
-/// Whether a text with `*` covers another, whose own `*` only a `*` covers.
+/// Whether a text with `*` covers another one, whose `*` only a `*` covers.
 fn matches(wide: &str, narrow: &str) -> bool {
     if wide == narrow {
         return true;
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_wildcard_covered_is_nothing_new() {
+    fn what_a_wildcard_covered_is_not_new() {
         let (all, one) = ("R allow s3:* arn:b/*", "R allow s3:GetObject arn:b/*");
         check(all, one, &[], &[all]);
         check(one, all, &[all], &[]);
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_actions_know_no_case() {
+    fn names_of_actions_are_case_insensitive() {
         let one = "R allow kinesis:GetRecords arn:s";
         check(one, "R allow KINESIS:getrecords arn:s", &[], &[]);
     }
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn renaming_takes_whole_words_alone() {
+    fn renaming_replaces_whole_words_only() {
         let renames = IndexMap::from([("Stream2".to_owned(), "Stream".to_owned())]);
         let text = "arn:aws:kinesis:stream/Stream ArchiveStream Stream";
         assert_eq!(

@@ -1,6 +1,6 @@
-//! Which of the resources that go comes back under another logical ID.
+//! Detection of removed resources that are added again under another logical ID.
 //!
-//! CloudFormation knows a resource by its logical ID alone: the old one is deleted and a new one made.
+//! CloudFormation identifies a resource by its logical ID: it deletes the old one and creates a new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,22 +10,22 @@ use serde_json::Value as Json;
 use super::lines::rename;
 use crate::resolve::{Resolved, ResolvedResource};
 
-/// Likeness in hundredths from which a resource that goes and one that comes are the same.
+/// Similarity, in hundredths, from which a removed and an added resource are the same.
 const ALIKE: usize = 70;
 
-/// What the same properties with other values count.
+/// Weight of equal properties with other values.
 const SAME_PLACE: usize = 30;
 
-/// What it counts that the same places of the template refer to both.
+/// Weight of references to both from the same properties.
 const SAME_REFERENCES: usize = 40;
 
-/// A side: the resources, and for each logical ID the places that refer to it.
+/// One side: its resources, and for each logical ID the properties that refer to it.
 pub(super) struct Side<'a> {
     pub(super) resolved: &'a Resolved,
     pub(super) referrers: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// New logical ID → old one, each at most once, the most alike first.
+/// New logical ID → old one, each at most once, the most similar first.
 pub(super) fn find(old: &Side<'_>, new: &Side<'_>) -> IndexMap<String, String> {
     let mut pairs = Vec::new();
     for added in only_in(new.resolved, old.resolved) {
@@ -40,7 +40,7 @@ pub(super) fn find(old: &Side<'_>, new: &Side<'_>) -> IndexMap<String, String> {
             }
         }
     }
-    // Stable: among equals the template's order decides.
+    // Stable, so that equal pairs keep the template's order.
     pairs.sort_by_key(|(likeness, ..)| std::cmp::Reverse(*likeness));
     let mut renames = IndexMap::new();
     for (_, added, removed) in pairs {
@@ -52,7 +52,7 @@ pub(super) fn find(old: &Side<'_>, new: &Side<'_>) -> IndexMap<String, String> {
     renames
 }
 
-/// A resource as it would be if all had their new names before.
+/// A resource with renamed references.
 pub(super) fn as_renamed(
     resource: &ResolvedResource,
     renames: &IndexMap<String, String>,
@@ -78,7 +78,7 @@ fn only_in<'a>(one: &'a Resolved, other: &Resolved) -> Vec<&'a ResolvedResource>
         .collect()
 }
 
-/// How alike the properties are, their own names aside; 0 for different types.
+/// Similarity of the properties, without the resource's name; 0 for different types.
 fn likeness(old: &ResolvedResource, new: &ResolvedResource) -> usize {
     if old.r#type != new.r#type {
         return 0;
@@ -103,7 +103,7 @@ fn likeness(old: &ResolvedResource, new: &ResolvedResource) -> usize {
     (same * 100 + same_place * SAME_PLACE) / all
 }
 
-/// Every value with its path, in words that the rename does not touch.
+/// Every value with its path, with renamed words.
 fn leaves(
     path: &str,
     value: &Json,

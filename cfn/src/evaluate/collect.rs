@@ -1,4 +1,4 @@
-//! All policies of a resolved template.
+//! Collection of all policies of a resolved template.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,24 @@ use super::policy::{Policy, PolicyKind};
 use super::{Decision, Keys, Principal, Request, evaluate, evaluate_within};
 use crate::resolve::{Problem, Resolved, ResolvedResource};
 
-/// Where a topic's policy stands that the template does not have.
+/// Path of a topic's default policy, which is not in the template.
 pub(crate) const DEFAULT_POLICY: &str = "default policy";
 
-/// Documents of policies that the template only names (AWS-managed ones), by ARN.
+/// Documents of AWS-managed policies, by ARN.
 pub type ManagedPolicies = BTreeMap<String, Json>;
 
-/// All policies of a template, by what they are attached to.
+/// All policies of a template, by principal and resource.
 #[derive(Clone, Debug, Default)]
 pub struct Policies {
     /// The template's roles by logical ID.
     pub roles: IndexMap<String, RolePolicies>,
-    /// Resource-based policies by the ARN of what they are attached to (a log group's without `:*`).
+    /// Resource-based policies by the ARN of the resource (a log group's without `:*`).
     pub resources: BTreeMap<String, Vec<Policy>>,
     /// The template's IoT policies by logical ID.
     pub iot: IndexMap<String, Policy>,
 }
 
-/// What a role may do and who may assume it.
+/// Policies of a role.
 #[derive(Clone, Debug)]
 pub struct RolePolicies {
     /// Logical ID
@@ -42,11 +42,11 @@ pub struct RolePolicies {
 }
 
 impl Policies {
-    /// Gathers and reads every policy.
+    /// Collects and parses all policies.
     ///
     /// # Errors
-    /// Everything that is not understood, all at once, and every managed policy whose document is
-    /// neither in the template nor in `managed`.
+    /// All unsupported policies together, and managed policies whose document is neither in the template nor in
+    /// `managed`.
     pub fn collect(
         resolved: &Resolved,
         managed: &ManagedPolicies,
@@ -71,7 +71,7 @@ impl Policies {
         }
     }
 
-    /// The role with a logical ID, an ARN or a name.
+    /// Finds a role by its logical ID, ARN or name.
     pub fn role(&self, reference: &str) -> Option<&RolePolicies> {
         self.roles.get(reference).or_else(|| {
             self.roles.values().find(|role| {
@@ -80,18 +80,18 @@ impl Policies {
         })
     }
 
-    /// The policies attached to a resource, by the ARN that a request names.
+    /// The policies of a resource, by the ARN in a request.
     pub fn of_resource(&self, arn: &str) -> &[Policy] {
         let found = self.resources.get(arn).or_else(|| {
-            // An object belongs to its bucket.
+            // An object has the policy of its bucket.
             let bucket = arn.split_once(":s3:::").and_then(|_| arn.split_once('/'));
             bucket.and_then(|(bucket, _)| self.resources.get(bucket))
         });
         found.map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a role may do something; `reference` is its logical ID, ARN or name.
-    /// A role that is not of this template may nothing, as far as can be known here.
+    /// Evaluates a request of a role; `reference` is its logical ID, ARN or name.
+    /// A role that is not in this template is allowed nothing.
     pub fn role_may(
         &self,
         reference: &str,
@@ -120,7 +120,7 @@ impl Policies {
         (request, decision)
     }
 
-    /// Whether a service may do something by the resource's own policy.
+    /// Evaluates a request of a service by the resource's policy.
     pub fn service_may(
         &self,
         service: &str,
@@ -138,8 +138,8 @@ impl Policies {
         (request, decision)
     }
 
-    /// Whether a service may assume a role; `reference` is its logical ID, ARN or name, `context`
-    /// what the service sends with the request (`aws:SourceArn`, `aws:SourceAccount`, `sts:ExternalId`).
+    /// Evaluates whether a service may assume a role; `reference` is its logical ID, ARN or name, `context` the
+    /// condition keys of the request (`aws:SourceArn`, `aws:SourceAccount`, `sts:ExternalId`).
     pub fn may_assume(&self, reference: &str, service: &str, context: Keys) -> (Request, Decision) {
         let role = self.role(reference);
         let request = Request {
@@ -153,7 +153,7 @@ impl Policies {
         (request, decision)
     }
 
-    /// Whether a device may do something by the given IoT policies of the template (logical IDs).
+    /// Evaluates a request of a device by IoT policies of the template (logical IDs).
     pub fn certificate_may(
         &self,
         policies: &[&str],
@@ -228,7 +228,7 @@ impl Collector<'_> {
                 .find("AWS::IAM::ManagedPolicy", arn)
                 .is_some_and(|it| it.physical_id == *arn)
             {
-                // Read where it stands, below.
+                // Parsed below.
                 continue;
             }
             let path = format!("Properties.ManagedPolicyArns.{index}");
@@ -350,7 +350,7 @@ impl Collector<'_> {
                 let document = permission(resource, &arn);
                 self.on(id, "Properties", [arn], Some(document));
             }
-            // A queue's or topic's policy in another service's words: refused rather than skipped.
+            // An unsupported type of resource policy is refused, not skipped.
             "AWS::Logs::ResourcePolicy" | "AWS::Lambda::LayerVersionPermission" => {
                 self.problems.push(Problem::of(
                     id,
@@ -364,8 +364,8 @@ impl Collector<'_> {
         }
     }
 
-    /// SNS gives a topic without a policy one that lets its own account use it, services that act
-    /// for the account included (its `AWS:SourceOwner` is `aws:SourceAccount` here).
+    /// The policy that SNS gives a topic without one: it allows its own account, with services that act for the
+    /// account (`AWS:SourceOwner` is `aws:SourceAccount` here).
     fn topics_without_policy(&mut self) {
         let account = &self.resolved.context.account_id;
         for topic in self.resolved.of_type("AWS::SNS::Topic") {
@@ -387,8 +387,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Logical IDs of the roles that a policy resource is attached to; a role that is not in the
-    /// template is given by its name.
+    /// Logical IDs of the roles to which a policy resource is attached; the name of a role that is not in the
+    /// template.
     fn holders(&self, resource: &ResolvedResource) -> Vec<String> {
         let mut names = resource.texts("/Roles");
         names.extend(resource.text("/RoleName"));
@@ -431,7 +431,7 @@ impl Collector<'_> {
     }
 }
 
-/// The statement that `AddPermission` writes into the function's policy.
+/// The statement that `AddPermission` adds to a function's policy.
 fn permission(resource: &ResolvedResource, function: &str) -> Json {
     let principal = resource.text("/Principal").unwrap_or_default();
     let principal = match principal.as_str() {

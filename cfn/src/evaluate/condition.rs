@@ -6,22 +6,22 @@ use super::pattern::Pattern;
 use super::policy::Effect;
 use crate::resolve::cidr::Block;
 
-/// One operator on one key with its values.
+/// A condition: an operator, a key and its values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
-    /// For keys with several values in the request.
+    /// Prefix for keys with several values in the request.
     pub quantifier: Option<Quantifier>,
-    /// What is compared, and how.
+    /// The operator without prefix and suffix.
     pub operator: Operator,
-    /// `…IfExists`: true when the request lacks the key.
+    /// `…IfExists`: true if the request does not have the key.
     pub if_exists: bool,
     /// The key as written.
     pub key: String,
-    /// The values as written; one of them must match (none, for a negated operator).
+    /// The values as written; one must match, or none for a negated operator.
     pub values: Vec<String>,
 }
 
-/// How a key with several values is compared.
+/// Prefix of an operator for keys with several values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantifier {
     /// `ForAllValues:`
@@ -39,7 +39,7 @@ pub enum Operator {
     Bool,
     /// Any other: a comparison, possibly negated.
     Compare {
-        /// What is compared.
+        /// Kind of the comparison.
         kind: Comparison,
         /// `…Not…`: no value may match.
         negated: bool,
@@ -57,15 +57,15 @@ pub enum Comparison {
     TextLike,
     /// `ArnEquals` and `ArnLike`, which AWS treats alike
     Arn,
-    /// `NumericEquals` and its kin
+    /// `NumericEquals` and the other numeric operators
     Number(Order),
-    /// `DateEquals` and its kin
+    /// `DateEquals` and the other date operators
     Date(Order),
     /// `IpAddress`
     Address,
 }
 
-/// The order that a number or a date must have to the policy's.
+/// Required order of a number or a date and the policy's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the operators' own words")]
 pub enum Order {
@@ -77,7 +77,7 @@ pub enum Order {
 }
 
 impl Operator {
-    /// Reads an operator without its prefix and suffix.
+    /// Parses an operator without its prefix and suffix.
     pub(super) fn parse(name: &str) -> Option<Operator> {
         use Comparison::{Address, Arn, Date, Number, Text, TextAnyCase, TextLike};
         use Order::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual};
@@ -113,7 +113,7 @@ impl Operator {
 }
 
 impl Condition {
-    /// Whether it holds; `variables` is false for policy language 2008-10-17.
+    /// Whether it is true; `variables` is false for policy language 2008-10-17.
     pub(super) fn holds(&self, keys: &Keys, variables: bool) -> bool {
         let Some(given) = keys.get(&self.key) else {
             return self.holds_when_absent();
@@ -126,7 +126,7 @@ impl Condition {
         }
         let mut patterns = Vec::with_capacity(self.values.len());
         for value in &self.values {
-            // A variable without a value: the condition cannot hold.
+            // With a variable that has no value, the condition is false.
             let Some(pattern) = Pattern::parse(value, variables.then_some(keys)) else {
                 return false;
             };
@@ -149,7 +149,7 @@ impl Condition {
         }
     }
 
-    /// Whether it holds for a request without the key.
+    /// Whether it is true for a request without the key.
     pub(super) fn holds_when_absent(&self) -> bool {
         match (self.operator, self.quantifier) {
             (Operator::Null, _) => self
@@ -163,7 +163,7 @@ impl Condition {
         }
     }
 
-    /// Why the condition cannot be evaluated, if it cannot.
+    /// Why the condition is not supported; `None` if it is.
     pub(super) fn unsupported(&self, effect: Effect) -> Option<String> {
         let key = self.key.to_ascii_lowercase();
         if is_known(&key) {
@@ -172,7 +172,7 @@ impl Condition {
         if !is_opaque(&key) {
             return Some(format!("condition key `{}` is not supported", self.key));
         }
-        // The key's value is not known here. That is harmless only if its absence closes.
+        // The key's value is unknown. That is safe only if the condition is false without it.
         let closes = match effect {
             Effect::Allow => !self.holds_when_absent(),
             Effect::Deny => self.holds_when_absent(),
@@ -212,7 +212,7 @@ impl Comparison {
         }
     }
 
-    /// Whether a policy's value can be compared at all.
+    /// Whether a policy's value is valid for the operator.
     pub(super) fn accepts(self, written: &str) -> bool {
         match self {
             Comparison::Number(_) => written.parse::<f64>().is_ok(),
@@ -237,7 +237,7 @@ impl Order {
     }
 }
 
-/// Seconds since the Unix epoch of `2026-11-23T01:02:03Z` (also a date alone) or of epoch seconds.
+/// Seconds since the Unix epoch, from `2026-11-23T01:02:03Z`, a date, or epoch seconds.
 fn date(text: &str) -> Option<f64> {
     if let Ok(seconds) = text.parse() {
         return Some(seconds);
@@ -266,7 +266,7 @@ fn date(text: &str) -> Option<f64> {
     Some(days as f64 * 86_400.0 + hours * 3_600.0 + minutes * 60.0 + seconds)
 }
 
-/// Keys that requests carry here whenever they carry them on AWS.
+/// Supported condition keys.
 fn is_known(key: &str) -> bool {
     const KNOWN: &[&str] = &[
         "aws:currenttime",
@@ -290,8 +290,7 @@ fn is_known(key: &str) -> bool {
     KNOWN.contains(&key) || key.starts_with("kms:encryptioncontext:")
 }
 
-/// Keys that AWS knows and whose values depend on what is not modelled here: tags, organisations,
-/// the caller's network.
+/// Keys of AWS whose values are not modelled: tags, organizations, the caller's network.
 fn is_opaque(key: &str) -> bool {
     const OPAQUE: &[&str] = &[
         "aws:calledvia",

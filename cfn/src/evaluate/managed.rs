@@ -1,9 +1,9 @@
-//! Documents of policies that AWS manages and that cannot well be replaced by own statements.
+//! Documents of AWS-managed policies that own statements cannot replace.
 //!
-//! The JSON files beside this one are AWS's own documents as moto 5.2.5 carries them, their members
-//! in the order in which policies are usually written: `AWSElasticBeanstalkEnhancedHealth` v4 and
-//! `AWSElasticBeanstalkManagedUpdatesCustomerRolePolicy` v12 (February 2026). AWS may widen them
-//! without asking; what Beanstalk needs for managed updates is published in no other form.
+//! The JSON files in this folder are AWS's documents, taken from moto 5.2.5:
+//! `AWSElasticBeanstalkEnhancedHealth` v4 and `AWSElasticBeanstalkManagedUpdatesCustomerRolePolicy` v12
+//! (February 2026). AWS can change them at any time. The permissions for Beanstalk's managed updates are
+//! published only as this policy.
 
 use serde_json::Value as Json;
 
@@ -20,7 +20,7 @@ const DOCUMENTS: [(&str, &str); 2] = [
     ),
 ];
 
-/// The documents that are known here, by ARN in a partition (`aws` for most accounts).
+/// The documents by ARN in a partition (`aws` for most accounts).
 pub fn known_policies(partition: &str) -> ManagedPolicies {
     let parse = |(name, text): (&str, &str)| {
         let document: Json = serde_json::from_str(text).ok()?;

@@ -7,7 +7,7 @@ use super::Keys;
 enum Token {
     /// A character of the policy.
     Literal(char),
-    /// A character of a variable's value: never a wildcard, never a separator.
+    /// A character of a variable's value: not a wildcard, not a separator.
     Given(char),
     /// `*`
     Any,
@@ -15,12 +15,12 @@ enum Token {
     One,
 }
 
-/// A text with wildcards, its variables replaced.
+/// A text with wildcards and replaced variables.
 pub(super) struct Pattern(Vec<Token>);
 
 impl Pattern {
-    /// `None` when a variable has no value and no default: then nothing matches.
-    /// Without `keys` (policy language 2008-10-17) `${` is ordinary text.
+    /// Parses a pattern. `None` if a variable has neither value nor default: nothing matches.
+    /// Without `keys` (policy language 2008-10-17), `${` is plain text.
     pub(super) fn parse(text: &str, keys: Option<&Keys>) -> Option<Pattern> {
         let mut tokens = Vec::with_capacity(text.len());
         let mut rest = text;
@@ -49,13 +49,13 @@ impl Pattern {
         glob(&self.0, text, false)
     }
 
-    /// The same without regard to case.
+    /// Whether the whole text matches, ignoring case.
     pub(super) fn matches_any_case(&self, text: &str) -> bool {
         glob(&self.0, text, true)
     }
 
-    /// Whether an ARN matches: each of its six parts by itself, so that a wildcard never reaches over
-    /// a colon, except one at the end of the pattern.
+    /// Whether an ARN matches. Its six parts match separately, so that a wildcard does not match a colon, except
+    /// one at the end of the pattern.
     pub(super) fn matches_arn(&self, arn: &str) -> bool {
         let parts: Vec<&[Token]> = self
             .0
@@ -74,7 +74,7 @@ impl Pattern {
                 .all(|(part, text)| glob(part, text, false))
     }
 
-    /// The text where `*` and `?` are ordinary characters.
+    /// The text with `*` and `?` as plain characters.
     pub(super) fn text(&self) -> String {
         let char = |token: &Token| match token {
             Token::Literal(char) | Token::Given(char) => *char,
@@ -108,7 +108,7 @@ fn glob(pattern: &[Token], text: &str, any_case: bool) -> bool {
         false => left == right,
     };
     let (mut at, mut position) = (0, 0);
-    // Where to go on when what follows the last `*` does not fit: the star takes one more.
+    // Where to backtrack to: the last `*` matches one more character.
     let mut retry = None;
     while position < text.len() {
         match pattern.get(at) {

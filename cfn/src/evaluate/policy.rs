@@ -7,16 +7,16 @@ use super::pattern::Pattern;
 use super::{By, Keys, Principal, Request};
 use crate::resolve::{Problem, text};
 
-/// What a policy is attached to.
+/// Kind of a policy, by its attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PolicyKind {
-    /// To a principal: it names no principal.
+    /// Attached to a principal; has no `Principal`.
     Identity,
-    /// To a resource: it names principals.
+    /// Attached to a resource; has a `Principal`.
     Resource,
-    /// To a role: who may assume it.
+    /// Attached to a role: its trust policy.
     Trust,
-    /// To a device's certificate.
+    /// Attached to a device's certificate.
     Iot,
     /// To a role as its permissions boundary: it limits and grants nothing.
     Boundary,
@@ -34,14 +34,14 @@ impl PolicyKind {
     }
 }
 
-/// A policy document and where it stands.
+/// A policy document and its location.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// What it is attached to.
+    /// Its kind.
     pub kind: PolicyKind,
-    /// Logical ID of the resource that holds it.
+    /// Logical ID of the resource with it.
     pub logical_id: String,
-    /// Where in it, such as `Properties.Policies.0.PolicyDocument`.
+    /// Path in the resource, such as `Properties.Policies.0.PolicyDocument`.
     pub path: String,
     /// Its statements.
     pub statements: Vec<Statement>,
@@ -62,28 +62,28 @@ pub struct Statement {
     pub sid: Option<String>,
     /// `Effect`
     pub effect: Effect,
-    /// `Principal`; empty where the policy's kind has none.
+    /// `Principal`; empty if the policy's kind has none.
     pub principals: Vec<PrincipalPattern>,
     /// `Action` or `NotAction`, as written
     pub actions: Vec<String>,
-    /// The actions are those that the statement does *not* mean (`NotAction`).
+    /// Whether `action` is `NotAction`.
     pub not_actions: bool,
-    /// `Resource` or `NotResource`, as written; empty in a trust policy, which means its role.
+    /// `Resource` or `NotResource`, as written; empty in a trust policy, whose resource is the role.
     pub resources: Vec<String>,
-    /// The resources are those that the statement does *not* mean (`NotResource`).
+    /// Whether `resource` is `NotResource`.
     pub not_resources: bool,
-    /// `Condition`: all must hold.
+    /// `Condition`: all must be true.
     pub conditions: Vec<Condition>,
-    /// Whether `${…}` are variables: not in policy language 2008-10-17.
+    /// Whether `${…}` is a variable: false in policy language 2008-10-17.
     pub variables: bool,
 }
 
-/// A principal as a policy names it.
+/// An entry of `Principal`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PrincipalPattern {
-    /// `*`: everybody, also without credentials
+    /// `*`: everyone, also without credentials
     Everyone,
-    /// An account, by ID or as `arn:aws:iam::<account>:root`: hands the decision to its identity policies.
+    /// An account, by ID or as `arn:aws:iam::<account>:root`: delegates to its identity policies.
     Account(String),
     /// A role, user or session, by ARN
     Arn(String),
@@ -93,20 +93,20 @@ pub enum PrincipalPattern {
     Federated(String),
 }
 
-/// How a statement matches a request.
+/// Match of a statement and a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Match {
     No,
     Yes,
-    /// It names the account: an identity-based policy must allow, too.
+    /// Its principal is the account: an identity-based policy must allow the request, too.
     IfAccountAllows,
 }
 
 impl Policy {
-    /// Reads a policy document.
+    /// Parses a policy document.
     ///
     /// # Errors
-    /// Every unknown element, operator and condition key, each with the statement it stands in.
+    /// All unknown elements, operators and condition keys, with their statements.
     pub fn parse(
         kind: PolicyKind,
         logical_id: &str,
@@ -132,7 +132,7 @@ impl Policy {
         }
     }
 
-    /// Names one of its statements.
+    /// The source of one of its statements.
     pub fn by(&self, statement: usize) -> By {
         By {
             logical_id: self.logical_id.clone(),
@@ -156,7 +156,7 @@ impl Statement {
         if rest { principal } else { Match::No }
     }
 
-    /// Whether the statement means an action.
+    /// Whether the statement applies to an action.
     pub fn covers_action(&self, action: &str) -> bool {
         self.action_pattern(action).is_some() != self.not_actions
     }
@@ -169,7 +169,7 @@ impl Statement {
         self.actions.iter().find(matches).map(String::as_str)
     }
 
-    /// Whether the statement means a resource.
+    /// Whether the statement applies to a resource.
     pub fn covers_resource(&self, resource: &str, keys: &Keys) -> bool {
         if self.resources.is_empty() {
             return true;
@@ -183,7 +183,7 @@ impl Statement {
 
     fn principal(&self, principal: &Principal) -> Match {
         if self.principals.is_empty() {
-            // Who an identity-based policy is attached to.
+            // The principal of an identity-based policy.
             return Match::Yes;
         }
         let all = self
@@ -513,7 +513,7 @@ impl Reader<'_> {
 }
 
 impl PrincipalPattern {
-    /// Reads an entry of `Principal.AWS`.
+    /// Parses an entry of `Principal.AWS`.
     pub(super) fn aws(value: &str) -> PrincipalPattern {
         if value == "*" {
             return PrincipalPattern::Everyone;

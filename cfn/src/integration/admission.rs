@@ -1,7 +1,8 @@
-//! Whom the policies of resources, roles and devices admit: nobody whom nothing needs.
+//! Checks of the principals in policies of resources, roles and devices: a principal that nothing needs is an
+//! error.
 //!
-//! A role's own statements are held against its calls where [`super::check`] is; here is the rest: who
-//! stands in a `Principal`, plain HTTP to buckets, who administers a key, what a device may do.
+//! [`super::check`] compares a role's statements with its calls. This module checks `Principal` elements,
+//! plain HTTP to buckets, the administration of keys, and the permissions of devices.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +17,10 @@ use super::{
     Call, Caller, Declared, DeviceCall, Finding, FindingKind, KEY_ADMINISTRATION, needless, one,
 };
 
-/// What stands for the Thing's name in a [`DeviceCall`].
+/// Placeholder for the Thing's name in a [`DeviceCall`].
 const THING: &str = "{thing}";
 
-/// Everything of the policies that admit somebody.
+/// All findings about principals.
 pub(super) fn check(
     resolved: &Resolved,
     policies: &Policies,
@@ -62,7 +63,7 @@ pub(super) fn check(
     findings
 }
 
-/// Whether a policy is a document of AWS's own, which may hold more than anybody here needs.
+/// Whether a policy is AWS-managed, so that it may allow more than is needed.
 pub(super) fn is_managed_by_aws(policy: &Policy) -> bool {
     policy.path.starts_with("Properties.ManagedPolicyArns.")
 }
@@ -75,7 +76,7 @@ fn finding(kind: FindingKind, policy: &Policy, index: usize, message: String) ->
     }
 }
 
-/// A principal as its policy says it.
+/// A principal as in its policy.
 fn name(principal: &PrincipalPattern) -> String {
     match principal {
         PrincipalPattern::Everyone => "everybody".to_owned(),
@@ -86,7 +87,7 @@ fn name(principal: &PrincipalPattern) -> String {
     }
 }
 
-/// Who may assume a role though nothing in the template needs it.
+/// Findings about principals of trust policies.
 fn trust(role: &str, trust: &Policy, calls: &[Call]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let uses = |name: &String| {
@@ -121,7 +122,7 @@ fn trust(role: &str, trust: &Policy, calls: &[Call]) -> Vec<Finding> {
     findings
 }
 
-/// What a resource's policy allows to whom though nothing in the template needs it.
+/// Findings about principals and actions of a resource's policy.
 fn resource_policy(
     resolved: &Resolved,
     policies: &Policies,
@@ -152,7 +153,7 @@ fn resource_policy(
         if statement.not_actions {
             add(
                 FindingKind::Wildcard,
-                "allows by NotAction more than anybody can read: name what is needed".to_owned(),
+                "NotAction grants an open-ended set: list the needed actions in Action".to_owned(),
             );
             continue;
         }
@@ -165,7 +166,7 @@ fn resource_policy(
             }
             if *principal == PrincipalPattern::Everyone {
                 let message = format!(
-                    "allows {} to everybody: name who needs it",
+                    "allows {} to everyone: list the needed principals",
                     statement.actions.join(", ")
                 );
                 add(FindingKind::Wildcard, message);
@@ -204,7 +205,7 @@ fn resource_policy(
     findings
 }
 
-/// Whether an action with wildcards means more than the variants of one: `GenerateDataKey*` does not.
+/// Whether an action with wildcards covers more than variants of one action: `GenerateDataKey*` does not.
 fn is_too_wide(action: &str, used: &[&str]) -> bool {
     let Some(wild) = action.find(['*', '?']) else {
         return false;
@@ -216,7 +217,7 @@ fn is_too_wide(action: &str, used: &[&str]) -> bool {
     stem.ends_with(':') || stem.is_empty() || !branches
 }
 
-/// Whether a principal of a policy is who makes a call.
+/// Whether a principal of a policy makes a call.
 fn is_by(policies: &Policies, principal: &PrincipalPattern, caller: &Caller) -> bool {
     match (principal, caller) {
         (PrincipalPattern::Service(name), Caller::Service(service)) => name == service,
@@ -227,7 +228,7 @@ fn is_by(policies: &Policies, principal: &PrincipalPattern, caller: &Caller) -> 
     }
 }
 
-/// A bucket that somebody reaches without encryption on the way.
+/// Findings about buckets that allow requests without TLS.
 fn plain_http(policies: &Policies, bucket: &ResolvedResource) -> Option<Finding> {
     let arn = bucket.arn()?;
     let object = format!("{arn}/example");
@@ -251,12 +252,12 @@ fn plain_http(policies: &Policies, bucket: &ResolvedResource) -> Option<Finding>
         kind: FindingKind::Missing,
         logical_id: bucket.logical_id.clone(),
         message: format!(
-            "{action} on {resource} is not denied without TLS: add a statement to its bucket policy that denies s3:* to everybody where aws:SecureTransport is false"
+            "{action} on {resource} is not denied without TLS: add a statement to its bucket policy that denies s3:* to everyone if aws:SecureTransport is false"
         ),
     })
 }
 
-/// What the policies of keys hand to the identities of their own account, against what those need.
+/// Compares what key policies delegate to the account with what its identities need.
 struct Keychain<'a> {
     resolved: &'a Resolved,
     policies: &'a Policies,
@@ -286,7 +287,7 @@ impl Keychain<'_> {
         match lacking.len() {
             0 => {}
             all if all == KEY_ADMINISTRATION.len() => missing(format!(
-                "nobody can administer the key: allow kms:* to account {account} in its KeyPolicy"
+                "no principal can administer the key: allow kms:* to account {account} in its KeyPolicy"
             )),
             _ => missing(format!(
                 "its administrators lack {}: allow it to account {account} in its KeyPolicy",
@@ -296,7 +297,7 @@ impl Keychain<'_> {
         for needed in self.account_uses.iter().filter(|it| it.key == arn) {
             if !self.hands_over(attached, arn, needed.action, &needed.context) {
                 missing(format!(
-                    "{} is encrypted with it, and nobody can deploy that: allow {} to account {account} in its KeyPolicy with kms:ViaService = {}",
+                    "{} is encrypted with it and cannot be deployed: allow {} to account {account} in its KeyPolicy with kms:ViaService = {}",
                     needed.from,
                     needed.action,
                     needed
@@ -318,7 +319,7 @@ impl Keychain<'_> {
         findings
     }
 
-    /// Actions of a statement to the account itself that neither administer nor are used.
+    /// Actions of a statement for the account that are neither used nor for administration.
     fn needless(
         &self,
         policy: &Policy,
@@ -367,7 +368,7 @@ impl Keychain<'_> {
             .collect()
     }
 
-    /// Whether a key's policy leaves an action to the identities of its account.
+    /// Whether a key's policy delegates an action to the account's identities.
     fn hands_over(&self, attached: &[Policy], arn: &str, action: &str, context: &Keys) -> bool {
         let context = context
             .clone()
@@ -395,7 +396,7 @@ impl Keychain<'_> {
     }
 }
 
-/// What the IoT policies of the template let devices do, held against what devices do.
+/// Compares the IoT policies of the template with the calls of devices.
 fn devices(resolved: &Resolved, policies: &Policies, declared: &[DeviceCall]) -> Vec<Finding> {
     let context = &resolved.context;
     let call = |device: &DeviceCall, thing: &str, by: &str, attached: bool| {
@@ -431,7 +432,7 @@ fn devices(resolved: &Resolved, policies: &Policies, declared: &[DeviceCall]) ->
                 kind: FindingKind::Missing,
                 logical_id: policies.iot.keys().next().cloned().unwrap_or_default(),
                 message: format!(
-                    "no IoT policy lets a device {} on {shown}: add it",
+                    "no IoT policy allows a device {} on {shown}: add it",
                     device.action
                 ),
             });
@@ -489,7 +490,7 @@ fn devices(resolved: &Resolved, policies: &Policies, declared: &[DeviceCall]) ->
     findings
 }
 
-/// An action that another one of the same statement means already.
+/// An action that another one of the same statement covers.
 fn said_twice(policy: &Policy) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, statement) in policy.statements.iter().enumerate() {
@@ -497,7 +498,7 @@ fn said_twice(policy: &Policy) -> Vec<Finding> {
             let other = statement.actions.iter().enumerate().find(|(other, wider)| {
                 *other != place
                     && one(wider).covers_action(action)
-                    // Of two that are the same, the second.
+                    // The second of two equal ones.
                     && (*other < place || !one(action).covers_action(wider))
             });
             if let Some((_, wider)) = other {

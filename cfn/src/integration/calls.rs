@@ -10,7 +10,7 @@ use crate::evaluate::Keys;
 use crate::network::option;
 use crate::resolve::{Naming, Problem, Resolved, ResolvedResource, text};
 
-/// What [`super::calls`] and [`super::check`] are made of.
+/// Calls and other needs of a template, for [`super::calls`] and [`super::check`].
 pub(super) struct Calls<'a> {
     resolved: &'a Resolved,
     pub(super) calls: Vec<Call>,
@@ -19,28 +19,28 @@ pub(super) struct Calls<'a> {
     pub(super) account_uses: Vec<AccountUse>,
 }
 
-/// Use of a key by whoever deploys, through a service that then works on by a grant.
+/// Use of a key by the deploying principal, through a service that then uses the key by a grant.
 pub(super) struct AccountUse {
     /// Logical ID of the resource that is encrypted.
     pub(super) from: String,
     /// ARN of the key.
     pub(super) key: String,
-    /// Such as `kms:CreateGrant`.
+    /// Action such as `kms:CreateGrant`.
     pub(super) action: &'static str,
     /// Condition keys of the call.
     pub(super) context: Keys,
 }
 
-/// Roles whose calls AWS does not publish one by one, only as managed policies of its own.
+/// Roles whose calls AWS publishes only as managed policies.
 #[derive(Default)]
 pub(super) struct OpenRoles {
-    /// Their logical IDs: what AWS's own policies of theirs allow is not called unused.
+    /// Their logical IDs: unused permissions of their AWS-managed policies are not findings.
     pub(super) roles: BTreeSet<String>,
-    /// Role, end of a managed policy's ARN, and the setting that asks for it.
+    /// Role, end of a managed policy's ARN, and the setting that needs it.
     pub(super) needed: Vec<(String, &'static str, Setting)>,
 }
 
-/// A setting that implies calls, and who makes them.
+/// A setting that implies calls, and their principal.
 struct Site {
     from: String,
     path: String,
@@ -86,7 +86,7 @@ impl<'a> Calls<'a> {
         calls
     }
 
-    /// Adds a call that no setting says.
+    /// Adds a call that no setting implies.
     pub(super) fn declared(&mut self, call: &RoleCall) {
         let site = Site {
             from: call.from.clone(),
@@ -129,7 +129,7 @@ impl<'a> Calls<'a> {
             .push(Problem::at(&resource.logical_id, path, message));
     }
 
-    /// A role as a logical ID, if it is of this template.
+    /// The logical ID of a role in this template.
     fn role(&self, reference: &str) -> String {
         let role = self.resolved.find("AWS::IAM::Role", reference);
         role.map_or(reference, |role| &role.logical_id).to_owned()
@@ -182,7 +182,7 @@ impl<'a> Calls<'a> {
         known.map_or_else(|| self.arn(service, resource), str::to_owned)
     }
 
-    /// The customer-managed key that a key ID, ARN or alias means; none for those that AWS manages.
+    /// The customer-managed key of a key ID, ARN or alias; `None` for an AWS-managed key.
     fn key(&self, id: Option<String>) -> Option<String> {
         let id = id?;
         if id.contains("alias/aws/") {
@@ -242,7 +242,7 @@ impl<'a> Calls<'a> {
         )
     }
 
-    /// The key of one's own that a delivery stream's buffer is encrypted with, by the delivery stream's ARN.
+    /// The customer-managed key of a delivery stream's buffer, by the delivery stream's ARN.
     fn delivery_stream_key(&self, arn: &str) -> Option<String> {
         let stream = self
             .resolved
@@ -250,7 +250,7 @@ impl<'a> Calls<'a> {
         self.key(stream.text("/DeliveryStreamEncryptionConfigurationInput/KeyARN"))
     }
 
-    /// A key that whoever deploys a resource must be able to use through its service.
+    /// Adds a key that the deploying principal must be able to use through a service.
     fn deployed_under(
         &mut self,
         resource: &ResolvedResource,
@@ -373,7 +373,7 @@ impl<'a> Calls<'a> {
                     if get("BatchMode") == "true" {
                         self.need(&site, "firehose:PutRecordBatch", &stream, Keys::new());
                     }
-                    // Firehose asks on behalf of who puts ("Data protection in Amazon Data Firehose").
+                    // Firehose calls on behalf of the putting principal ("Data protection in Amazon Data Firehose").
                     let key = self.delivery_stream_key(&stream);
                     let actions = ["kms:Decrypt", "kms:GenerateDataKey"];
                     self.through(&site, key, "firehose", &actions);
@@ -410,7 +410,7 @@ impl<'a> Calls<'a> {
             return;
         };
         let role = function.text("/Role").unwrap_or_default();
-        // The service assumes the function's role for the function, also to poll.
+        // The service assumes the function's role, also to poll.
         let site = |calls: &Self, path: &str| {
             let site = calls.site(function, path, &role, "lambda.amazonaws.com");
             Site {
@@ -457,8 +457,8 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Nothing follows for the role from a key for the variables: Lambda gives it a grant on it, with the
-    /// permissions of who sets it ("Securing Lambda environment variables").
+    /// A key for the variables needs no permission of the role: Lambda creates a grant for the role with the
+    /// permissions of the principal that sets the variables ("Securing Lambda environment variables").
     fn function(&mut self, function: &ResolvedResource) {
         let actions = ["kms:CreateGrant", "kms:Decrypt", "kms:Encrypt"];
         self.deployed_under(function, "/KmsKeyArn", "lambda", &actions);
@@ -471,7 +471,7 @@ impl<'a> Calls<'a> {
         self.write_logs(&own, &group, false);
         if !function.items("/VpcConfig/SubnetIds").is_empty() {
             let own = site(self, "VpcConfig");
-            // Lambda makes these calls without naming a resource.
+            // Lambda makes these calls without a resource.
             for action in [
                 "ec2:AssignPrivateIpAddresses",
                 "ec2:CreateNetworkInterface",
@@ -499,10 +499,9 @@ impl<'a> Calls<'a> {
         self.cache_sign_in(function, &site(self, "Environment"));
     }
 
-    /// `elasticache:Connect` to the caches that a program's settings refer to, when their users sign
-    /// in with IAM: on the cache, and on the users that the settings refer to as well. When they refer
-    /// to none, which user it takes is the program's choice, so each may be granted.
-    /// ("Authenticating with IAM" of the ElastiCache user guide.)
+    /// `elasticache:Connect` on the caches in a program's settings whose users sign in with IAM, and on the users
+    /// in the settings. Without users there, the program chooses one, so each may be granted ("Authenticating
+    /// with IAM" in the ElastiCache user guide).
     fn cache_sign_in(&mut self, program: &ResolvedResource, site: &Site) {
         for cache in self.resolved.of_type("AWS::ElastiCache::ReplicationGroup") {
             if !program.depends_on.contains(&cache.logical_id) {
@@ -674,8 +673,8 @@ impl<'a> Calls<'a> {
                     self.open_roles.needed.push((role.clone(), policy, setting));
                 }
             }
-            // What enhanced health reads (AWSElasticBeanstalkEnhancedHealth); what managed updates
-            // change is not published call by call.
+            // Calls of enhanced health (AWSElasticBeanstalkEnhancedHealth); those of managed updates are not
+            // published.
             for action in [
                 "autoscaling:DescribeAutoScalingGroups",
                 "autoscaling:DescribeAutoScalingInstances",
@@ -706,7 +705,7 @@ impl<'a> Calls<'a> {
             return;
         };
         for role in profile.texts("/Roles") {
-            // EC2 sends neither source account nor source ARN.
+            // EC2 sets neither source account nor source ARN.
             let own = Site {
                 from: environment.logical_id.clone(),
                 path: "IamInstanceProfile".to_owned(),
@@ -785,8 +784,8 @@ impl<'a> Calls<'a> {
             let key = version.text("/SourceBundle/S3Key").unwrap_or_default();
             self.beanstalk_files(own, &self.bucket(&bucket), &key, false);
         }
-        // Beanstalk's own bucket. Which of it an instance uses is not published call by call; AWS's own
-        // policy for web tiers (AWSElasticBeanstalkWebTier) grants all of it, so all of it is needed.
+        // Beanstalk's bucket. AWS does not publish an instance's calls; its policy for web tiers
+        // (AWSElasticBeanstalkWebTier) grants all of these, so all are needed.
         let context = &self.resolved.context;
         let bucket = format!("elasticbeanstalk-{}-{}", context.region, context.account_id);
         let bucket = self.bucket(&bucket);
@@ -833,7 +832,7 @@ impl<'a> Calls<'a> {
             else {
                 continue;
             };
-            // The key that AWS manages for SNS has a policy that does not admit CloudWatch.
+            // The policy of SNS's AWS-managed key does not allow CloudWatch.
             let key = self
                 .key(Some(id.clone()))
                 .unwrap_or_else(|| self.arn("kms", &id));
@@ -877,7 +876,7 @@ impl<'a> Calls<'a> {
         self.push(&own, "logs:CreateLogGroup", &groups, Keys::new(), false);
     }
 
-    /// A log group under a key of one's own: the service uses the key for itself.
+    /// A log group with a customer-managed key: the service uses the key itself.
     fn log_group(&mut self, group: &ResolvedResource) {
         let Some(key) = self.key(group.text("/KmsKeyId")) else {
             return;
@@ -888,8 +887,8 @@ impl<'a> Calls<'a> {
             path: "KmsKeyId".to_owned(),
             caller: Caller::Service(format!("logs.{}.{}", context.region, context.url_suffix)),
         };
-        // A key's policy can only say how the names begin that CloudFormation makes up: to name the groups
-        // themselves would be a circle. Where a logical ID stands for the name, that is put before it.
+        // A key's policy can only have the prefix of names that CloudFormation generates: a reference to the
+        // groups would be circular. A logical ID as the name gets that prefix.
         let name = match context.naming {
             Naming::Logical if group.text("/LogGroupName").is_none() => {
                 format!("{}-{}", context.stack_name, group.name)
@@ -913,7 +912,7 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// A template string with every `${…}` (or `!{…}`) replaced by an example.
+/// A template string with each `${…}` (or `!{…}`) replaced by an example.
 fn example(template: &str, open: &str) -> String {
     let mut result = String::new();
     let mut rest = template;

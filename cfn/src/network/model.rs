@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::resolve::{Resolved, ResolvedResource, text};
 
-/// What a template says about its network; keys are physical IDs.
+/// The network in a template; keys are physical IDs.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     /// Security groups
@@ -32,18 +32,18 @@ pub struct Group {
     pub ingress: Vec<Rule>,
     /// Rules of the group and of separate `AWS::EC2::SecurityGroupEgress` resources.
     pub egress: Vec<Rule>,
-    /// No inline egress rule: EC2 lets everything out.
+    /// Whether it has no inline egress rule, so that EC2 allows all egress.
     pub default_egress: bool,
 }
 
 /// A rule of a security group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
-    /// Who is on the other side.
+    /// The other side.
     pub peer: Peer,
     /// Protocol
     pub protocol: Protocol,
-    /// First and last port; `None`: all.
+    /// First and last port; `None` for all.
     pub ports: Option<(u16, u16)>,
 }
 
@@ -54,7 +54,7 @@ pub enum Peer {
     Group(String),
     /// A block of addresses
     Block(String),
-    /// A prefix list or a group by name: nobody knows here who that is.
+    /// A prefix list, or a group by name; not evaluated.
     Unknown(String),
 }
 
@@ -69,7 +69,7 @@ pub enum Protocol {
     Udp,
     /// ICMP, of IPv4 or IPv6
     Icmp,
-    /// Another, by its IANA number; 255 stands for a name that is not known
+    /// Another, by its IANA number; 255 for an unknown name
     Other(u8),
 }
 
@@ -82,23 +82,23 @@ pub struct Subnet {
     pub vpc: Option<String>,
     /// `CidrBlock`
     pub block: Option<String>,
-    /// Routes of its route table apart from the local one: block and target.
+    /// Routes of its route table without the local one: block and target.
     pub routes: Vec<(String, Target)>,
 }
 
-/// Where a route leads, by logical ID.
+/// Target of a route, by logical ID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
-    /// An internet gateway that is attached
+    /// An attached internet gateway
     InternetGateway(String),
     /// A NAT gateway
     Nat(String),
-    /// Anything else, in words
+    /// Another target, as a phrase
     Other(String),
 }
 
 impl Network {
-    /// Reads a template's network.
+    /// Parses a template's network.
     pub fn of(resolved: &Resolved) -> Network {
         let mut network = Network::default();
         for resource in resolved.resources.values() {
@@ -207,7 +207,7 @@ impl Network {
         ))
     }
 
-    /// Where a subnet (by physical ID) sends what is for the internet.
+    /// Target of a subnet's route to the internet; the subnet is a physical ID.
     pub fn internet_target(&self, subnet: &str) -> Option<&Target> {
         let routes = &self.subnets.get(subnet)?.routes;
         routes
@@ -218,7 +218,7 @@ impl Network {
 }
 
 impl Rule {
-    /// Reads an inline rule or the properties of a separate one; `word` is `Source` or `Destination`.
+    /// Parses an inline rule or the properties of a separate one; `word` is `Source` or `Destination`.
     fn read(rule: &Json, word: &str) -> Rule {
         let get = |key: &str| rule.get(key).and_then(text);
         let prefix_list = format!("{word}PrefixListId");
@@ -236,7 +236,7 @@ impl Rule {
             Protocol::Tcp | Protocol::Udp => {
                 match (get("FromPort").as_deref(), get("ToPort").as_deref()) {
                     (Some("-1"), Some("-1")) => None,
-                    // EC2 refuses a rule without ports: it admits nothing here (nobody connects to port 0).
+                    // EC2 refuses a rule without ports; here it admits nothing, as port 0 is not used.
                     _ => Some(port("FromPort").zip(port("ToPort")).unwrap_or((0, 0))),
                 }
             }
@@ -249,7 +249,7 @@ impl Rule {
         }
     }
 
-    /// Whether it is about a protocol and port.
+    /// Whether it applies to a protocol and port.
     pub fn covers(&self, protocol: Protocol, port: u16) -> bool {
         let same = self.protocol == Protocol::All || self.protocol == protocol;
         same && self
@@ -257,7 +257,7 @@ impl Rule {
             .is_none_or(|(first, last)| (first..=last).contains(&port))
     }
 
-    /// `tcp 6379`, `tcp 8000-8080`, `all`.
+    /// Protocol and ports, such as `tcp 6379`, `tcp 8000-8080` or `all`.
     pub fn traffic(&self) -> String {
         match self.ports {
             Some((first, last)) if first == last => format!("{} {first}", self.protocol),
@@ -268,7 +268,7 @@ impl Rule {
 }
 
 impl Protocol {
-    /// Reads `IpProtocol`: a name or an IANA number.
+    /// Parses `IpProtocol`: a name or an IANA number.
     pub fn parse(text: &str) -> Protocol {
         match text.to_ascii_lowercase().as_str() {
             "-1" => Protocol::All,

@@ -1,15 +1,15 @@
-//! `Fn::Cidr`: subnets of an address block, and blocks as such (also used by reachability).
+//! Address blocks, and their subnets for `Fn::Cidr`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IPv4 or IPv6 block such as `10.0.0.0/16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Block {
-    /// First address as a number, host bits zero
+    /// First address as a number; host bits are zero
     first: u128,
-    /// 0–32 or 0–128
+    /// Length of the prefix, 0–32 or 0–128
     prefix: u32,
-    /// 32 or 128
+    /// Length of an address, 32 or 128
     width: u32,
 }
 
@@ -31,19 +31,19 @@ impl Block {
         })
     }
 
-    /// Whether every address of `other` is in this block.
+    /// Whether all addresses of `other` are in this block.
     pub(crate) fn contains(&self, other: &Block) -> bool {
         self.width == other.width
             && self.prefix <= other.prefix
             && other.first & !host_mask(self.width - self.prefix) == self.first
     }
 
-    /// The whole of IPv4 or IPv6.
+    /// All addresses of IPv4 or IPv6.
     pub(crate) fn is_everything(&self) -> bool {
         self.prefix == 0
     }
 
-    /// The first `count` blocks with `host_bits` bits for hosts.
+    /// The first `count` blocks with `host_bits` host bits.
     pub(super) fn subnets(&self, count: u32, host_bits: u32) -> Result<Vec<String>, String> {
         if host_bits == 0 || host_bits > self.width - self.prefix {
             return Err(format!(

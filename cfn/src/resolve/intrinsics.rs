@@ -1,4 +1,4 @@
-//! Evaluates intrinsic functions, conditions and whole resources.
+//! Evaluation of intrinsic functions, conditions and resources.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use super::{Context, Naming, Problem, ResolvedResource, text};
 use crate::arn::{self, Identity};
 use crate::document::{Document, Resource};
 
-/// Why a value has no result.
+/// Why an evaluation has no result.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// `AWS::NoValue`: the property or item that holds it goes away.
+    /// `AWS::NoValue`: the property or item is left out.
     NoValue,
-    /// A problem was noted.
+    /// A problem is recorded.
     Failed,
 }
 
@@ -27,13 +27,13 @@ pub(super) struct Resolver<'a> {
     pub(super) problems: Vec<Problem>,
     conditions: BTreeMap<&'a str, Option<bool>>,
     identities: BTreeMap<&'a str, Identity>,
-    /// Conditions and identities in the making, to notice that one needs itself.
+    /// Conditions and identities under evaluation, to detect cycles.
     pending: Vec<String>,
-    /// Where evaluation is: logical ID or section, then the path below it.
+    /// Current location: logical ID or section, then the path in it.
     place: (String, Vec<String>),
-    /// Resources that were referred to since the last clearing, in order.
+    /// Resources referred to since it was last cleared, in order.
     references: Vec<String>,
-    /// Inside of `Conditions` neither resources nor attributes can be referred to.
+    /// Whether it evaluates `Conditions`, which cannot refer to resources or attributes.
     in_condition: bool,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Says where the next problems are.
+    /// Sets the location of the next problems.
     pub(super) fn enter(&mut self, owner: &str, path: &str) {
         self.place = (owner.to_owned(), Vec::new());
         if !path.is_empty() {
@@ -79,7 +79,7 @@ impl<'a> Resolver<'a> {
         result
     }
 
-    /// Evaluates to text, below the place entered.
+    /// Evaluates to text at the current location.
     pub(super) fn text_at(&mut self, step: &str, value: &'a Json) -> Option<String> {
         self.at(step, |it| {
             let value = it.value(value)?;
@@ -122,7 +122,7 @@ impl<'a> Resolver<'a> {
                         it.fail::<()>(format!("there is no resource `{id}`"))
                     });
                 }
-                // CloudFormation ignores a dependency on a resource that a condition leaves out.
+                // CloudFormation ignores a dependency on a resource whose condition is false.
                 Some(other) if self.exists(id, other) != Some(true) => {}
                 Some(_) => depends_on.push(id.clone()),
             }
@@ -176,7 +176,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The resource that a reference means; a problem when there is none (under these conditions).
+    /// The resource of a reference; a problem if it is not defined or its condition is false.
     fn referred(&mut self, logical_id: &str) -> Result<(&'a str, &'a Resource)> {
         if self.in_condition {
             return self.fail(format!(
@@ -234,7 +234,7 @@ impl<'a> Resolver<'a> {
         Ok(identity)
     }
 
-    /// One property of a resource as text, for its name and attributes, without resolving the others.
+    /// A property of a resource as text, for its name and attributes, without resolving the others.
     fn property(
         &mut self,
         logical_id: &str,
@@ -256,7 +256,7 @@ impl<'a> Resolver<'a> {
                 vec!["Properties".to_owned(), property.to_owned()],
             ),
         );
-        // What the name refers to is a dependency of the named resource, not of who asks.
+        // References of the name are dependencies of the named resource, not of the referring one.
         let references = std::mem::take(&mut self.references);
         let result = self.value(value);
         self.references = references;
@@ -398,7 +398,7 @@ impl<'a> Resolver<'a> {
             return Ok(value.clone());
         }
         if self.document.parameters.contains_key(name) {
-            // Its own problem is noted already.
+            // Its problem is recorded already.
             return Err(Stop::Failed);
         }
         if name.starts_with("AWS::") {
@@ -580,7 +580,7 @@ impl<'a> Resolver<'a> {
         let Some(name) = condition.as_str() else {
             return self.fail("expected a condition's name first");
         };
-        // Only the branch taken is evaluated: the other may refer to resources that do not exist.
+        // Only the selected branch is evaluated: the other may refer to resources that do not exist.
         match self.condition(name) {
             Some(true) => self.at("1", |it| it.value(then)),
             Some(false) => self.at("2", |it| it.value(otherwise)),
@@ -665,7 +665,7 @@ impl<'a> Resolver<'a> {
 
     // Conditions
 
-    /// A condition's value; `None` when a problem with it was noted.
+    /// A condition's value; `None` if a problem of it is recorded.
     pub(super) fn condition(&mut self, name: &str) -> Option<bool> {
         let document = self.document;
         let Some((name, expression)) = document.conditions.get_key_value(name) else {
@@ -756,7 +756,7 @@ fn kind(value: &Json) -> &'static str {
     }
 }
 
-/// A hint at a name that differs only in case or by a trailing part, for typing errors.
+/// Suggests a name that differs only in case or by a trailing part.
 fn near<'n>(name: &str, names: impl Iterator<Item = &'n String>) -> String {
     let lower = name.to_lowercase();
     let mut names: Vec<&String> = names
@@ -772,7 +772,7 @@ fn near<'n>(name: &str, names: impl Iterator<Item = &'n String>) -> String {
         .unwrap_or_default()
 }
 
-/// RFC 4648 with padding.
+/// Encodes base64 of RFC 4648, with padding.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);

@@ -1,4 +1,4 @@
-//! Values of the template's parameters: given, default or placeholder, checked as CloudFormation does.
+//! Values of the template's parameters (given, default or placeholder), validated as in CloudFormation.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::{Context, MissingParameters, Problem};
 use crate::document::{Document, Parameter};
 
-/// What a parameter's type says about its value.
+/// Form of a parameter's value, by its type.
 #[derive(Clone, Copy, PartialEq)]
 enum Shape {
     Text,
@@ -16,7 +16,7 @@ enum Shape {
     Numbers,
 }
 
-/// The values of all parameters that are right; what is wrong goes to `problems`, all of it.
+/// The values of all valid parameters; adds the problems of others to `problems`.
 pub(super) fn values(
     document: &Document,
     context: &Context,
@@ -101,7 +101,7 @@ fn shape(r#type: &str) -> Option<Shape> {
                 .strip_prefix("AWS::SSM::Parameter::Value<")
                 .and_then(|rest| rest.strip_suffix('>'))
             {
-                // What was given stands for what Parameter Store holds.
+                // The given value is the value in Parameter Store.
                 return shape(inner);
             }
             if r#type.starts_with("List<AWS::") && r#type.ends_with('>') {
@@ -154,7 +154,7 @@ fn check(parameter: &Parameter, shape: Shape, item: &str) -> Result<(), String> 
         }
     }
     if let Some(pattern) = &parameter.allowed_pattern {
-        // CloudFormation asks for a match of the whole value.
+        // CloudFormation matches the whole value.
         let regex = fancy_regex::Regex::new(&format!("^(?:{pattern})$"))
             .map_err(|error| format!("cannot be checked: AllowedPattern `{pattern}`: {error}"))?;
         if !regex.is_match(item).unwrap_or(false) {

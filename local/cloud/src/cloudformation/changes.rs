@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cfn::diff::{Action, Fate, Setting, Side, Types, diff};
+use cfn::diff::{Action, Disposition, Setting, Side, Types, diff};
 use cfn::document::Document;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -224,11 +224,11 @@ fn tagged(
     }
 }
 
-fn policy(fate: Fate, is_replacement: bool) -> String {
-    let name = match fate {
-        Fate::Deleted => "Delete",
-        Fate::Kept => "Retain",
-        Fate::Snapshot => "Snapshot",
+fn policy(disposition: Disposition, is_replacement: bool) -> String {
+    let name = match disposition {
+        Disposition::Deleted => "Delete",
+        Disposition::Kept => "Retain",
+        Disposition::Snapshot => "Snapshot",
     };
     if is_replacement {
         format!("ReplaceAnd{name}")
