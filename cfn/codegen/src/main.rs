@@ -49,11 +49,17 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         for name in add {
             let schema =
                 import::import(&root, data, name).with_context(|| format!("--add {name}"))?;
-            println!("{}", schema.strip_prefix(&root).unwrap_or(&schema).display());
+            println!(
+                "{}",
+                schema.strip_prefix(&root).unwrap_or(&schema).display()
+            );
         }
         // The handlers of the new types may call services that no other type calls.
         let actions = import::import_actions(&root, data)?;
-        println!("{}", actions.strip_prefix(&root).unwrap_or(&actions).display());
+        println!(
+            "{}",
+            actions.strip_prefix(&root).unwrap_or(&actions).display()
+        );
     }
     let report = cfn_codegen::run(&root, *check)?;
     for written in &report.written {
