@@ -75,7 +75,7 @@ fn a_mistake_is_shown_where_it_is() {
         (
             "SELECT 1, aws_lambda('arn', *) FROM 'a'",
             11,
-            "function `aws_lambda` calls another AWS service",
+            "function `aws_lambda` is not supported: it calls another AWS service",
         ),
         ("SELECT get_dynamodb('t') FROM 'a'", 8, "get_dynamodb"),
         (
