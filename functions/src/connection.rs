@@ -204,7 +204,7 @@ mod tests {
         );
         let error = connector(&LAMBDA[..4]).unwrap_err();
         assert!(
-            error.contains("missing: AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN;"),
+            error.contains("variables: AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN;"),
             "{error}"
         );
     }
