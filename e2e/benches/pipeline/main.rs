@@ -1,15 +1,17 @@
 //! `cargo bench -p e2e --bench pipeline`: how fast the local run is, from publishing to the dashboard.
 //!
-//! Prints the tables of `docs/PERFORMANCE.md`. Needs redis-server and mosquitto.
+//! Prints the tables of `docs/PERFORMANCE.md`. Needs redis-server, and mosquitto for `throughput`; whether
+//! they are there is checked before anything is built.
 //! `-- latency`, `-- throughput` run one part; `-- memory MINUTES` watches the memory of a run under
 //! load, which the others leave out.
 //!
-//! Layout: [`programs`] builds what is measured, [`latency`], [`throughput`] and [`memory`] are the
+//! Layout: [`peers`] finds what we did not write, [`programs`] builds what is measured, [`latency`], [`throughput`] and [`memory`] are the
 //! parts, [`fleet`] is what they share.
 
 mod fleet;
 mod latency;
 mod memory;
+mod peers;
 mod programs;
 mod throughput;
 
@@ -26,16 +28,17 @@ async fn main() -> anyhow::Result<()> {
         .filter(|argument| argument != "--bench")
         .collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let peers = peers::find(matches!(arguments[..], [] | ["throughput"]))?;
     let folder = tempfile::tempdir().context("make a folder for the programs")?;
-    let programs = programs::build(folder.path())?;
+    let programs = programs::build(folder.path(), peers.path)?;
     println!("load average at the start: {}", load()?);
     match arguments[..] {
         [] => {
             latency::measure(&programs).await?;
-            throughput::measure(&programs).await?;
+            throughput::measure(&programs, &peers.mosquitto).await?;
         }
         ["latency"] => latency::measure(&programs).await?,
-        ["throughput"] => throughput::measure(&programs).await?,
+        ["throughput"] => throughput::measure(&programs, &peers.mosquitto).await?,
         ["memory", minutes] => {
             let minutes = minutes
                 .parse()

@@ -7,8 +7,8 @@ use anyhow::{Context, ensure};
 use e2e::programs::Programs;
 use serde_json::Value as Json;
 
-/// Builds everything and lays the bundle out in `folder`.
-pub(crate) fn build(folder: &Path) -> anyhow::Result<Programs> {
+/// Builds everything and lays the bundle out in `folder`; runs find servers on the `path`.
+pub(crate) fn build(folder: &Path, path: String) -> anyhow::Result<Programs> {
     let function = program("functions", "sensors")?;
     let webui = program("webui", "webui")?;
     let local = program("local", "local")?;
@@ -42,7 +42,7 @@ pub(crate) fn build(folder: &Path) -> anyhow::Result<Programs> {
         // Of no use here.
         node: PathBuf::new(),
         browser: PathBuf::new(),
-        path: std::env::var("PATH").context("PATH")?,
+        path,
     })
 }
 

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ const ROUNDS: usize = 5;
 /// anybody reaches here.
 const SHARDS: u32 = 128;
 
-pub(crate) async fn measure(programs: &Programs) -> anyhow::Result<()> {
+pub(crate) async fn measure(programs: &Programs, mosquitto: &Path) -> anyhow::Result<()> {
     println!(
         "\n### {MESSAGES} messages at QoS 1 of {CONNECTIONS} connections and {} devices, as fast as they are confirmed\n",
         CONNECTIONS * DEVICES_OF_CONNECTION
@@ -52,7 +53,7 @@ pub(crate) async fn measure(programs: &Programs) -> anyhow::Result<()> {
             })?;
         let counted = per_second(started);
         run.stop().await?;
-        let received = mosquitto().await?;
+        let received = received(mosquitto).await?;
         ratios.push(counted / received);
         println!(
             "| {round} | {confirmed:.0} | {counted:.0} | {received:.0} | {:.2} |",
@@ -87,8 +88,8 @@ async fn publish_all(address: &str) -> anyhow::Result<()> {
 }
 
 /// Messages a second from mosquitto's publishers to its subscriber.
-async fn mosquitto() -> anyhow::Result<f64> {
-    let broker = Mosquitto::start().await?;
+async fn received(mosquitto: &Path) -> anyhow::Result<f64> {
+    let broker = Mosquitto::start(mosquitto).await?;
     let mut options = MqttOptions::new("subscriber", broker.host(), broker.address.port());
     options.set_inflight(1_000);
     let (client, mut event_loop) = AsyncClient::new(options, 10);
@@ -128,7 +129,7 @@ struct Mosquitto {
 }
 
 impl Mosquitto {
-    async fn start() -> anyhow::Result<Mosquitto> {
+    async fn start(program: &Path) -> anyhow::Result<Mosquitto> {
         let folder = tempfile::tempdir()?;
         let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
         let file = folder.path().join("mosquitto.conf");
@@ -139,12 +140,12 @@ impl Mosquitto {
             address.ip()
         );
         fs::write(&file, settings)?;
-        let process = Command::new("mosquitto")
+        let process = Command::new(program)
             .arg("-c")
             .arg(&file)
             .stdin(Stdio::null())
             .spawn()
-            .context("mosquitto does not start: install Debian's package `mosquitto`")?;
+            .context("cannot start mosquitto")?;
         let started = Mosquitto {
             process,
             address,

@@ -70,6 +70,11 @@ fn main() -> Result<()> {
         }
     }
     ensure!(rounds > 0, "expected at least one round");
+    ensure!(
+        version("redis-server").is_some(),
+        "cannot measure: redis-server is not on the PATH\nfix: `apt-get install redis-server`, or put \
+         target/tools/bin on the PATH, where `cargo xtask test --only test --prepare` brings it"
+    );
     if cases.is_empty() {
         cases.extend(BATCHES);
     }

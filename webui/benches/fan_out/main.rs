@@ -67,6 +67,13 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     raise_limit()?;
+    // Before it waits for anything else: which peers are left out is said by `Options::parse`.
+    if process::Process::start("redis-server", ["--version"], &[]).is_err() {
+        bail!(
+            "cannot measure: redis-server is not on the PATH\nfix: `apt-get install redis-server`, or put \
+             target/tools/bin on the PATH, where `cargo xtask test --only test --prepare` brings it"
+        );
+    }
     Bench::new(Options::parse(&words)?)?.run()
 }
 

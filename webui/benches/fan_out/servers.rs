@@ -41,7 +41,7 @@ impl Kind {
         let is_there = match self {
             Self::Webui | Self::Naive | Self::Bare => true,
             Self::Bun => Process::start(bun(), ["--version"], &[]).is_ok(),
-            Self::Nchan => nchan_module().exists() && Process::start("nginx", ["-v"], &[]).is_ok(),
+            Self::Nchan => nchan_module().exists() && nginx_program().is_some(),
         };
         (!is_there).then_some(match self {
             Self::Bun => "there is no bun on the PATH or at $BUN: npm install bun",
@@ -55,6 +55,12 @@ impl Kind {
 
 fn bun() -> PathBuf {
     env::var_os("BUN").map_or_else(|| "bun".into(), PathBuf::from)
+}
+
+/// nginx on the PATH, or where Debian puts it, which is not on every user's.
+fn nginx_program() -> Option<&'static str> {
+    let mut places = ["nginx", "/usr/sbin/nginx"].into_iter();
+    places.find(|nginx| Process::start(nginx, ["-v"], &[]).is_ok())
 }
 
 fn nchan_module() -> PathBuf {
@@ -107,7 +113,8 @@ impl Server {
                 fs::write(&file, nginx(address))?;
                 let arguments = [folder.path().as_os_str(), file.as_os_str()];
                 let [folder, file] = arguments;
-                Process::start("nginx", ["-p".as_ref(), folder, "-c".as_ref(), file], &[])
+                let nginx = nginx_program().context("nginx is gone")?;
+                Process::start(nginx, ["-p".as_ref(), folder, "-c".as_ref(), file], &[])
             }
         };
         let process = process.with_context(|| format!("start {}", kind.name()))?;
