@@ -275,8 +275,7 @@ fn build_for_aws(setting: &Setting) -> anyhow::Result<()> {
         .args(["lambda", "build", "--release", "--target", TARGET])
         .arg("--manifest-path")
         .arg(package.join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(package.join("target"))
+        .env("CARGO_TARGET_DIR", package.join("target"))
         .env("PATH", tools::path_for_aws()?)
         .current_dir(&package);
     tools::run(&mut cargo)?;
