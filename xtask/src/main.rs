@@ -69,6 +69,8 @@ enum Command {
     Deploy(aws::arguments::Deploy),
     /// Delete a stage
     Destroy(aws::arguments::Destroy),
+    /// Set up an account and region: who may deploy, and what a stage's roles can do at most
+    Bootstrap(aws::arguments::Bootstrap),
     /// Show what a deployment would change
     Diff(aws::arguments::Diff),
     /// Show the status of a stage's stacks
@@ -124,7 +126,8 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Deploy(arguments) => aws::deploy(&arguments),
         Command::Doctor(arguments) => aws::doctor(&arguments),
         Command::Rehearse(arguments) => rehearse::run(arguments),
-        Command::Destroy(_)
+        Command::Bootstrap(_)
+        | Command::Destroy(_)
         | Command::Diff(_)
         | Command::Status(_)
         | Command::Outputs(_)

@@ -31,6 +31,9 @@ const LOG: &str = "cloud.log";
 /// Stage to deploy: this one needs no certificate.
 const STAGE: &str = "dev";
 
+/// The step that must fail.
+const REFUSED: &str = "the bootstrap is not removed while the stage uses it";
+
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Inject a fault into the cloud, e.g. 'cfn:Cache=CREATE_FAILED:no capacity@once',
@@ -173,12 +176,16 @@ impl Rehearsal<'_> {
         };
         let smoke = [&["smoke"], archive].concat();
         let changed = [stage.deploy(), vec!["--set".into(), CHANGE.into()]].concat();
+        let bootstrap = ["bootstrap", "--yes", "--poll", POLL];
+        let remove = [&bootstrap[..], &["--remove"]].concat();
         let mut steps: Vec<(&str, Vec<OsString>)> = vec![
+            ("bootstrap the account", Stage::words(&bootstrap)),
             ("deploy to an empty account", stage.deploy()),
             ("a message gets through", Stage::words(&smoke)),
             ("deploy a changed property", changed.clone()),
             ("a message gets through", Stage::words(&["smoke"])),
             ("deploy without a change", changed),
+            (REFUSED, Stage::words(&remove)),
         ];
         if !self.arguments.keep {
             let destroy = [
@@ -191,6 +198,7 @@ impl Rehearsal<'_> {
             ];
             steps.push(("destroy with all data", Stage::words(&destroy)));
             steps.push(("destroy finds nothing", Stage::words(&destroy)));
+            steps.push(("remove the bootstrap", Stage::words(&remove)));
         }
         for (name, words) in steps {
             if self.step(stage, name, &words)? {
@@ -211,8 +219,10 @@ impl Rehearsal<'_> {
         }
         let started = Instant::now();
         let status = stage.run(words)?;
-        self.note(name, status.success(), started.elapsed());
-        Ok(status.success())
+        // What must be refused is refused: the stage uses it.
+        let is_good = status.success() != (name == REFUSED);
+        self.note(name, is_good, started.elapsed());
+        Ok(is_good)
     }
 
     fn note(&mut self, name: &str, is_good: bool, took: Duration) {
@@ -386,7 +396,10 @@ impl Stage<'_> {
 
     fn run(&self, words: &[OsString]) -> anyhow::Result<ExitStatus> {
         let mut command = Command::new(&self.programs.aws);
-        command.args(words).args(["--stage", STAGE]);
+        command.args(words);
+        if words.first().is_none_or(|word| word != "bootstrap") {
+            command.args(["--stage", STAGE]);
+        }
         if self.is_json {
             command.arg("--json");
         }

@@ -119,6 +119,11 @@ const CALLS: &[Call] = &[
     ),
     call("ec2:DescribeVpcs", On::All, "doctor: the quota"),
     call(
+        "elasticache:DescribeCacheClusters",
+        On::All,
+        "deploy: the engine version that runs",
+    ),
+    call(
         "elasticache:DescribeSnapshots",
         On::All,
         "destroy: what still costs money",

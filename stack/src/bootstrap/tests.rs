@@ -163,6 +163,16 @@ fn the_service_role_may_do_what_every_handler_of_every_type_calls() {
                 permissions.delete,
             ];
             let actions = handlers.into_iter().flatten().copied();
+            for action in actions.clone() {
+                // What is no action is left out, which must not happen to a whole service.
+                let service = action.split(':').next().unwrap_or_default();
+                assert!(
+                    cfn::actions::matching(&format!("{service}:*"))
+                        .next()
+                        .is_some(),
+                    "{action} of {type}: cfn/schemas/actions.json does not know the service; `cargo xtask codegen --add {type}` brings it"
+                );
+            }
             for action in actions.filter(|it| cfn::actions::exists(it) && !REFUSED.contains(it)) {
                 for resource in resources(&resolved, action) {
                     if !asked.insert((action, resource.clone())) {

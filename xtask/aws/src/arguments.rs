@@ -16,6 +16,8 @@ pub(crate) enum Command {
     Deploy(Deploy),
     /// Delete a stage
     Destroy(Destroy),
+    /// Set up an account and region: who may deploy, and what a stage's roles can do at most
+    Bootstrap(Bootstrap),
     /// Show what a deployment would change
     Diff(Diff),
     /// Show the status of a stage's stacks
@@ -79,7 +81,8 @@ pub(crate) struct Deploy {
     /// Skip a resource when a stuck rollback is continued; may be repeated
     #[arg(long, value_name = "LOGICAL_ID")]
     pub(crate) skip: Vec<String>,
-    /// Print the least IAM policies that deploying and destroying need, and do nothing
+    /// Print the IAM policies that deploying and destroying need, and do nothing: with bootstrap the
+    /// small one, without it one that equals administration
     #[arg(long)]
     pub(crate) role_policy: bool,
     /// File with the Beanstalk platform of each region [default: platforms/STAGE.json]
@@ -115,6 +118,33 @@ pub(crate) struct Destroy {
     #[arg(long)]
     pub(crate) json: bool,
     /// Milliseconds between two polls while waiting
+    #[arg(long, value_name = "MS", default_value_t = 2000)]
+    pub(crate) poll: u64,
+}
+
+/// Flags of `bootstrap`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Bootstrap {
+    /// Let this GitHub repository and environment deploy, by the subject of its tokens, such as
+    /// repo:OWNER@1/REPOSITORY@2:environment:production; empty for none [default: as it is]
+    #[arg(long, value_name = "SUB", value_parser = subject, conflicts_with = "remove")]
+    pub(crate) github_subject: Option<String>,
+    /// Use the account's identity provider for GitHub instead of creating it
+    #[arg(long, conflicts_with = "remove")]
+    pub(crate) github_provider_exists: bool,
+    /// Show what would change, and change nothing
+    #[arg(long, conflicts_with = "remove")]
+    pub(crate) plan: bool,
+    /// Remove the bootstrap; refused while a stage uses it
+    #[arg(long)]
+    pub(crate) remove: bool,
+    /// Do it without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Print events and the result as JSON lines
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Milliseconds between two questions while waiting
     #[arg(long, value_name = "MS", default_value_t = 2000)]
     pub(crate) poll: u64,
 }
@@ -239,6 +269,19 @@ pub(crate) struct Simulate {
     /// Print the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// How to print the subject of a repository's tokens.
+pub(crate) const PRINT_SUBJECT: &str = r#"gh api repos/OWNER/REPOSITORY --jq '"repo:\(.owner.login)@\(.owner.id)/\(.name)@\(.id):environment:ENVIRONMENT"'"#;
+
+/// Reads the subject of a GitHub repository and environment.
+fn subject(text: &str) -> Result<String, String> {
+    if text.is_empty() || stack::bootstrap::is_subject(text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "expected repo:OWNER@ID/REPOSITORY@ID:environment:NAME without wildcards (without the IDs for a repository that GitHub has neither created nor renamed since 2026-07-15)\nfix: print it by `{PRINT_SUBJECT}`"
+    ))
 }
 
 /// Parses a time such as `90s`, `10m`, `2h` or `1d`.

@@ -112,6 +112,7 @@ async fn announced(
         is_new: false,
         source: Source::Url(cloud.object_url(store, &artifact.key)),
         parameters: kept.map(|name| (name.clone(), None)).collect(),
+        role_arn: None,
     };
     let Some(change_set) = call::propose(cloud, &proposal).await? else {
         return Ok(Vec::new());

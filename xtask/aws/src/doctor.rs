@@ -19,6 +19,7 @@ use crate::arguments::{Ask, Deploy};
 use crate::aws::beanstalk;
 use crate::aws::ec2::Ec2;
 use crate::aws::{CallFailed, Cloud, failed};
+use crate::bootstrap;
 use crate::deploy::platform;
 use crate::deploy::{lock, root, synth};
 use crate::screen::progress::Output;
@@ -136,6 +137,7 @@ async fn account(stage: Stage) -> Vec<Finding> {
         return findings;
     }
     let lock = root().map(|root| platform::file(&root, stage));
+    findings.push(of_account("bootstrap", bootstrapped(&cloud).await));
     let (platform, room) = tokio::join!(async { platform_of(&cloud, Some(&lock?)).await }, async {
         let name = stack::stack_name(stage);
         match call::find(&cloud, &name).await {
@@ -147,6 +149,17 @@ async fn account(stage: Stage) -> Vec<Finding> {
     findings.push(of_account("platform", platform));
     findings.extend(room);
     findings
+}
+
+/// By whose rights CloudFormation would deploy.
+async fn bootstrapped(cloud: &Cloud) -> anyhow::Result<Verdict> {
+    Ok(match bootstrap::find(cloud).await? {
+        Some(bootstrap) => Verdict::Good(format!(
+            "CloudFormation deploys by {}, and every role is limited by {}",
+            bootstrap.service_role, bootstrap.boundary
+        )),
+        None => Verdict::Note("none: CloudFormation deploys with your own rights, which must equal administration; `cargo xtask bootstrap` creates a service role for it".to_owned()),
+    })
 }
 
 /// Checks that Beanstalk still offers the platform that would be taken.

@@ -4,7 +4,8 @@
 //! `xtask` builds and runs it; the flags are in `arguments`, which both read.
 //! It never decides what is deployed: that is `stack`'s, and the template's.
 //!
-//! Layout, in reading order: [`arguments`]; [`deploy`] and [`destroy`], each with its steps; [`stack`] (one
+//! Layout, in reading order: [`arguments`]; [`deploy`] and [`destroy`], each with its steps, and
+//! [`bootstrap`](mod@bootstrap), which comes before both; [`stack`] (one
 //! CloudFormation stack and one operation on it), [`artifact`] (built, packaged, uploaded), [`screen`]
 //! (what the terminal shows meanwhile); [`aws`] (clients, one file for each service); and the commands that
 //! change nothing: [`diff`](mod@diff), [`status`], [`outputs`], [`doctor`], [`smoke`] with [`socket`], [`logs`],
@@ -17,6 +18,7 @@ mod output;
 mod arguments;
 mod artifact;
 mod aws;
+mod bootstrap;
 mod deploy;
 mod destroy;
 mod diff;
@@ -94,7 +96,10 @@ fn without_empty_variables() -> anyhow::Result<()> {
 async fn until_interrupted(command: Command) -> anyhow::Result<ExitCode> {
     // Somebody else's call of rustls may not have chosen yet; twice the same choice is fine.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let works_on_stacks = matches!(command, Command::Deploy(_) | Command::Destroy(_));
+    let works_on_stacks = matches!(
+        command,
+        Command::Bootstrap(_) | Command::Deploy(_) | Command::Destroy(_)
+    );
     tokio::select! {
         // Ctrl-C is listened for before anything is begun.
         biased;
@@ -113,6 +118,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Deploy(arguments) => deploy::run(arguments).await?,
         Command::Destroy(arguments) => destroy::run(arguments).await?,
+        Command::Bootstrap(arguments) => bootstrap::run(arguments).await?,
         Command::Diff(arguments) => return diff::run(arguments).await,
         Command::Status(arguments) => status::run(arguments).await?,
         Command::Outputs(arguments) => outputs::run(arguments).await?,

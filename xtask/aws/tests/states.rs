@@ -1512,3 +1512,247 @@ async fn wrong_flags_are_explained() -> Result<(), Anything> {
     assert_said!("wrong_flags", said);
     Ok(())
 }
+
+/// What CloudFormation says of a stack that a service role has made.
+fn by_role() -> String {
+    format!("<RoleARN>{SERVICE_ROLE}</RoleARN>")
+}
+
+fn by_service_role(action: &str) -> String {
+    format!("{action} by {SERVICE_ROLE}")
+}
+
+#[tokio::test]
+async fn bootstrapped_account_is_deployed_to_by_its_service_role() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.bootstrap();
+    creates(script, "CREATE_COMPLETE", &CREATED);
+    let said = account.run(&account.deploy(&[])).await?;
+    assert_said!("created_by_service_role", said);
+    assert_eq!(script.roles(), [by_service_role("CreateChangeSet")]);
+    let boundary = script.parameter("PermissionsBoundary");
+    assert_eq!(boundary.as_deref(), Some(BOUNDARY));
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_bootstrap_no_role_is_passed() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    creates(&account.script, "CREATE_COMPLETE", &CREATED);
+    account.run(&account.deploy(&[])).await?;
+    assert_eq!(account.script.roles(), ["CreateChangeSet by no role"]);
+    assert_eq!(account.script.parameter("PermissionsBoundary"), None);
+    // Who may not look for it goes on with their own rights.
+    let denied = error("AccessDenied", "not authorized to perform: DescribeStacks");
+    account.script.on(BOOTSTRAP, "DescribeStacks", [denied]);
+    account
+        .script
+        .on(MAIN, "DescribeStacks", [described(MAIN, "CREATE_COMPLETE")]);
+    let said = account.run(&account.deploy(&[])).await?;
+    assert!(
+        said.contains("cannot look whether the account is bootstrapped"),
+        "{said}"
+    );
+    assert!(said.contains("exit code 0"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn service_role_takes_stacks_back_and_down() -> Result<(), Anything> {
+    for (status, action) in [
+        ("UPDATE_ROLLBACK_FAILED", "ContinueUpdateRollback"),
+        ("UPDATE_FAILED", "RollbackStack"),
+    ] {
+        let account = Account::new().await?;
+        let script = &account.script;
+        script.bootstrap();
+        let stuck = described_with(MAIN, status, &by_role());
+        let back = described_with(MAIN, "UPDATE_ROLLBACK_COMPLETE", &by_role());
+        script.on(MAIN, "DescribeStacks", [stuck.clone(), stuck, back]);
+        script.on(MAIN, action, [xml("")]);
+        script.on(MAIN, "DescribeStackEvents", [events(MAIN, &[])]);
+        account.run(&account.deploy(&[])).await?;
+        assert_eq!(script.roles()[0], by_service_role(action), "{status}");
+    }
+    // A stage from before the bootstrap has roles without its boundary: it goes as it came.
+    for (more, expected) in [
+        (by_role(), by_service_role("DeleteStack")),
+        (String::new(), "DeleteStack by no role".to_owned()),
+    ] {
+        let account = Account::new().await?;
+        let script = &account.script;
+        script.bootstrap();
+        for stack in [MAIN, ARTIFACTS] {
+            let there = described_with(stack, "CREATE_COMPLETE", &more);
+            let gone = described(stack, "DELETE_COMPLETE");
+            script.on(stack, "DescribeStacks", [there, gone, missing()]);
+            script.on(stack, "DeleteStack", [xml("")]);
+            script.on(stack, "DescribeStackEvents", [events(stack, &[])]);
+        }
+        account.run(&account.destroy(&[])).await?;
+        assert_eq!(script.roles(), [expected.clone(), expected]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn service_role_that_went_with_its_bootstrap_is_found_before_anything_is_begun()
+-> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    let orphaned = described_with(MAIN, "CREATE_COMPLETE", &by_role());
+    script.on(MAIN, "DescribeStacks", [orphaned]);
+    let deploy = account.run(&account.deploy(&[])).await?;
+    let destroy = account.run(&account.destroy(&[])).await?;
+    assert_said!("service_role_is_gone", format!("{deploy}{destroy}"));
+    assert!(script.changes().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn service_role_that_cannot_be_assumed_is_explained() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.bootstrap();
+    creates(script, "CREATE_COMPLETE", &CREATED);
+    let refused = format!("Role {SERVICE_ROLE} is invalid or cannot be assumed");
+    script.on(
+        MAIN,
+        "CreateChangeSet",
+        [error("ValidationError", &refused)],
+    );
+    let said = account.run(&account.deploy(&[])).await?;
+    assert!(
+        said.contains("`cargo xtask bootstrap` creates it if it is missing"),
+        "{said}"
+    );
+    Ok(())
+}
+
+/// An answer about the main stack as one about the bootstrap.
+fn of_bootstrap(answer: Answer) -> Answer {
+    match answer {
+        Answer::Xml(text) => Answer::Xml(text.replace(&id(MAIN), &id(BOOTSTRAP))),
+        other => other,
+    }
+}
+
+#[tokio::test]
+async fn account_is_bootstrapped() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.on(
+        BOOTSTRAP,
+        "CreateChangeSet",
+        [of_bootstrap(change_set_made())],
+    );
+    let made = change_set("CREATE_COMPLETE", "AVAILABLE", "", "");
+    script.on(BOOTSTRAP, "DescribeChangeSet", [of_bootstrap(made)]);
+    script.on(BOOTSTRAP, "ExecuteChangeSet", [xml("")]);
+    script.on(BOOTSTRAP, "UpdateTerminationProtection", [xml("")]);
+    let role = "AWS::IAM::Role";
+    let happened = [
+        (1, BOOTSTRAP, STACK, "CREATE_IN_PROGRESS", "User Initiated"),
+        (2, "ServiceRole", role, "CREATE_COMPLETE", ""),
+        (3, BOOTSTRAP, STACK, "CREATE_COMPLETE", ""),
+    ];
+    script.on(
+        BOOTSTRAP,
+        "DescribeStackEvents",
+        [events(BOOTSTRAP, &[]), events(BOOTSTRAP, &happened)],
+    );
+    script.on(
+        BOOTSTRAP,
+        "DescribeStacks",
+        [missing(), bootstrapped("CREATE_COMPLETE")],
+    );
+    let subject = "repo:octo-org@1/octo-repo@2:environment:production";
+    let arguments = [
+        "bootstrap",
+        "--yes",
+        "--poll",
+        "5",
+        "--github-subject",
+        subject,
+    ];
+    let said = account.run(&arguments.map(str::to_owned)).await?;
+    assert_said!("bootstrapped", said);
+    assert_eq!(
+        script.changes(),
+        [
+            "CreateChangeSet",
+            "ExecuteChangeSet",
+            "UpdateTerminationProtection"
+        ]
+    );
+    assert_eq!(script.roles(), ["CreateChangeSet by no role"]);
+    assert_eq!(script.parameter("GitHubSubject").as_deref(), Some(subject));
+    Ok(())
+}
+
+#[tokio::test]
+async fn bootstrap_is_not_removed_while_a_stage_uses_it() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let script = &account.script;
+    script.bootstrap();
+    let role = by_role();
+    script.on(
+        MAIN,
+        "DescribeStacks",
+        [described_with(MAIN, "CREATE_COMPLETE", &role)],
+    );
+    for stack in ["sensors-prod", "sensors-prod-artifacts"] {
+        script.on(stack, "DescribeStacks", [missing()]);
+    }
+    let remove = ["bootstrap", "--remove", "--yes", "--poll", "5"].map(str::to_owned);
+    let refused = account.run(&remove).await?;
+    assert!(script.changes().is_empty());
+    script.on(MAIN, "DescribeStacks", [missing()]);
+    script.on(
+        BOOTSTRAP,
+        "DescribeStacks",
+        [bootstrapped("CREATE_COMPLETE"), missing()],
+    );
+    script.on(BOOTSTRAP, "DeleteStack", [xml("")]);
+    script.on(BOOTSTRAP, "DescribeStackEvents", [events(BOOTSTRAP, &[])]);
+    let removed = account.run(&remove).await?;
+    let nothing = account.run(&remove).await?;
+    assert_said!("bootstrap_removed", format!("{refused}{removed}{nothing}"));
+    assert_eq!(script.changes(), ["DeleteStack"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn subject_that_names_no_environment_says_how_to_print_it() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let arguments = ["bootstrap", "--github-subject", "octo-org/octo-repo"];
+    let said = account.run(&arguments.map(str::to_owned)).await?;
+    assert_said!("wrong_subject", said);
+    Ok(())
+}
+
+#[tokio::test]
+async fn role_policy_is_small_with_bootstrap_and_administration_without() -> Result<(), Anything> {
+    let account = Account::new().await?;
+    let arguments = ["deploy", "--role-policy"].map(str::to_owned);
+    let full = account.run(&arguments).await?;
+    assert!(full.contains("This policy equals administration"), "{full}");
+    assert!(full.contains("\"iam:CreateRole\""), "{full}");
+    account.script.bootstrap();
+    let small = account.run(&arguments).await?;
+    assert!(!small.contains("\"iam:CreateRole\""), "{small}");
+    assert!(!small.contains("kinesis:CreateStream"), "{small}");
+    assert!(small.contains(&format!("\"{SERVICE_ROLE}\"")), "{small}");
+    assert!(small.contains("arn:aws:cloudformation:eu-west-1:123456789012:stack/sensors-dev/*"));
+    // Without an account the policy is for any.
+    let mut command = account.command(&arguments);
+    command.env_remove("AWS_REGION");
+    let any = say(&mut command).await?;
+    assert!(
+        any.contains("cannot look whether the account is bootstrapped"),
+        "{any}"
+    );
+    assert!(any.contains("exit code 0"), "{any}");
+    Ok(())
+}

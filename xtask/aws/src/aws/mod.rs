@@ -166,6 +166,14 @@ impl CallFailed {
         self.code.as_deref() == Some("ValidationError") && self.message.contains("does not exist")
     }
 
+    /// Whether a permission is missing.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(
+            self.code.as_deref(),
+            Some("AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation")
+        )
+    }
+
     /// Whether the credentials have expired.
     pub(crate) fn is_expired(&self) -> bool {
         matches!(
@@ -191,6 +199,9 @@ impl CallFailed {
             }
             "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
                 "the credentials lack a permission; fix: grant it (`cargo xtask deploy --role-policy` prints all that are needed)"
+            }
+            "ValidationError" if self.message.contains("is invalid or cannot be assumed") => {
+                "the service role is gone, or younger than a minute: `cargo xtask bootstrap` creates it if it is missing; then run the same command again"
             }
             _ => return None,
         })

@@ -25,6 +25,7 @@ use crate::aws::beanstalk;
 use crate::aws::elasticache;
 use crate::aws::s3;
 use crate::aws::{CallFailed, Cloud};
+use crate::bootstrap;
 use crate::doctor;
 use crate::screen::progress::Output;
 use crate::stack::call::{self, ChangeSet, Examined, Stack};
@@ -44,7 +45,7 @@ use crate::stack::transient;
 pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
     let stage = arguments.stage;
     if arguments.role_policy {
-        return role_policy::print(stage);
+        return role_policy::print(stage).await;
     }
     let began = SystemTime::now();
     let output = Output::new(arguments.json);
@@ -54,8 +55,9 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
     let cloud = Cloud::connect(Duration::from_millis(arguments.poll)).await?;
     let [first, main] = &stacks;
     // A call that fails because of the credentials is explained by the one that asks for them.
-    let (identity, found_first, found_main) = tokio::try_join!(
+    let (identity, bootstrap, found_first, found_main) = tokio::try_join!(
         cloud.identity(),
+        async { anyhow::Ok(bootstrap::find(&cloud).await) },
         async { anyhow::Ok(call::find(&cloud, &first.name).await) },
         async { anyhow::Ok(call::find(&cloud, &main.name).await) },
     )?;
@@ -63,12 +65,25 @@ pub(crate) async fn run(arguments: Deploy) -> anyhow::Result<()> {
         "stage {stage} in account {}, region {}",
         identity.account, cloud.region
     ));
+    let bootstrap = bootstrap::known(output, bootstrap)?;
+    if let Some(bootstrap) = &bootstrap {
+        output.say(format!(
+            "CloudFormation acts by the service role {}",
+            bootstrap.service_role
+        ));
+    }
+    for found in [&found_first, &found_main] {
+        if let Ok(Some(stack)) = found {
+            bootstrap::check_role(stack, bootstrap.as_ref())?;
+        }
+    }
     let deployment = Deployment {
         arguments: &arguments,
         output,
         began,
-        first: Operator::new(&cloud, output, stage, first)?,
-        main: Operator::new(&cloud, output, stage, main)?,
+        first: Operator::new(&cloud, output, stage, first)?.by(bootstrap.as_ref()),
+        main: Operator::new(&cloud, output, stage, main)?.by(bootstrap.as_ref()),
+        boundary: bootstrap.map(|it| it.boundary),
         cloud,
         first_template: &first.template,
         template: &main.template,
@@ -101,6 +116,8 @@ struct Deployment<'a> {
     first: Operator,
     /// The stack of everything else.
     main: Operator,
+    /// The bootstrap's permissions boundary, for every role.
+    boundary: Option<String>,
     first_template: &'a str,
     template: &'a str,
 }
@@ -117,6 +134,7 @@ struct Deployed {
 
 /// What the parameters of the main stack come from.
 struct Parts<'a> {
+    boundary: Option<&'a String>,
     bucket: &'a str,
     packaged: &'a [Artifact; 2],
     platform: &'a str,
@@ -149,6 +167,7 @@ impl Deployment<'_> {
         )?;
         let engine = self.engine(deployed.as_ref());
         let parts = Parts {
+            boundary: self.boundary.as_ref(),
             bucket: &bucket,
             packaged: &packaged,
             platform: &platform,
@@ -594,10 +613,10 @@ impl Deployment<'_> {
 }
 
 /// Answers that mean yes.
-const YES: &[&str] = &["y", "yes"];
+pub(crate) const YES: &[&str] = &["y", "yes"];
 
 /// What a deployment starts from, by what was found; whatever needs work first is brought in order.
-async fn footing(
+pub(crate) async fn footing(
     operator: &Operator,
     found: Result<Option<Stack>, CallFailed>,
     skip: &[String],
@@ -631,12 +650,12 @@ fn is_new(footing: &StartingState) -> bool {
     matches!(footing, StartingState::New)
 }
 
-fn wanted(is_new: bool) -> &'static str {
+pub(crate) fn wanted(is_new: bool) -> &'static str {
     if is_new { "created" } else { "updated" }
 }
 
 /// Executes a change set and follows it to its end.
-async fn execute(operator: &Operator, change_set: &ChangeSet) -> anyhow::Result<Ended> {
+pub(crate) async fn execute(operator: &Operator, change_set: &ChangeSet) -> anyhow::Result<Ended> {
     for environment in changed_environments(change_set) {
         beanstalk::wait_until_ready(&operator.cloud, operator.output, environment).await?;
     }
@@ -687,6 +706,10 @@ fn wanted_parameters(
         (stack_parameters::ALARM_EMAIL, &arguments.alarm_email),
         (stack_parameters::CERTIFICATE_ARN, &arguments.certificate),
     ];
+    let boundary = parts.boundary.cloned();
+    let optional = optional
+        .into_iter()
+        .chain([(stack_parameters::PERMISSIONS_BOUNDARY, &boundary)]);
     for (name, given) in optional {
         let is_set = existing.is_some_and(|stack| stack.parameters.contains_key(name));
         if given.is_some() || is_set {

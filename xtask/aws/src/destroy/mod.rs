@@ -19,6 +19,7 @@ use crate::arguments::Destroy;
 use crate::aws::beanstalk;
 use crate::aws::s3::{self, Contents, size};
 use crate::aws::{CallFailed, Cloud};
+use crate::bootstrap;
 use crate::deploy::{confirmed, synth};
 use crate::destroy::remaining::{Expected, Leftover, Remaining};
 use crate::destroy::sources::Sources;
@@ -54,10 +55,14 @@ pub(crate) async fn run(arguments: Destroy) -> anyhow::Result<()> {
         "stage {stage} in account {}, region {}",
         identity.account, cloud.region
     ));
-    let main_operator = Operator::new(&cloud, output, stage, &main)?;
-    let first_operator = Operator::new(&cloud, output, stage, &first)?;
+    let bootstrap = bootstrap::known(output, bootstrap::find(&cloud).await)?;
+    let main_operator = Operator::new(&cloud, output, stage, &main)?.by(bootstrap.as_ref());
+    let first_operator = Operator::new(&cloud, output, stage, &first)?.by(bootstrap.as_ref());
     let main_stack = at_rest(&main_operator).await?;
     let first_stack = at_rest(&first_operator).await?;
+    for found in main_stack.iter().chain(&first_stack) {
+        bootstrap::check_role(&found.stack, bootstrap.as_ref())?;
+    }
     let stacks: Vec<&FoundStack<'_>> = main_stack.iter().chain(&first_stack).collect();
     let buckets = buckets(&cloud, &stacks, &stage.to_string()).await?;
     let is_artifacts = |bucket: &FoundBucket| bucket.name.starts_with(&format!("{}-", first.name));

@@ -25,6 +25,8 @@ pub(crate) struct Stack {
     /// When it was created or last updated, in seconds since 1970.
     pub(crate) changed_at: Option<f64>,
     pub(crate) is_protected: bool,
+    /// The service role that CloudFormation uses for every operation on it.
+    pub(crate) role_arn: Option<String>,
 }
 
 /// An output of a stack.
@@ -79,6 +81,7 @@ pub(crate) async fn find(cloud: &Cloud, stack: &str) -> Result<Option<Stack>, Ca
                 .or(stack.creation_time())
                 .map(|at| at.as_secs_f64()),
             is_protected: stack.enable_termination_protection().unwrap_or(false),
+            role_arn: stack.role_arn().map(str::to_owned),
         }
     }))
 }
@@ -190,6 +193,8 @@ pub(crate) struct Proposal {
     pub(crate) source: Source,
     /// A value, or `None` for the one that the stack has.
     pub(crate) parameters: Vec<(String, Option<String>)>,
+    /// The role that CloudFormation shall use; `None`: the stack's own, or the caller's rights.
+    pub(crate) role_arn: Option<String>,
 }
 
 /// A change set that can be executed.
@@ -226,6 +231,7 @@ pub(crate) async fn propose(
         .change_set_type(kind)
         .capabilities(Capability::CapabilityIam)
         .set_parameters(Some(parameters.collect()))
+        .set_role_arn(proposal.role_arn.clone())
         .tags(Tag::builder().key(STAGE_TAG).value(&proposal.stage).build());
     let call = match &proposal.source {
         Source::Body(body) => call.template_body(body),
@@ -431,6 +437,7 @@ pub(crate) async fn delete(
     cloud: &Cloud,
     stack_id: &str,
     retain: &[String],
+    role_arn: Option<&str>,
 ) -> Result<String, CallFailed> {
     let token = token("delete");
     cloud
@@ -438,6 +445,7 @@ pub(crate) async fn delete(
         .delete_stack()
         .stack_name(stack_id)
         .set_retain_resources((!retain.is_empty()).then(|| retain.to_vec()))
+        .set_role_arn(role_arn.map(str::to_owned))
         .client_request_token(&token)
         .send()
         .await

@@ -36,8 +36,9 @@ impl Change<'_> {
         let Operator {
             cloud,
             output,
-            stage,
+            owner,
             stack,
+            role_arn,
             ..
         } = self.operator;
         let previous = self.existing.map(|(stack, _)| &stack.parameters);
@@ -66,7 +67,7 @@ impl Change<'_> {
         let name = call::token("deploy");
         let proposal = Proposal {
             stack: stack.clone(),
-            stage: stage.to_string(),
+            stage: owner.to_string(),
             name: name.clone(),
             is_new: self.existing.is_none(),
             source,
@@ -75,6 +76,7 @@ impl Change<'_> {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), value.clone()))
                 .collect(),
+            role_arn: role_arn.clone(),
         };
         let Some(change_set) = call::propose(cloud, &proposal).await? else {
             return Ok(None);
@@ -123,7 +125,8 @@ impl Planned {
         call::discard(&operator.cloud, stack_id, id).await?;
         if is_new {
             // The shell that the change set made, with nothing in it.
-            call::delete(&operator.cloud, stack_id, &[]).await?;
+            let role_arn = operator.role_arn.as_deref();
+            call::delete(&operator.cloud, stack_id, &[], role_arn).await?;
         }
         Ok(())
     }

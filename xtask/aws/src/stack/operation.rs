@@ -2,6 +2,7 @@
 //! to one that can be worked on.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,6 +12,7 @@ use stack::Stage;
 
 use crate::aws::beanstalk;
 use crate::aws::{Cloud, failed};
+use crate::bootstrap::Bootstrap;
 use crate::screen::forecast::Forecast;
 use crate::screen::progress::{Output, Progress};
 use crate::stack::call::{self, Stack};
@@ -24,12 +26,57 @@ pub(crate) struct Source {
     line: u32,
 }
 
-/// One stack of a stage, and how to talk about it.
+/// What a stack belongs to: which commands change it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner {
+    /// A stage.
+    Stage(Stage),
+    /// The account's bootstrap.
+    Bootstrap,
+}
+
+impl From<Stage> for Owner {
+    fn from(stage: Stage) -> Owner {
+        Owner::Stage(stage)
+    }
+}
+
+impl fmt::Display for Owner {
+    /// As the tag of its resources says.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Stage(stage) => stage.fmt(formatter),
+            Owner::Bootstrap => formatter.write_str("bootstrap"),
+        }
+    }
+}
+
+impl Owner {
+    /// The command that creates and updates it.
+    fn deploy(self) -> String {
+        match self {
+            Owner::Stage(stage) => format!("cargo xtask deploy --stage {stage}"),
+            Owner::Bootstrap => "cargo xtask bootstrap".to_owned(),
+        }
+    }
+
+    /// The command that deletes it.
+    fn destroy(self) -> String {
+        match self {
+            Owner::Stage(stage) => format!("cargo xtask destroy --stage {stage}"),
+            Owner::Bootstrap => "cargo xtask bootstrap --remove".to_owned(),
+        }
+    }
+}
+
+/// One stack, and how to talk about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Operator {
     pub(crate) cloud: Cloud,
     pub(crate) output: Output,
-    pub(crate) stage: Stage,
+    pub(crate) owner: Owner,
+    /// The role that CloudFormation acts with; `None`: the stack's own, or the caller's rights.
+    pub(crate) role_arn: Option<String>,
     /// The stack's name.
     pub(crate) stack: String,
     /// Its template, as it should become.
@@ -175,10 +222,22 @@ impl Operator {
         })
     }
 
+    /// The role for what takes a stack back or down: only where the stack was made with one. Roles of a stage
+    /// from before the bootstrap have no boundary, and the service role may not touch them.
+    fn role_for(&self, stack: &Stack) -> Option<String> {
+        stack.role_arn.as_ref().and(self.role_arn.clone())
+    }
+
     /// Deletes the stack and waits for it.
     pub(crate) async fn delete(&self, stack: &Stack, retain: &[String]) -> anyhow::Result<Ended> {
         let events = Events::from_now(&self.cloud, &stack.id).await?;
-        let token = call::delete(&self.cloud, &stack.id, retain).await?;
+        let token = call::delete(
+            &self.cloud,
+            &stack.id,
+            retain,
+            self.role_for(stack).as_deref(),
+        )
+        .await?;
         self.follow(events.begun_by(token)).await
     }
 
@@ -203,6 +262,7 @@ impl Operator {
                     ));
                     let events = Events::from_now(&self.cloud, &stack.id).await?;
                     let call = self.cloud.cfn.rollback_stack().stack_name(&stack.id);
+                    let call = call.set_role_arn(self.role_for(&stack));
                     let token = call::token("rollback");
                     let call = call.client_request_token(&token);
                     call.send()
@@ -227,8 +287,8 @@ impl Operator {
                     state::in_words(&stack.status)
                 ),
                 State::DeletionStuck => bail!(
-                    "`{name}` is DELETE_FAILED: a deletion stopped half way, and CloudFormation admits nothing but another; finish it by `cargo xtask destroy --stage {}`, then deploy again",
-                    self.stage
+                    "`{name}` is DELETE_FAILED: a deletion stopped half way, and CloudFormation admits nothing but another; finish it by `{}`, then deploy again",
+                    self.owner.destroy()
                 ),
                 State::Unknown => bail!(
                     "`{name}` is {}, which this tool cannot mend: look at the stack in the CloudFormation console",
@@ -272,6 +332,7 @@ impl Operator {
         let call = call.stack_name(&stack.id);
         let token = call::token("continue");
         call.set_resources_to_skip((!skip.is_empty()).then(|| skip.to_vec()))
+            .set_role_arn(self.role_for(stack))
             .client_request_token(&token)
             .send()
             .await
@@ -296,8 +357,8 @@ impl Operator {
                 return Ok(());
             }
             bail!(
-                "`{name}` was deleted by somebody else meanwhile; `cargo xtask deploy --stage {}` creates it anew",
-                self.stage
+                "`{name}` was deleted by somebody else meanwhile; `{}` creates it anew",
+                self.owner.deploy()
             );
         };
         if !is_deletion && state::is_success(status) {
@@ -329,16 +390,16 @@ impl Operator {
             .filter(|cause| !cause.is_stack)
             .map(|cause| cause.logical_id.as_str())
             .collect();
-        let stage = self.stage;
+        let (deploy, destroy) = (self.owner.deploy(), self.owner.destroy());
         let first = failed.first().copied().unwrap_or("LOGICAL_ID");
         text.push_str(&match State::of(status) {
             State::DeletionStuck => format!(
-                "\n  go on by `cargo xtask destroy --stage {stage}`; to leave it behind, add `--retain {first}`"
+                "\n  go on by `{destroy}`; to leave it behind, add `--retain {first}`"
             ),
             State::RollbackStuck => format!(
-                "\n  mend the cause, then go on by `cargo xtask deploy --stage {stage}`; to leave it as it is, add `--skip {first}`"
+                "\n  mend the cause, then go on by `{deploy}`; to leave it as it is, add `--skip {first}`"
             ),
-            _ => format!("\n  mend the cause, then go on by `cargo xtask deploy --stage {stage}`"),
+            _ => format!("\n  mend the cause, then go on by `{deploy}`"),
         });
         bail!(text)
     }
@@ -359,22 +420,29 @@ impl Operator {
 }
 
 impl Operator {
-    /// The operator of one of a stage's synthesised stacks.
+    /// The operator of a synthesised stack, with the caller's rights.
     pub(crate) fn new(
         cloud: &Cloud,
         output: Output,
-        stage: Stage,
+        owner: impl Into<Owner>,
         stack: &stack::Synthesized,
     ) -> anyhow::Result<Operator> {
         Ok(Operator {
             cloud: cloud.clone(),
             output,
-            stage,
+            owner: owner.into(),
+            role_arn: None,
             stack: stack.name.clone(),
             template: stack.template.clone(),
             sources: serde_json::from_str(&stack.sources).with_context(|| {
                 format!("read where the resources of {} are defined", stack.name)
             })?,
         })
+    }
+
+    /// The same operator, with the bootstrap's service role where there is one.
+    pub(crate) fn by(mut self, bootstrap: Option<&Bootstrap>) -> Operator {
+        self.role_arn = bootstrap.map(|it| it.service_role.clone());
+        self
     }
 }

@@ -16,6 +16,11 @@ use stack::Stage;
 
 pub(crate) const MAIN: &str = "sensors-dev";
 pub(crate) const ARTIFACTS: &str = "sensors-dev-artifacts";
+pub(crate) const BOOTSTRAP: &str = "sensors-bootstrap";
+pub(crate) const SERVICE_ROLE: &str =
+    "arn:aws:iam::123456789012:role/sensors-bootstrap-ServiceRole-1A2B3C4D5E6F";
+pub(crate) const BOUNDARY: &str =
+    "arn:aws:iam::123456789012:policy/sensors-bootstrap-PermissionsBoundary-1A2B3C4D5E6F";
 
 /// One answer.
 #[derive(Clone, Debug)]
@@ -31,6 +36,7 @@ pub(crate) enum Answer {
 pub(crate) struct Script {
     answers: Mutex<BTreeMap<(String, String), VecDeque<Answer>>>,
     asked: Mutex<Vec<String>>,
+    forms: Mutex<Vec<BTreeMap<String, String>>>,
 }
 
 impl Script {
@@ -49,6 +55,7 @@ impl Script {
             "ListStackResources",
             [xml("<StackResourceSummaries/>")],
         );
+        script.on(BOOTSTRAP, "DescribeStacks", [missing()]);
         script.on(MAIN, "GetTemplate", [template(&stacks[1].template)]);
         script.on(
             MAIN,
@@ -86,6 +93,47 @@ impl Script {
             .filter(|action| !reads.iter().any(|read| action.starts_with(read)))
             .cloned()
             .collect()
+    }
+
+    /// The calls that change stacks, each with the service role that it was given, in order.
+    pub(crate) fn roles(&self) -> Vec<String> {
+        let forms = self.forms.lock().expect("no panic");
+        let taking = [
+            "CreateChangeSet",
+            "DeleteStack",
+            "ContinueUpdateRollback",
+            "RollbackStack",
+        ];
+        forms
+            .iter()
+            .filter(|form| taking.contains(&form["Action"].as_str()))
+            .map(|form| {
+                let role = form.get("RoleARN").map_or("no role", String::as_str);
+                format!("{} by {role}", form["Action"])
+            })
+            .collect()
+    }
+
+    /// The value that the last change set gave a parameter.
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
+        let forms = self.forms.lock().expect("no panic");
+        let form = forms
+            .iter()
+            .rfind(|form| form["Action"] == "CreateChangeSet")?;
+        let (key, _) = form
+            .iter()
+            .find(|(key, value)| key.ends_with("ParameterKey") && *value == name)?;
+        form.get(&key.replace("ParameterKey", "ParameterValue"))
+            .cloned()
+    }
+
+    /// The account and region are bootstrapped.
+    pub(crate) fn bootstrap(&self) {
+        self.on(
+            BOOTSTRAP,
+            "DescribeStacks",
+            [bootstrapped("CREATE_COMPLETE")],
+        );
     }
 
     /// Serves the script on a free port.
@@ -153,6 +201,7 @@ async fn answer(
         stack
     };
     script.asked.lock().expect("no panic").push(action.clone());
+    script.forms.lock().expect("no panic").push(form.clone());
     match script.next(&stack, action) {
         Answer::Xml(inside) => format!(
             "<{action}Response><{action}Result>{inside}</{action}Result></{action}Response>"
@@ -265,6 +314,21 @@ pub(crate) fn described_with(stack: &str, status: &str, more: &str) -> Answer {
     ))
 }
 
+/// DescribeStacks' answer for the bootstrap.
+pub(crate) fn bootstrapped(status: &str) -> Answer {
+    let output = |name: &str, value: &str| {
+        format!("<member><OutputKey>{name}</OutputKey><OutputValue>{value}</OutputValue></member>")
+    };
+    let policy = "arn:aws:iam::123456789012:policy/sensors-bootstrap-DeployerPolicy-1A2B3C4D5E6F";
+    Answer::Xml(format!(
+        "<Stacks><member><StackName>{BOOTSTRAP}</StackName><StackId>{}</StackId><StackStatus>{status}</StackStatus><Outputs>{}{}{}</Outputs></member></Stacks>",
+        id(BOOTSTRAP),
+        output("ServiceRoleArn", SERVICE_ROLE),
+        output("PermissionsBoundaryArn", BOUNDARY),
+        output("DeployerPolicyArn", policy),
+    ))
+}
+
 pub(crate) const PLATFORM: &str = "arn:aws:elasticbeanstalk:eu-west-1::platform/Go 1/4.9.1";
 
 /// ListPlatformVersions' answer: one that is offered.
@@ -293,7 +357,7 @@ fn parameters() -> [(&'static str, String); 5] {
 /// Keys of the artifacts that the tests give, as `deploy` itself names them.
 pub(crate) static ARTIFACT_KEYS: std::sync::OnceLock<[String; 2]> = std::sync::OnceLock::new();
 
-fn template(text: &str) -> Answer {
+pub(crate) fn template(text: &str) -> Answer {
     let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
     Answer::Xml(format!("<TemplateBody>{escaped}</TemplateBody>"))
 }
