@@ -179,14 +179,14 @@ mod tests {
         insta::assert_snapshot!(shown(&block, 80, 24), @r"
          2:05  12 of 75 done, 3 under way; usually 18 min more
         ├─ Cache         is being created   1:05 of about 12 min
-        │  critical path, then WebInstanceRole → WebInstanceProfile → DashboardEnv…
+        │  critical path, then WebInstanceRole → WebInstanceProfile → DashboardEnvir…
         ├─ FunctionRole  is being created   0:12 of about 18 s
         └─ Vpc           is being created   0:03
         ");
         insta::assert_snapshot!(shown(&block, 40, 6), @r"
          2:05  12 of 75 done, 3 under way; u…
         ├─ Cache         is being created   …
-        │  critical path, then WebInstance…
+        │  critical path, then WebInstanceRo…
         ├─ FunctionRole  is being created   …
         └─ and 1 more
         ");
@@ -204,7 +204,7 @@ mod tests {
             chain: &[],
         };
         insta::assert_snapshot!(shown(&block, 120, 24), @r"
-         0:07  3 done, 1 under way; something failed, so CloudFormation takes back what it did
+         0:07  3 done, 1 under way; a resource failed, so CloudFormation rolls back
         └─ Cache  is being created   0:05
         ");
     }
