@@ -4,6 +4,7 @@
 //! whatever state ([`Operator::settle`]), artifacts by their contents, the platform in its file.
 //! What does not wait for something else is done beside it.
 
+mod cost;
 pub(crate) mod engine;
 pub(crate) mod parameters;
 pub(crate) mod plan;
@@ -388,6 +389,8 @@ impl Deployment<'_> {
             };
             if !is_second_try {
                 planned.show(*output, &main.stack, is_new);
+                let (before, region) = (existing.map(|it| it.1), &self.cloud.region);
+                output.say(cost::line(self.template, before, region));
                 if self.arguments.plan.is_some() {
                     self.keep(&planned);
                     return Ok(());

@@ -12,7 +12,7 @@ use crate::aws::{CallFailed, Cloud, failed};
 use crate::stack::state::State;
 
 /// Tag that every resource of a stage carries, where its type has tags.
-pub(crate) const STAGE_TAG: &str = "sensors:stage";
+pub(crate) const STAGE_TAG: &str = ::stack::STAGE_TAG;
 
 /// A stack as CloudFormation describes it.
 #[derive(Clone, Debug)]
