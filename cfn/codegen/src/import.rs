@@ -49,7 +49,7 @@ pub const ACTIONS: &str = "actions.json";
 /// Copies the IAM actions of every service in use, with the resource types that each can be limited to, from
 /// the package data of cfn-lint (the folder `cfnlint/data/schemas`). Returns the file's path.
 ///
-/// A service is in use when a handler in `cfn/schemas` names it, or when it is in [`SERVICES`].
+/// A service is in use when a handler in `cfn/schemas` names it, or when it is in `SERVICES`.
 pub fn import_actions(root: &Path, package_data: &Path) -> Result<PathBuf> {
     let source = package_data.join("../AdditionalSpecs/Policies.json");
     let text = fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))?;

@@ -207,6 +207,7 @@ fn doctor_finds_the_account_and_misses_what_builds() -> Result<(), Anything> {
         ("build target", false),
         ("region", true),
         ("credentials", true),
+        ("bootstrap", true),
         ("platform", true),
         ("networks (VPCs)", true),
     ];
