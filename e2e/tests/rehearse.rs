@@ -78,25 +78,31 @@ async fn stage_comes_up_changes_and_goes_with_messages_getting_through() -> anyh
         rehearsal.steps(),
         [
             ("the cloud answers", true),
+            ("bootstrap the account", true),
             ("deploy to an empty account", true),
             ("a message gets through", true),
             ("deploy a changed property", true),
             ("a message gets through", true),
             ("deploy without a change", true),
+            ("the bootstrap is not removed while the stage uses it", true),
             ("destroy with all data", true),
             ("destroy finds nothing", true),
+            ("remove the bootstrap", true),
         ]
     );
     assert_eq!(
         rehearsal.results(),
         [
+            "bootstrapped",
             "deployed",
             "works",
             "deployed",
             "works",
             "unchanged",
+            "failed",
             "destroyed",
             "nothing to destroy",
+            "removed",
         ],
         "{}",
         rehearsal.errors
@@ -117,7 +123,7 @@ async fn creation_that_fails_names_its_cause_and_the_next_one_goes_through() -> 
     let fault = "cfn:Cache=CREATE_FAILED:no capacity@once";
     let rehearsal = Rehearsal::run(&["--fault", fault]).await?;
     assert_eq!(
-        rehearsal.steps()[1..4],
+        rehearsal.steps()[2..5],
         [
             ("deploy to an empty account", false),
             ("deploy to an empty account, again", true),
@@ -140,7 +146,7 @@ async fn throttling_and_slow_uploads_are_ridden_out() -> anyhow::Result<()> {
     let rehearsal = Rehearsal::run(&faults).await?;
     let steps = rehearsal.steps();
     ensure!(
-        steps.len() == 8 && steps.iter().all(|(_, ok)| *ok),
+        steps.len() == 11 && steps.iter().all(|(_, ok)| *ok),
         "{steps:?}: {}",
         rehearsal.errors
     );
@@ -153,8 +159,8 @@ async fn credentials_that_expire_end_a_deployment_with_what_to_do() -> anyhow::R
     let (is_success, rehearsal) = Rehearsal::try_out(&faults).await?;
     ensure!(!is_success, "{:?}", rehearsal.lines);
     let words = [
-        "the credentials have expired: renew them",
-        "run the same command again; what CloudFormation has begun goes on meanwhile",
+        "the credentials have expired; fix: renew them",
+        "run the same command again; what CloudFormation has begun goes on",
     ];
     for words in words {
         ensure!(rehearsal.errors.contains(words), "{}", rehearsal.errors);

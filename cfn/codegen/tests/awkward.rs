@@ -34,6 +34,13 @@ fn awkward_resource_types_become_code_that_compiles() {
         fs::write(source.join("resources").join(name), text).expect("write generated code");
     }
     copy_sources(&cfn.join("src"), &source);
+    let schemas = folder.path().join("schemas");
+    fs::create_dir(&schemas).expect("a folder for the schemas");
+    fs::copy(
+        cfn.join("schemas/actions.json"),
+        schemas.join("actions.json"),
+    )
+    .expect("copy the list of actions");
     let library = fs::read_to_string(source.join("lib.rs")).expect("the library is copied");
     fs::write(
         source.join("lib.rs"),

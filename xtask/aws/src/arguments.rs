@@ -126,7 +126,7 @@ pub(crate) struct Destroy {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Bootstrap {
     /// Let this GitHub repository and environment deploy, by the subject of its tokens, such as
-    /// repo:OWNER@1/REPOSITORY@2:environment:production; empty for none [default: as it is]
+    /// repo:OWNER@1/NAME@2:environment:prod; empty for none [default: as it is]
     #[arg(long, value_name = "SUB", value_parser = subject, conflicts_with = "remove")]
     pub(crate) github_subject: Option<String>,
     /// Use the account's identity provider for GitHub instead of creating it

@@ -44,20 +44,28 @@ pub(super) fn cloudformation_validate(setting: &Setting) -> anyhow::Result<()> {
 
 /// checkov: no finding but those that are accepted, with their reasons, in the templates' metadata.
 pub(super) fn checkov(setting: &Setting) -> anyhow::Result<()> {
-    let mut command = Command::new(setting.tools.path(&tools::CHECKOV)?);
-    // Without `--skip-download` it asks a server for texts about its checks.
-    command.args([
-        "--framework",
-        "cloudformation",
-        "--compact",
-        "--quiet",
-        "--skip-download",
-    ]);
+    let checkov = setting.tools.path(&tools::CHECKOV)?;
+    // A call for each template: in one call, checkov resolves a reference by whichever template has the
+    // logical ID.
     for template in templates()? {
-        command.arg("--file").arg(template);
+        let mut command = Command::new(&checkov);
+        // Without `--skip-download` it asks a server for texts about its checks.
+        command.args([
+            "--framework",
+            "cloudformation",
+            "--compact",
+            "--quiet",
+            "--skip-download",
+        ]);
+        command.arg("--file").arg(&template);
+        succeed(&mut command, setting).with_context(|| {
+            format!(
+                "{}: fix it, or accept it with a reason in stack/src/accepted.rs",
+                workspace::shown(&template)
+            )
+        })?;
     }
-    succeed(&mut command, setting)
-        .context("mend it, or accept it with a reason in stack/src/accepted.rs")
+    Ok(())
 }
 
 /// A finding of parliament that is accepted.
