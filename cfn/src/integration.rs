@@ -66,7 +66,7 @@ impl Call {
         self.decide_on(policies, session, &self.resource)
     }
 
-    /// Like [`evaluate`](Self::evaluate), for the actual resource, such as the written object.
+    /// Like [`decide`](Self::decide), for the actual resource, such as the written object.
     ///
     /// # Errors
     /// AWS's error message.

@@ -4,7 +4,7 @@
 //! CloudFormation deploys the stages; the policy of those who may deploy; and, where a subject is given, a
 //! role for one GitHub repository and environment.
 //! The policies are computed from the stages' templates and the handlers' published permissions, and from the
-//! committed blocks in [`beanstalk`] and [`deployer`].
+//! committed blocks in `beanstalk` and `deployer`.
 //!
 //! Layout: `used` reads the templates, `scope` limits actions to resources, `rule` is a statement, and here
 //! they are put together.

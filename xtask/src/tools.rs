@@ -1,9 +1,9 @@
 //! Programs that we did not write: which there are, where each comes from, and bringing them.
 //!
 //! Each is looked for on the PATH and in `target/tools`, and brought if it is in neither. Whatever needs
-//! several gets them by one call of [`provide`], before it does anything else.
+//! several gets them by one call of [`provide()`], before it does anything else.
 //!
-//! Layout: [`tool`] lists the tools and their sources, [`provide`] finds and brings them, [`debian`]
+//! Layout: [`tool`] lists the tools and their sources, [`mod@provide`] finds and brings them, [`debian`]
 //! and [`brought`] know Debian's packages and those of PyPI and npm; here folders and the PATH.
 
 mod brought;

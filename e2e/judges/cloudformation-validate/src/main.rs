@@ -26,10 +26,13 @@ fn main() -> anyhow::Result<ExitCode> {
             path.clone(),
         )
         .with_context(|| format!("validate {path}"))?;
-        let (faults, remarks): (Vec<_>, Vec<_>) = report
-            .diagnostics
-            .iter()
-            .partition(|finding| finding.severity >= Severity::Warn);
+        let (faults, remarks): (Vec<_>, Vec<_>) = report.diagnostics.iter().partition(|finding| {
+            // The roles take the boundary by a condition that an empty parameter does not meet, which
+            // this rule does not follow: it compares the default alone.
+            let is_unused_default = finding.rule_id.to_string() == "W1030"
+                && finding.property_path.as_deref() == Some("Properties.PermissionsBoundary");
+            finding.severity >= Severity::Warn && !is_unused_default
+        });
         for finding in &faults {
             let place = finding.location.as_ref().map_or(0, |span| span.start_line);
             let entity = finding
