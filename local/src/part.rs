@@ -63,7 +63,7 @@ pub trait Part: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Where and what it is, once it runs; `None` for a part that nobody needs to be told of.
+    /// The address and kind of a running part; `None` for a part that is not listed.
     fn describe(&self) -> Option<String>;
 
     /// Whether a call that its settings imply is made here.
@@ -75,7 +75,7 @@ pub trait Part: fmt::Debug + Send + Sync {
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The part runs on with its new inputs; nobody has lost it.
+    /// The part runs on with its new inputs; its clients stay connected.
     Kept,
     /// It must be stopped and started, and the parts that hold it as well.
     Restart,

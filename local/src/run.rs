@@ -120,7 +120,7 @@ struct Broker {
     /// The port, until the broker serves it.
     listener: tokio::sync::Mutex<Option<TcpListener>>,
     serving: tokio::sync::Mutex<Option<JoinHandle<()>>>,
-    /// The port for devices with certificates, once somebody has asked for it.
+    /// The port for devices with certificates, if one was requested.
     devices: tokio::sync::Mutex<Option<DevicePort>>,
 }
 

@@ -44,7 +44,7 @@ impl Call {
         }
     }
 
-    /// The protocol of a service that nobody knows here, by what its clients send.
+    /// The protocol of an unknown service, by what its clients send.
     pub fn protocol(&self) -> Protocol {
         let content_type = self.headers.get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|it| it.to_str().ok());
